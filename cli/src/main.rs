@@ -1,0 +1,2 @@
+//! Command line for Durable Streams: serve, create, write, read and more.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Durable Streams you can trust: resumable, exactly-once streams over plain HTTP.

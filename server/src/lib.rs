@@ -1,0 +1,1 @@
+//! A Durable Streams server, embeddable and standalone.

@@ -1,0 +1,1 @@
+//! A seeded fault-injecting HTTP proxy for tests.

@@ -1,0 +1,1 @@
+//! The client machines joined to the server state in virtual time.
