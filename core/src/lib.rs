@@ -1,1 +1,3 @@
 //! Durable Streams you can trust: resumable, exactly-once streams over plain HTTP.
+
+pub mod proto;
