@@ -1,0 +1,7 @@
+//! Each fault as both sides see it, and what passes when there is none.
+
+mod answers;
+mod origin;
+mod passing;
+mod requests;
+mod wire;
