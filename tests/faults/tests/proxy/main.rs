@@ -4,4 +4,5 @@ mod answers;
 mod origin;
 mod passing;
 mod requests;
+mod seeded;
 mod wire;
