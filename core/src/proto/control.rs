@@ -1,7 +1,7 @@
 //! Control data: position, cursor, up-to-date and closure, one struct for HTTP headers and SSE control
 //! events (PROTOCOL.md sections 10 to 12 and T-CONTROL).
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use serde_json::{Map, Value};
 
 use super::names;

@@ -5,12 +5,20 @@
 //! [`Instant`], a plain duration since the driver's own start, and jitter as numbers that the driver drew.
 //! The same code runs under tokio, under the bindings, in the server and in simulations.
 
+pub mod call;
 pub mod content_type;
 pub mod control;
+pub mod jitter;
 pub mod json;
 pub mod names;
 pub mod offset;
+pub mod producer;
+pub mod read;
+pub mod request;
+pub mod response;
+pub mod retry;
 pub mod sse;
+pub mod url;
 
 /// A moment, as the time since the driver's own start. Comparable only within one driver.
 pub type Instant = std::time::Duration;

@@ -1,0 +1,293 @@
+//! One try of one request, and single requests through all their tries.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant as Clock;
+use tracing::Instrument as _;
+
+use super::extras::Extras;
+use super::transport::{BoxBody, BoxFuture, HttpRequest, RequestBody, Transport, TransportError};
+use crate::error::{Error, ErrorKind, Result};
+use crate::proto::Instant;
+use crate::proto::call::{Call, Step};
+use crate::proto::request::Request;
+use crate::proto::response::{Disconnect, ResponseHead};
+use crate::proto::retry::RetryPolicy;
+use crate::proto::url::StreamUrl;
+
+/// As much of an error's body is kept for diagnosis.
+const ERROR_BODY_BYTES: usize = 4096;
+
+/// Asked before an operation fails for good; `true` is "try once more".
+pub(super) type ErrorHook = Arc<dyn Fn(Error) -> BoxFuture<bool> + Send + Sync>;
+
+/// What all streams of a client share.
+pub(super) struct Core {
+    transport: Arc<dyn Transport>,
+    pub(super) base_url: Option<String>,
+    pub(super) extras: Extras,
+    pub(super) retry: RetryPolicy,
+    request_timeout: Duration,
+    on_error: Option<ErrorHook>,
+    started: Clock,
+    seed: u64,
+}
+
+/// Where a request goes, and what the caller adds to it.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) url: StreamUrl,
+    pub(super) extras: Extras,
+}
+
+/// The answer to one try.
+pub(super) struct Answer {
+    pub(super) head: ResponseHead,
+    pub(super) body: BoxBody,
+}
+
+/// Why one try has no answer.
+pub(super) enum Failure {
+    /// The network; a machine says what follows.
+    Lost(Disconnect),
+    /// The caller's own function, or a setting that no retry mends.
+    Fatal(Error),
+}
+
+impl Core {
+    pub(super) fn new(
+        transport: Arc<dyn Transport>,
+        base_url: Option<String>,
+        extras: Extras,
+        retry: RetryPolicy,
+        request_timeout: Duration,
+        on_error: Option<ErrorHook>,
+    ) -> Result<Self> {
+        let seed = getrandom::u64()
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("the system gives no randomness: {error}")))?;
+        Ok(Self {
+            transport,
+            base_url,
+            extras,
+            retry,
+            request_timeout,
+            on_error,
+            started: Clock::now(),
+            seed,
+        })
+    }
+
+    /// The driver's clock, as the machines know it.
+    pub(super) fn now(&self) -> Instant {
+        self.started.elapsed()
+    }
+
+    /// A moment of [`now`](Self::now) on tokio's clock.
+    pub(super) fn at(&self, moment: Instant) -> Clock {
+        self.started + moment
+    }
+
+    /// A seed for a machine's jitter.
+    pub(super) fn seed(&self) -> u64 {
+        self.seed.wrapping_add(self.now().as_nanos() as u64)
+    }
+
+    /// Whether the caller wants a failed operation to be tried once more.
+    pub(super) async fn wants_retry(&self, error: &Error) -> bool {
+        match &self.on_error {
+            Some(hook) => hook(error.clone()).await,
+            None => false,
+        }
+    }
+
+    pub(super) fn has_error_hook(&self) -> bool {
+        self.on_error.is_some()
+    }
+
+    /// Sends one try: the caller's functions are asked anew (C-REQ-6); if one fails nothing is sent (C-REQ-7).
+    pub(super) async fn send(
+        &self,
+        target: &Target,
+        request: &Request,
+        body: RequestBody,
+    ) -> std::result::Result<Answer, Failure> {
+        let (mut headers, params) = target.extras.resolve().await.map_err(Failure::Fatal)?;
+        headers.extend(
+            request
+                .headers
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
+        let url = target.url.with_query(&params, &request.query);
+        let answer = self
+            .transport
+            .send(HttpRequest {
+                method: request.method.clone(),
+                url,
+                headers,
+                body,
+            })
+            .await;
+        match answer {
+            Ok(answer) => {
+                tracing::trace!(operation = %request.operation, status = answer.status.as_u16(), "answered");
+                let head = ResponseHead::new(answer.status, answer.headers, SystemTime::now());
+                Ok(Answer {
+                    head,
+                    body: answer.body,
+                })
+            }
+            Err(error) if error.permanent => Err(Failure::Fatal(
+                Error::invalid_argument(error.to_string()).with_source(error),
+            )),
+            Err(error) => Err(Failure::Lost(disconnect(error))),
+        }
+    }
+
+    /// A single request through its retries, as the machine decides them.
+    ///
+    /// Cancel safe in that dropping it aborts the try; whether a write was stored is then unknown.
+    pub(super) async fn call(&self, target: &Target, request: Request) -> Result<(ResponseHead, Bytes)> {
+        let operation = request.operation;
+        let span = tracing::debug_span!("everstream", %operation, url = %target.url.shown());
+        async {
+            loop {
+                let error = match self.call_once(target, request.clone()).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => error.with_context(operation, target.url.shown()),
+                };
+                // A write that may have been stored is not the hook's to repeat.
+                if error.outcome_unknown() || !self.wants_retry(&error).await {
+                    return Err(error);
+                }
+            }
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn call_once(&self, target: &Target, request: Request) -> Result<(ResponseHead, Bytes)> {
+        let mut call = Call::new(request, self.retry.clone(), self.seed());
+        loop {
+            call.handle_sent(self.now());
+            let body = RequestBody::Bytes {
+                data: call.request().body.clone(),
+                on_sent: None,
+            };
+            let outcome = tokio::time::timeout(self.request_timeout, async {
+                let answer = self.send(target, call.request(), body).await?;
+                let limit = if answer.head.status.is_success() {
+                    usize::MAX
+                } else {
+                    ERROR_BODY_BYTES
+                };
+                let body = collect(answer.body, limit)
+                    .await
+                    .map_err(|error| Failure::Lost(disconnect(error)));
+                // The status says it all; the body of an error is only for diagnosis (C-ERR-3).
+                let body = if limit == usize::MAX {
+                    body?
+                } else {
+                    body.unwrap_or_default()
+                };
+                Ok((answer.head, body))
+            })
+            .await;
+            let (step, body) = match outcome {
+                Ok(Ok((head, body))) => (call.handle_response(head, self.now()), body),
+                Ok(Err(Failure::Fatal(error))) => return Err(error),
+                Ok(Err(Failure::Lost(cause))) => (call.handle_disconnect(cause, self.now()), Bytes::new()),
+                Err(_) => (
+                    call.handle_disconnect(timed_out(self.request_timeout), self.now()),
+                    Bytes::new(),
+                ),
+            };
+            match step {
+                Step::Done(Ok(head)) => return Ok((head, body)),
+                Step::Done(Err(error)) => return Err(with_body(error, &body)),
+                Step::Retry(at, error) => {
+                    tracing::debug!(%error, "trying again");
+                    tokio::time::sleep_until(self.at(at)).await;
+                }
+            }
+        }
+    }
+
+    /// A request whose body can be sent only once.
+    pub(super) async fn send_stream(&self, target: &Target, request: Request, body: BoxBody) -> Result<ResponseHead> {
+        let result = match self.send(target, &request, RequestBody::Stream(body)).await {
+            Ok(answer) if answer.head.status.is_success() => Ok(answer.head),
+            Ok(answer) => {
+                let unknown = answer.head.is_transient() && !answer.head.did_nothing();
+                let error = answer.head.to_error(&request).with_outcome_unknown(unknown);
+                Err(with_body(
+                    error,
+                    &collect(answer.body, ERROR_BODY_BYTES).await.unwrap_or_default(),
+                ))
+            }
+            Err(Failure::Lost(cause)) => Err(cause.error.with_outcome_unknown(!cause.not_sent)),
+            Err(Failure::Fatal(error)) => Err(error),
+        };
+        result.map_err(|error| error.with_context(request.operation, target.url.shown()))
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("base_url", &self.base_url)
+            .field("extras", &self.extras)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How the machines hear of a transport error.
+pub(super) fn disconnect(error: TransportError) -> Disconnect {
+    let what = if error.not_sent {
+        "no connection to the server"
+    } else {
+        "the connection broke"
+    };
+    Disconnect {
+        not_sent: error.not_sent,
+        error: Error::new(ErrorKind::Network, format!("{what}: {error}")).with_source(error),
+    }
+}
+
+fn timed_out(limit: Duration) -> Disconnect {
+    let error = Error::new(ErrorKind::Timeout, format!("no answer within {limit:?}"));
+    Disconnect { not_sent: false, error }
+}
+
+fn with_body(error: Error, body: &[u8]) -> Error {
+    match std::str::from_utf8(body) {
+        Ok(text) if !text.is_empty() => error.with_body(text.to_owned()),
+        _ => error,
+    }
+}
+
+/// The whole body, or its first `limit` bytes.
+pub(super) async fn collect(mut body: BoxBody, limit: usize) -> std::result::Result<Bytes, TransportError> {
+    let mut first = Bytes::new();
+    let mut joined = BytesMut::new();
+    while let Some(piece) = std::future::poll_fn(|context| body.as_mut().poll_next(context)).await {
+        let piece = piece?;
+        match (first.is_empty(), joined.is_empty()) {
+            (true, _) => first = piece,
+            (false, true) => {
+                joined.extend_from_slice(&first);
+                joined.extend_from_slice(&piece);
+            }
+            (false, false) => joined.extend_from_slice(&piece),
+        }
+        if first.len().max(joined.len()) >= limit {
+            break;
+        }
+    }
+    let mut whole = if joined.is_empty() { first } else { joined.freeze() };
+    whole.truncate(limit);
+    Ok(whole)
+}

@@ -1,0 +1,60 @@
+//! The driver: moves bytes for the machines of [`proto`](crate::proto) with tokio and reqwest, and decides nothing.
+//!
+//! A [`Client`] holds connections and what all requests share; [`DurableStream`] is a handle to one stream;
+//! [`Reader`] and [`Producer`] are its two long-lived users.
+
+mod builder;
+mod exchange;
+mod extras;
+mod producer;
+mod read;
+mod reqwest_transport;
+mod stream;
+mod transport;
+
+pub use self::builder::ClientBuilder;
+use self::exchange::Core;
+pub use self::extras::{Extras, Provider};
+pub use self::producer::{Delivery, Producer};
+pub use self::read::Reader;
+pub use self::stream::{Appended, Closed, Created, DurableStream, StreamInfo};
+pub use self::transport::{
+    BoxBody, BoxFuture, HttpRequest, HttpResponse, OnSent, RequestBody, Transport, TransportError,
+};
+
+use std::sync::Arc;
+
+use crate::error::Result;
+
+/// Connections, and what the requests of many streams share. Cloning is cheap and shares them.
+///
+/// Needs a tokio runtime around its async calls.
+#[derive(Clone, Debug)]
+pub struct Client {
+    core: Arc<Core>,
+}
+
+impl Client {
+    /// A client with default settings.
+    ///
+    /// # Errors
+    /// `Internal` when the system's TLS roots cannot be loaded.
+    pub fn new() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// Settings to start from.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// A handle to a stream. Makes no request.
+    ///
+    /// A URL that starts with `/` is joined to the client's base URL.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is not an `http` or `https` URL.
+    pub fn stream(&self, url: &str) -> Result<DurableStream> {
+        DurableStream::new(self.core.clone(), url)
+    }
+}

@@ -1,0 +1,306 @@
+//! The reader: drives a [`ReadSession`] and hands over its batches.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use tokio::time::{Instant as Clock, Sleep};
+
+use super::exchange::{Answer, Core, Failure, Target, disconnect};
+use super::transport::{BoxBody, BoxFuture, RequestBody, TransportError};
+use crate::error::{Error, Result};
+use crate::options::{Checkpoint, ReadOptions};
+use crate::proto::offset::{Offset, ReadFrom};
+use crate::proto::read::{Batch, ReadEvent, ReadSession};
+use crate::proto::request::{Operation, Request};
+
+/// Reads a stream in order, batch by batch; also a [`Stream`] of them.
+///
+/// The position that it reports is the one after the last batch *handed over* (C-READ-1), so a checkpoint stored
+/// after a batch was processed resumes exactly there. It ends at the end of a closed stream, in every live mode, or
+/// at the tail when it is not to go on live. Dropping it aborts the request.
+pub struct Reader {
+    core: Arc<Core>,
+    target: Target,
+    session: ReadSession,
+    exchange: Exchange,
+    timer: Option<Pin<Box<Sleep>>>,
+    delivered: Checkpoint,
+    up_to_date: bool,
+    closed: bool,
+    ended: bool,
+}
+
+/// What is under way.
+enum Exchange {
+    Idle,
+    Sending(BoxFuture<std::result::Result<Answer, Failure>>),
+    Receiving(BoxBody),
+    /// The caller is asked whether a failure can be mended.
+    Asking(BoxFuture<bool>, Error),
+}
+
+/// What an exchange brought.
+enum Progress {
+    Answered(std::result::Result<Answer, Failure>),
+    Received(Option<std::result::Result<Bytes, TransportError>>),
+    Decided(bool, Error),
+}
+
+impl Reader {
+    pub(super) fn new(core: Arc<Core>, target: Target, options: ReadOptions) -> Self {
+        let delivered = options.from.clone();
+        let session = ReadSession::new(options, core.retry.clone(), core.seed());
+        Self {
+            core,
+            target,
+            session,
+            exchange: Exchange::Idle,
+            timer: None,
+            delivered,
+            up_to_date: false,
+            closed: false,
+            ended: false,
+        }
+    }
+
+    /// The next batch; `None` at the end. An error ends the reader, unless [`resume`](Self::resume) is called.
+    ///
+    /// # Errors
+    /// `NotFound`, `Gone`, `InvalidOffset`, `StreamRecreated`, `Parse`, `Protocol`, and as all requests. A read that
+    /// has been live once is tried again without end on failures that may pass.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped: the exchange goes on with the next call.
+    pub async fn next(&mut self) -> Option<Result<Batch>> {
+        std::future::poll_fn(|context| self.poll_batch(context)).await
+    }
+
+    /// All data up to the tail or the end, as one piece; a JSON stream gives one array.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub async fn collect_bytes(&mut self) -> Result<Bytes> {
+        let mut whole = Vec::new();
+        let mut json = false;
+        while let Some(batch) = self.next().await {
+            let batch = batch?;
+            json |= batch.is_json();
+            if batch.is_json() {
+                for message in batch.messages() {
+                    whole.push(if whole.is_empty() { b'[' } else { b',' });
+                    whole.extend_from_slice(&message);
+                }
+            } else {
+                batch.chunks().iter().for_each(|chunk| whole.extend_from_slice(chunk));
+            }
+            if batch.is_up_to_date() {
+                break;
+            }
+        }
+        if json {
+            whole.extend_from_slice(if whole.is_empty() { b"[]" } else { b"]" });
+        }
+        Ok(whole.into())
+    }
+
+    /// After an error: makes the reader try again from where it is.
+    pub fn resume(&mut self) {
+        if !self.closed {
+            self.session.resume();
+            self.ended = false;
+        }
+    }
+
+    /// Where to go on after the last batch handed over; store it, and give it to a later reader.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.delivered
+    }
+
+    /// The offset after the last batch handed over, once one is known.
+    pub fn offset(&self) -> Option<&Offset> {
+        match &self.delivered.from {
+            ReadFrom::At(offset) => Some(offset),
+            ReadFrom::Beginning | ReadFrom::Now => None,
+        }
+    }
+
+    /// Whether the last batch reached the tail of its time.
+    pub fn is_up_to_date(&self) -> bool {
+        self.up_to_date
+    }
+
+    /// Whether the end of the stream was handed over.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// HTTP status of the last answer (C-READ-11).
+    pub fn status(&self) -> Option<u16> {
+        self.session.status()
+    }
+
+    /// The stream's content type, once an answer named it.
+    pub fn content_type(&self) -> Option<&str> {
+        self.session.stream_content_type()
+    }
+
+    fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Batch>>> {
+        loop {
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            while let Some(event) = self.session.poll_event() {
+                match event {
+                    ReadEvent::Batch(batch) => {
+                        self.delivered = batch.checkpoint().clone();
+                        self.up_to_date = batch.is_up_to_date();
+                        self.closed = batch.is_closed();
+                        return Poll::Ready(Some(Ok(batch)));
+                    }
+                    ReadEvent::Retrying { error, retries, delay } => {
+                        tracing::debug!(url = %self.target.url.shown(), %error, retries, ?delay, "read goes on after a failure");
+                    }
+                    ReadEvent::End => {
+                        self.ended = true;
+                        self.exchange = Exchange::Idle;
+                        return Poll::Ready(None);
+                    }
+                    ReadEvent::Failed(error) => {
+                        let error = error.with_context(Operation::Read, self.target.url.shown());
+                        if !self.core.has_error_hook() {
+                            return Poll::Ready(Some(Err(self.fail(error))));
+                        }
+                        let (core, asked) = (self.core.clone(), error.clone());
+                        let asking = Box::pin(async move { core.wants_retry(&asked).await });
+                        self.exchange = Exchange::Asking(asking, error);
+                    }
+                }
+            }
+            if let Some(request) = self.session.poll_request(self.core.now()) {
+                self.exchange = Exchange::Sending(self.send(request));
+            } else if !self.session.wants_exchange() && !matches!(self.exchange, Exchange::Asking(..)) {
+                self.exchange = Exchange::Idle;
+            }
+            match self.poll_exchange(context) {
+                Poll::Ready(progress) => match self.handle(progress) {
+                    Ok(()) => {}
+                    Err(error) => return Poll::Ready(Some(Err(self.fail(error)))),
+                },
+                Poll::Pending => ready!(self.poll_timer(context)),
+            }
+        }
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        self.ended = true;
+        self.exchange = Exchange::Idle;
+        error
+    }
+
+    fn send(&self, request: Request) -> BoxFuture<std::result::Result<Answer, Failure>> {
+        tracing::trace!(url = %self.target.url.shown(), query = ?request.query, "read");
+        let (core, target) = (self.core.clone(), self.target.clone());
+        Box::pin(async move {
+            core.send(
+                &target,
+                &request,
+                RequestBody::Bytes {
+                    data: Bytes::new(),
+                    on_sent: None,
+                },
+            )
+            .await
+        })
+    }
+
+    fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<Progress> {
+        match &mut self.exchange {
+            Exchange::Idle => Poll::Pending,
+            Exchange::Sending(sending) => sending.as_mut().poll(context).map(Progress::Answered),
+            Exchange::Receiving(body) => body.as_mut().poll_next(context).map(Progress::Received),
+            Exchange::Asking(asking, error) => {
+                let error = error.clone();
+                asking
+                    .as_mut()
+                    .poll(context)
+                    .map(|retry| Progress::Decided(retry, error))
+            }
+        }
+    }
+
+    fn handle(&mut self, progress: Progress) -> Result<()> {
+        let now = self.core.now();
+        match progress {
+            Progress::Answered(Ok(answer)) => {
+                self.exchange = Exchange::Receiving(answer.body);
+                self.session.handle_response(&answer.head, now);
+            }
+            Progress::Answered(Err(Failure::Lost(cause))) => {
+                self.exchange = Exchange::Idle;
+                self.session.handle_disconnect(cause, now);
+            }
+            Progress::Answered(Err(Failure::Fatal(error))) => {
+                return Err(error.with_context(Operation::Read, self.target.url.shown()));
+            }
+            Progress::Received(Some(Ok(piece))) => self.session.handle_bytes(piece, now),
+            Progress::Received(Some(Err(error))) => {
+                self.exchange = Exchange::Idle;
+                self.session.handle_disconnect(disconnect(error), now);
+            }
+            Progress::Received(None) => {
+                self.exchange = Exchange::Idle;
+                self.session.handle_end(now);
+            }
+            Progress::Decided(true, _) => {
+                self.exchange = Exchange::Idle;
+                self.session.resume();
+            }
+            Progress::Decided(false, error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Ready when the session's moment has come and was handled. The timer is only moved when it must ring
+    /// earlier; one that rings too early is set anew, which is cheaper than moving it with every piece of data.
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.session.poll_timeout() else {
+            return Poll::Pending;
+        };
+        let at = self.core.at(at);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if at < timer.deadline() {
+            timer.as_mut().reset(at);
+        }
+        loop {
+            ready!(timer.as_mut().poll(context));
+            if Clock::now() >= at {
+                self.timer = None;
+                self.session.handle_timeout(self.core.now());
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(at);
+        }
+    }
+}
+
+impl Stream for Reader {
+    type Item = Result<Batch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_batch(context)
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("url", &self.target.url.shown())
+            .field("delivered", &self.delivered)
+            .field("up_to_date", &self.up_to_date)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,137 @@
+//! The seam between the driver and the network: tests and simulations put their own behind it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http::{HeaderMap, Method, StatusCode};
+
+/// A future in a box.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// A body in pieces.
+pub type BoxBody = Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>>;
+
+/// Sends one request and brings back its answer. No retries, no redirect of writes: what is sent again, and
+/// when, is decided above.
+pub trait Transport: Send + Sync + 'static {
+    /// Sends a request; ready when the head of the answer is there. Dropping the future, or the body that it
+    /// gives, aborts the exchange.
+    fn send(&self, request: HttpRequest) -> BoxFuture<Result<HttpResponse, TransportError>>;
+}
+
+/// A complete request.
+pub struct HttpRequest {
+    /// HTTP method.
+    pub method: Method,
+    /// Absolute address with query.
+    pub url: String,
+    /// All headers but those of the connection.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: RequestBody,
+}
+
+/// Called when a body was handed to the connection, or given up.
+pub type OnSent = Box<dyn FnOnce() + Send + Sync>;
+
+/// What a request carries.
+pub enum RequestBody {
+    /// Bytes that are there; `on_sent` is called once they were handed to the connection.
+    Bytes {
+        /// The content; empty for none.
+        data: Bytes,
+        /// Called at most once.
+        on_sent: Option<OnSent>,
+    },
+    /// Bytes that come in pieces; their number is not known.
+    Stream(BoxBody),
+}
+
+/// The head of an answer, and its body as it arrives.
+pub struct HttpResponse {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The body. An error means that it broke off.
+    pub body: BoxBody,
+}
+
+/// Why an exchange failed.
+#[derive(Debug)]
+pub struct TransportError {
+    /// Whether the request provably never left: then even a plain append may be sent again.
+    pub not_sent: bool,
+    /// Whether the server's certificate was refused, an address is malformed and the like: no retry helps.
+    pub permanent: bool,
+    /// What happened.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The innermost error is the one that says something: "connection refused" rather than "client error".
+        let mut innermost: &dyn std::error::Error = self.source.as_ref();
+        while let Some(source) = innermost.source() {
+            innermost = source;
+        }
+        write!(f, "{innermost}")
+    }
+}
+
+impl std::error::Error for TransportError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.source.as_ref())
+    }
+}
+
+/// A body of known length that tells when it was taken by the connection.
+pub(super) struct NotifyingBody {
+    data: Bytes,
+    on_sent: Option<OnSent>,
+}
+
+impl NotifyingBody {
+    /// Handed over in pieces: a connection takes the next one only when it has room, so the last one being taken
+    /// means that most of the body is on the wire.
+    const PIECE: usize = 128 << 10;
+
+    pub(super) fn new(data: Bytes, on_sent: Option<OnSent>) -> Self {
+        Self { data, on_sent }
+    }
+}
+
+impl http_body::Body for NotifyingBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        if self.data.is_empty() {
+            return Poll::Ready(None);
+        }
+        let piece = self.data.len().min(Self::PIECE);
+        Poll::Ready(Some(Ok(http_body::Frame::data(self.data.split_to(piece)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.data.len() as u64)
+    }
+}
+
+impl Drop for NotifyingBody {
+    /// A connection drops a body as soon as it took all of it.
+    fn drop(&mut self) {
+        if let Some(on_sent) = self.on_sent.take() {
+            on_sent();
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What a reader hands over: the data of one answer, or a part of it, with the position just after it.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::Checkpoint;
+use crate::proto::offset::{Offset, ReadFrom};
+
+/// Data in stream order, and where it leaves the reader (C-READ-1).
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub(super) payload: Payload,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) cursor: Option<String>,
+    pub(super) etag: Option<String>,
+    pub(super) up_to_date: bool,
+    pub(super) closed: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Payload {
+    /// Bytes as they came, in pieces, so that nothing is copied that nobody wants whole.
+    Bytes(Vec<Bytes>),
+    /// JSON text, and where the messages are in it.
+    Json {
+        text: Bytes,
+        messages: Vec<Range<usize>>,
+        /// Whether `text` is one array of exactly these messages.
+        is_array: bool,
+    },
+}
+
+impl Payload {
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Bytes(parts) => parts.iter().all(Bytes::is_empty),
+            Self::Json { messages, .. } => messages.is_empty(),
+        }
+    }
+}
+
+impl Batch {
+    /// Whether it carries no data: only a new position, or the news of having caught up or reached the end.
+    pub fn is_empty(&self) -> bool {
+        self.payload.is_empty()
+    }
+
+    /// Whether the stream is one of JSON messages.
+    pub fn is_json(&self) -> bool {
+        matches!(self.payload, Payload::Json { .. })
+    }
+
+    /// Messages of a JSON stream as raw JSON text, untouched; empty for other streams.
+    pub fn messages(&self) -> impl ExactSizeIterator<Item = Bytes> + '_ {
+        let (text, messages): (Option<&Bytes>, &[Range<usize>]) = match &self.payload {
+            Payload::Json { text, messages, .. } => (Some(text), messages),
+            Payload::Bytes(_) => (None, &[]),
+        };
+        // `messages` is empty when there is no text.
+        messages
+            .iter()
+            .map(move |range| text.map_or_else(Bytes::new, |text| text.slice(range.clone())))
+    }
+
+    /// Messages of a JSON stream as values; for other streams an error.
+    ///
+    /// # Errors
+    /// `Parse` when a message is not a `T`, with its number in the batch; `NotSupported` on a stream that is not JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
+        let Payload::Json { text, messages, .. } = &self.payload else {
+            return Err(Error::new(
+                ErrorKind::NotSupported,
+                "the stream is not one of JSON messages",
+            ));
+        };
+        let parse = |(number, range): (usize, &Range<usize>)| {
+            serde_json::from_slice(&text[range.clone()]).map_err(|error| {
+                let message = format!("message {number} of the batch is not what was asked for: {error}");
+                Error::new(ErrorKind::Parse, message).with_source(error)
+            })
+        };
+        messages.iter().enumerate().map(parse).collect()
+    }
+
+    /// The data in the pieces in which it arrived, without copying. A JSON stream gives one array.
+    pub fn chunks(&self) -> Vec<Bytes> {
+        match &self.payload {
+            Payload::Bytes(parts) => parts.clone(),
+            Payload::Json { .. } => vec![self.bytes()],
+        }
+    }
+
+    /// The data as one piece; for a JSON stream one JSON array of the messages. Copies only when it must.
+    pub fn bytes(&self) -> Bytes {
+        match &self.payload {
+            Payload::Bytes(parts) => match parts.as_slice() {
+                [] => Bytes::new(),
+                [one] => one.clone(),
+                parts => {
+                    let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+                    parts.iter().for_each(|part| joined.extend_from_slice(part));
+                    joined.freeze()
+                }
+            },
+            Payload::Json {
+                text, is_array: true, ..
+            } => text.clone(),
+            Payload::Json { text, messages, .. } => {
+                let mut array = BytesMut::with_capacity(text.len() + 2);
+                for (index, range) in messages.iter().enumerate() {
+                    array.extend_from_slice(if index == 0 { b"[" } else { b"," });
+                    array.extend_from_slice(&text[range.clone()]);
+                }
+                array.extend_from_slice(if messages.is_empty() { b"[]" } else { b"]" });
+                array.freeze()
+            }
+        }
+    }
+
+    /// Bytes of data, before any decoding.
+    pub fn len(&self) -> usize {
+        match &self.payload {
+            Payload::Bytes(parts) => parts.iter().map(Bytes::len).sum(),
+            Payload::Json { messages, .. } => messages.iter().map(ExactSizeIterator::len).sum(),
+        }
+    }
+
+    /// Where to go on after this batch.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The offset just after this batch; `None` while in the middle of one long answer, where only a
+    /// [`checkpoint`](Self::checkpoint) can name the place.
+    pub fn offset(&self) -> Option<&Offset> {
+        match (&self.checkpoint.from, self.checkpoint.skip) {
+            (ReadFrom::At(offset), 0) => Some(offset),
+            _ => None,
+        }
+    }
+
+    /// The cursor that the server gave with it.
+    pub fn cursor(&self) -> Option<&str> {
+        self.cursor.as_deref()
+    }
+
+    /// The tag of the answer, for a later conditional read.
+    pub fn etag(&self) -> Option<&str> {
+        self.etag.as_deref()
+    }
+
+    /// Whether everything that existed when it was sent is delivered with it.
+    pub fn is_up_to_date(&self) -> bool {
+        self.up_to_date
+    }
+
+    /// Whether the stream ends with it (C-EOF-1).
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+}

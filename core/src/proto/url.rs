@@ -1,0 +1,144 @@
+//! The address of a stream, and how protocol parameters join it (C-REQ-1, C-REQ-2).
+
+use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::error::{Error, Result};
+
+/// Everything but the unreserved characters of RFC 3986 is encoded in a query value.
+const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// An `http` or `https` address of one stream. A fragment is dropped; a query is kept as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamUrl {
+    /// Scheme, authority and path.
+    base: Arc<str>,
+    /// `base` without credentials: what errors and logs show.
+    shown: Arc<str>,
+    /// The caller's own parameters, encoded as given, in their order.
+    query: Vec<(String, String)>,
+}
+
+impl StreamUrl {
+    /// Parses an address.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is not an `http` or `https` URL with a host.
+    pub fn parse(url: &str) -> Result<Self> {
+        let invalid = |why: &str| Error::invalid_argument(format!("url {why}: {url:?}"));
+        let url = url.trim();
+        let without_fragment = url.split('#').next().unwrap_or_default();
+        let (base, query) = without_fragment.split_once('?').unwrap_or((without_fragment, ""));
+        let Some((scheme, rest)) = base.split_once("://") else {
+            return Err(invalid("must start with http:// or https://"));
+        };
+        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+            return Err(invalid("must start with http:// or https://"));
+        }
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        if host.is_empty() || host.starts_with(':') {
+            return Err(invalid("has no host"));
+        }
+        if base.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+            return Err(invalid("has a space or control character"));
+        }
+        let shown: Arc<str> = if host.len() == authority.len() {
+            base.into()
+        } else {
+            format!("{scheme}://{host}{path}").into()
+        };
+        let query = query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Ok(Self {
+            base: base.into(),
+            shown,
+            query,
+        })
+    }
+
+    /// The address without credentials, query and fragment, for people to read.
+    pub fn shown(&self) -> &Arc<str> {
+        &self.shown
+    }
+
+    /// The address of a request: the caller's query, the caller's parameters and those of the protocol,
+    /// sorted by name, so that equal reads have equal URLs. The protocol's own parameters win (C-REQ-5).
+    pub fn with_query(&self, params: &[(String, String)], protocol: &[(&'static str, String)]) -> String {
+        let is_protocol = |name: &str| protocol.iter().any(|(own, _)| *own == name);
+        let is_param = |name: &str| params.iter().any(|(own, _)| own == name);
+        let encode = |text: &str| utf8_percent_encode(text, QUERY_VALUE).to_string();
+        let mut pairs: Vec<(String, String)> = Vec::with_capacity(self.query.len() + params.len() + protocol.len());
+        pairs.extend(
+            self.query
+                .iter()
+                .filter(|(name, _)| !is_protocol(name) && !is_param(name))
+                .cloned(),
+        );
+        pairs.extend(
+            params
+                .iter()
+                .filter(|(name, _)| !is_protocol(name))
+                .map(|(name, value)| (encode(name), encode(value))),
+        );
+        pairs.extend(protocol.iter().map(|(name, value)| ((*name).to_owned(), encode(value))));
+        // Stable, so that repeated names keep their order.
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut url = self.base.to_string();
+        for (index, (name, value)) in pairs.iter().enumerate() {
+            url.push(if index == 0 { '?' } else { '&' });
+            url.push_str(name);
+            url.push('=');
+            url.push_str(value);
+        }
+        url
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_callers_query_is_kept_and_all_names_are_sorted() {
+        let url = StreamUrl::parse("http://h/s?tag=b&tag=a&offset=evil&x=%20y#frag").unwrap();
+        let own = [("live", "sse".to_owned()), ("offset", "a/b c".to_owned())];
+        assert_eq!(
+            url.with_query(&[("k".into(), "ü&".into()), ("live".into(), "no".into())], &own),
+            "http://h/s?k=%C3%BC%26&live=sse&offset=a%2Fb%20c&tag=b&tag=a&x=%20y"
+        );
+        assert_eq!(StreamUrl::parse("HTTPS://h").unwrap().with_query(&[], &[]), "HTTPS://h");
+    }
+
+    #[test]
+    fn a_call_parameter_replaces_the_one_in_the_url() {
+        let url = StreamUrl::parse("http://h/s?k=1").unwrap();
+        assert_eq!(url.with_query(&[("k".into(), "2".into())], &[]), "http://h/s?k=2");
+    }
+
+    #[test]
+    fn credentials_are_never_shown() {
+        let url = StreamUrl::parse("https://me:secret@h:1/p?token=x").unwrap();
+        assert_eq!(&**url.shown(), "https://h:1/p");
+    }
+
+    #[test]
+    fn what_is_no_http_url_is_refused() {
+        for bad in [
+            "",
+            "h/s",
+            "ftp://h/s",
+            "http://",
+            "http:///s",
+            "http://:80/s",
+            "http://h/a b",
+        ] {
+            assert!(StreamUrl::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
