@@ -228,7 +228,7 @@ mod tests {
             Some(Duration::from_secs(7))
         );
         assert_eq!(
-            parse_retry_after("Sun, 06 Nov 1990 08:49:37 GMT", now),
+            parse_retry_after("Tue, 06 Nov 1990 08:49:37 GMT", now),
             Some(Duration::ZERO)
         );
         for garbage in ["", "-1", "1.5", "soon"] {

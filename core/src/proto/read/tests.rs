@@ -1,1 +1,524 @@
+use super::*;
+use crate::proto::offset::Offset;
+use http::{HeaderMap, HeaderName, StatusCode};
+use std::time::UNIX_EPOCH;
 
+/// A session and a clock that only tests move.
+struct Bench {
+    session: ReadSession,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(options: ReadOptions) -> Self {
+        Self {
+            session: ReadSession::new(options, RetryPolicy::default(), 1),
+            now: Duration::ZERO,
+        }
+    }
+
+    fn live(live: LiveMode) -> Self {
+        Self::new(ReadOptions {
+            live,
+            ..ReadOptions::default()
+        })
+    }
+
+    /// The query of the next request, waiting for it if the session does.
+    fn request(&mut self) -> String {
+        loop {
+            if let Some(request) = self.session.poll_request(self.now) {
+                let pairs: Vec<String> = request
+                    .query
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect();
+                return pairs.join("&");
+            }
+            assert!(!self.session.wants_exchange(), "a request is out already");
+            self.now = self.session.poll_timeout().expect("neither a request nor a wait");
+            self.session.handle_timeout(self.now);
+        }
+    }
+
+    fn head(&mut self, status: u16, headers: &[(HeaderName, &str)]) {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.parse().unwrap()))
+            .collect();
+        let head = ResponseHead::new(StatusCode::from_u16(status).unwrap(), headers, UNIX_EPOCH);
+        self.session.handle_response(&head, self.now);
+    }
+
+    fn plain(&mut self, content_type: &str, next: &str, up_to_date: bool, body: &str) {
+        let mut headers = vec![(CONTENT_TYPE, content_type), (names::STREAM_NEXT_OFFSET, next)];
+        if up_to_date {
+            headers.push((names::STREAM_UP_TO_DATE, "true"));
+        }
+        self.head(200, &headers);
+        self.bytes(body);
+        self.session.handle_end(self.now);
+    }
+
+    fn event_stream(&mut self) {
+        self.head(200, &[(CONTENT_TYPE, "text/event-stream")]);
+    }
+
+    fn bytes(&mut self, piece: &str) {
+        self.session
+            .handle_bytes(Bytes::copy_from_slice(piece.as_bytes()), self.now);
+    }
+
+    fn reset(&mut self) {
+        let error = Error::new(ErrorKind::Network, "reset");
+        self.session
+            .handle_disconnect(Disconnect { not_sent: false, error }, self.now);
+    }
+
+    /// What was handed over: data and the place after it.
+    fn data(&mut self) -> Vec<(String, String)> {
+        let mut data = Vec::new();
+        while let Some(event) = self.session.poll_event() {
+            if let ReadEvent::Batch(batch) = event {
+                let at = batch.checkpoint();
+                let place = if at.skip > 0 {
+                    format!("{}+{}", at.from, at.skip)
+                } else {
+                    at.from.to_string()
+                };
+                data.push((String::from_utf8(batch.bytes().to_vec()).unwrap(), place));
+            }
+        }
+        data
+    }
+
+    fn ends(&mut self) -> bool {
+        while let Some(event) = self.session.poll_event() {
+            if matches!(event, ReadEvent::End) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn failure(&mut self) -> Option<&'static str> {
+        while let Some(event) = self.session.poll_event() {
+            if let ReadEvent::Failed(error) = event {
+                return Some(error.code());
+            }
+        }
+        None
+    }
+}
+
+fn pair(data: &str, place: &str) -> (String, String) {
+    (data.into(), place.into())
+}
+
+const TEXT: &str = "text/plain";
+const JSON: &str = "application/json";
+
+#[test]
+fn catch_up_follows_the_offsets_and_stops_at_the_tail() {
+    let mut bench = Bench::live(LiveMode::CatchUp);
+    assert_eq!(bench.request(), "offset=-1");
+    bench.plain(TEXT, "5", false, "hello");
+    assert_eq!(bench.data(), [pair("hello", "5")]);
+    assert_eq!(bench.request(), "offset=5");
+    bench.plain(TEXT, "6", true, "!");
+    assert_eq!(
+        bench
+            .session
+            .poll_event()
+            .map(|event| matches!(event, ReadEvent::Batch(_))),
+        Some(true)
+    );
+    assert!(bench.ends());
+    assert!(bench.session.poll_request(bench.now).is_none());
+}
+
+#[test]
+fn r10_the_first_request_is_never_live() {
+    for live in [LiveMode::Auto, LiveMode::LongPoll, LiveMode::Sse] {
+        assert_eq!(Bench::live(live).request(), "offset=-1");
+    }
+}
+
+#[test]
+fn auto_tails_json_by_sse_and_everything_else_by_long_poll() {
+    for (content_type, query) in [(JSON, "offset=1&live=sse"), (TEXT, "offset=1&live=long-poll")] {
+        let mut bench = Bench::live(LiveMode::Auto);
+        bench.request();
+        bench.plain(content_type, "1", true, if content_type == JSON { "[1]" } else { "1" });
+        bench.data();
+        assert_eq!(bench.request(), query);
+    }
+}
+
+#[test]
+fn p1_r5_closure_ends_every_mode_after_its_data() {
+    let mut bench = Bench::live(LiveMode::LongPoll);
+    bench.request();
+    bench.plain(TEXT, "1", true, "a");
+    bench.data();
+    bench.request();
+    bench.head(
+        200,
+        &[
+            (CONTENT_TYPE, TEXT),
+            (names::STREAM_NEXT_OFFSET, "2"),
+            (names::STREAM_CLOSED, "TRUE"),
+        ],
+    );
+    bench.bytes("b");
+    bench.session.handle_end(bench.now);
+    let Some(ReadEvent::Batch(last)) = bench.session.poll_event() else {
+        panic!("no last batch")
+    };
+    assert!(last.is_closed() && last.is_up_to_date());
+    assert!(bench.ends());
+
+    let mut bench = Bench::live(LiveMode::Sse);
+    bench.request();
+    bench.plain(JSON, "1", true, "[1]");
+    bench.data();
+    bench.request();
+    bench.event_stream();
+    bench.bytes("event: control\ndata:{\"streamNextOffset\":\"1\",\"streamClosed\":true}\n\n");
+    assert!(bench.ends());
+    assert!(bench.session.poll_request(bench.now).is_none());
+}
+
+#[test]
+fn a_204_moves_the_offset_and_asks_again_with_the_cursor() {
+    let mut bench = Bench::new(ReadOptions {
+        from: ReadFrom::Now.into(),
+        live: LiveMode::LongPoll,
+        ..ReadOptions::default()
+    });
+    assert_eq!(bench.request(), "offset=now");
+    bench.plain(TEXT, "7", true, "");
+    assert_eq!(bench.data(), [pair("", "7")]);
+    assert_eq!(bench.request(), "offset=7&live=long-poll");
+    bench.now += Duration::from_secs(30);
+    bench.head(
+        204,
+        &[
+            (names::STREAM_NEXT_OFFSET, "7"),
+            (names::STREAM_UP_TO_DATE, "true"),
+            (names::STREAM_CURSOR, "9"),
+        ],
+    );
+    assert_eq!(bench.data(), []);
+    assert_eq!(bench.session.status(), Some(204));
+    assert_eq!(bench.request(), "offset=7&live=long-poll&cursor=9");
+}
+
+#[test]
+fn a_body_that_breaks_off_delivers_nothing_and_is_asked_for_again() {
+    let mut bench = Bench::live(LiveMode::CatchUp);
+    bench.request();
+    bench.head(
+        200,
+        &[
+            (CONTENT_TYPE, JSON),
+            (names::STREAM_NEXT_OFFSET, "9"),
+            (names::STREAM_UP_TO_DATE, "true"),
+        ],
+    );
+    bench.bytes("[1,2");
+    bench.reset();
+    assert_eq!(bench.data(), []);
+    assert_eq!(bench.request(), "offset=-1");
+    bench.plain(JSON, "9", true, "[1,2,3]");
+    assert_eq!(bench.data(), [pair("[1,2,3]", "9")]);
+}
+
+#[test]
+fn a_long_answer_is_handed_over_in_parts_that_can_be_resumed_exactly() {
+    let options = ReadOptions {
+        max_batch_bytes: 8,
+        live: LiveMode::CatchUp,
+        ..ReadOptions::default()
+    };
+    let mut bench = Bench::new(options.clone());
+    bench.request();
+    bench.head(
+        200,
+        &[
+            (CONTENT_TYPE, JSON),
+            (names::STREAM_NEXT_OFFSET, "9"),
+            (names::STREAM_UP_TO_DATE, "true"),
+        ],
+    );
+    for piece in ["[\"aé\",", "\"b\",", "\"c\"", ",\"d\"]"] {
+        bench.bytes(piece);
+    }
+    assert_eq!(bench.data(), [pair("[\"aé\"]", "-1+1"), pair("[\"b\",\"c\"]", "-1+3")]);
+    bench.reset();
+    bench.data();
+    assert_eq!(bench.request(), "offset=-1");
+    bench.plain(JSON, "9", true, "[\"aé\",\"b\",\"c\",\"d\"]");
+    assert_eq!(bench.data(), [pair("[\"d\"]", "9")]);
+
+    // The same from a stored checkpoint, over answers that are cut elsewhere.
+    let from = Checkpoint {
+        from: ReadFrom::Beginning,
+        skip: 3,
+        incarnation: None,
+    };
+    let mut bench = Bench::new(ReadOptions { from, ..options });
+    bench.request();
+    bench.plain(JSON, "5", false, "[\"aé\",\"b\"]");
+    assert_eq!(bench.data(), [pair("[]", "5+1")]);
+    assert_eq!(bench.request(), "offset=5");
+    bench.plain(JSON, "9", true, "[\"c\",\"d\"]");
+    assert_eq!(bench.data(), [pair("[\"d\"]", "9")]);
+}
+
+#[test]
+fn bytes_are_skipped_to_the_byte() {
+    let from = Checkpoint {
+        from: Offset::new("3").unwrap().into(),
+        skip: 2,
+        incarnation: None,
+    };
+    let mut bench = Bench::new(ReadOptions {
+        from,
+        live: LiveMode::CatchUp,
+        ..ReadOptions::default()
+    });
+    assert_eq!(bench.request(), "offset=3");
+    bench.head(
+        200,
+        &[
+            (CONTENT_TYPE, TEXT),
+            (names::STREAM_NEXT_OFFSET, "9"),
+            (names::STREAM_UP_TO_DATE, "true"),
+        ],
+    );
+    for piece in ["a", "bc", "d"] {
+        bench.bytes(piece);
+    }
+    bench.session.handle_end(bench.now);
+    assert_eq!(bench.data(), [pair("cd", "9")]);
+}
+
+/// Up to date on a JSON stream, with an SSE request out.
+fn at_sse() -> Bench {
+    let mut bench = Bench::live(LiveMode::Sse);
+    bench.request();
+    bench.plain(JSON, "1", true, "[1]");
+    bench.data();
+    assert_eq!(bench.request(), "offset=1&live=sse");
+    bench.event_stream();
+    bench
+}
+
+const CONTROL_5: &str =
+    "event: control\ndata:{\"streamNextOffset\":\"5\",\"streamCursor\":\"8\",\"upToDate\":true}\n\n";
+
+#[test]
+fn c17_r11_sse_data_is_held_back_until_its_control_event_names_the_offset() {
+    let mut bench = at_sse();
+    bench.bytes("event: data\ndata:[2]\n\nevent: data\ndata:[3,4]\n\n");
+    assert_eq!(bench.data(), []);
+    bench.bytes(CONTROL_5);
+    assert_eq!(bench.data(), [pair("[2,3,4]", "5")]);
+    bench.bytes("event: data\ndata:[5]\n\n");
+    bench.now += Duration::from_secs(2);
+    bench.reset();
+    assert_eq!(bench.data(), []);
+    assert_eq!(bench.request(), "offset=5&live=sse&cursor=8");
+}
+
+#[test]
+fn p2_an_sse_connection_that_the_server_ends_is_made_again_at_once() {
+    let mut bench = at_sse();
+    bench.bytes(CONTROL_5);
+    bench.data();
+    let before = bench.now + Duration::from_secs(60);
+    bench.now = before;
+    bench.session.handle_end(bench.now);
+    assert_eq!(bench.request(), "offset=5&live=sse&cursor=8");
+    assert_eq!(bench.now, before);
+}
+
+#[test]
+fn c3_falling_back_to_long_poll_goes_on_with_the_session() {
+    let mut bench = at_sse();
+    for _ in 0..2 {
+        bench.session.handle_end(bench.now);
+        assert!(!bench.ends());
+        assert_eq!(bench.request(), "offset=1&live=sse");
+        bench.event_stream();
+    }
+    bench.session.handle_end(bench.now);
+    assert_eq!(bench.request(), "offset=1&live=long-poll");
+    bench.plain(JSON, "2", true, "[2]");
+    assert_eq!(bench.data(), [pair("[2]", "2")]);
+}
+
+#[test]
+fn an_answer_that_is_no_event_stream_is_taken_as_it_is_and_long_poll_goes_on() {
+    let mut bench = Bench::live(LiveMode::Sse);
+    bench.request();
+    bench.plain(JSON, "1", true, "[1]");
+    bench.data();
+    bench.request();
+    bench.plain(JSON, "2", true, "[2]");
+    assert_eq!(bench.data(), [pair("[2]", "2")]);
+    assert_eq!(bench.request(), "offset=2&live=long-poll");
+}
+
+#[test]
+fn an_event_stream_that_shows_no_byte_goes_through_something_that_buffers() {
+    let mut bench = at_sse();
+    bench.now = bench.session.poll_timeout().unwrap();
+    bench.session.handle_timeout(bench.now);
+    assert_eq!(bench.now, Duration::from_secs(10));
+    bench.data();
+    assert_eq!(bench.request(), "offset=1&live=long-poll");
+}
+
+#[test]
+fn a_broken_control_event_is_a_parse_error_and_not_retried() {
+    for control in ["", "{", "{}"] {
+        let mut bench = at_sse();
+        bench.bytes(&format!("event: control\ndata:{control}\n\n"));
+        assert_eq!(bench.failure(), Some("PARSE_ERROR"), "{control:?}");
+    }
+}
+
+#[test]
+fn broken_json_is_a_parse_error_and_the_offset_stays() {
+    let mut bench = Bench::live(LiveMode::CatchUp);
+    bench.request();
+    bench.plain(JSON, "9", true, "XY1,2]");
+    assert_eq!(bench.failure(), Some("PARSE_ERROR"));
+    bench.session.resume();
+    assert_eq!(bench.request(), "offset=-1");
+}
+
+#[test]
+fn p3_g8_reads_are_retried_and_give_up_in_the_end() {
+    let mut bench = Bench::live(LiveMode::Auto);
+    let mut requests = 0;
+    let code = loop {
+        bench.request();
+        requests += 1;
+        bench.head(503, &[]);
+        if let Some(code) = bench.failure() {
+            break code;
+        }
+    };
+    assert_eq!((code, requests), ("BUSY", 16));
+}
+
+#[test]
+fn a_read_that_was_live_once_is_retried_without_end() {
+    let mut bench = at_sse();
+    bench.now += Duration::from_secs(2);
+    bench.reset();
+    for _ in 0..200 {
+        bench.data();
+        bench.request();
+        bench.reset();
+    }
+    assert_eq!(bench.failure(), None);
+}
+
+#[test]
+fn p5_an_idle_long_poll_outlives_the_servers_wait() {
+    let mut bench = Bench::live(LiveMode::LongPoll);
+    bench.request();
+    bench.plain(TEXT, "1", true, "a");
+    bench.data();
+    bench.request();
+    assert!(bench.session.poll_timeout().unwrap() - bench.now > Duration::from_secs(60));
+}
+
+#[test]
+fn a_recreated_stream_is_noticed_by_its_incarnation_its_offsets_and_its_tags() {
+    let headers = |incarnation: &'static str| {
+        [
+            (CONTENT_TYPE, TEXT),
+            (names::STREAM_NEXT_OFFSET, "5"),
+            (names::STREAM_INCARNATION, incarnation),
+        ]
+    };
+    let mut bench = Bench::live(LiveMode::CatchUp);
+    bench.request();
+    bench.head(200, &headers("a"));
+    bench.bytes("hello");
+    bench.session.handle_end(bench.now);
+    assert_eq!(bench.data(), [pair("hello", "5")]);
+    bench.request();
+    bench.head(200, &headers("b"));
+    assert_eq!(bench.failure(), Some("STREAM_RECREATED"));
+
+    let mut bench = Bench::new(ReadOptions {
+        from: Offset::new("7").unwrap().into(),
+        ..ReadOptions::default()
+    });
+    bench.request();
+    bench.plain(TEXT, "3", true, "");
+    assert_eq!(bench.failure(), Some("STREAM_RECREATED"));
+
+    let tags =
+        |next: &'static str, tag: &'static str| [(CONTENT_TYPE, TEXT), (names::STREAM_NEXT_OFFSET, next), (ETAG, tag)];
+    let mut bench = Bench::live(LiveMode::CatchUp);
+    bench.request();
+    bench.head(200, &tags("5", "\"x:-1:5\""));
+    bench.bytes("hello");
+    bench.session.handle_end(bench.now);
+    bench.data();
+    bench.request();
+    bench.head(200, &tags("5", "\"anything else\""));
+    assert_eq!(bench.failure(), None);
+    bench.reset();
+    bench.data();
+    bench.request();
+    bench.head(200, &tags("6", "W/\"y:5:6:c\""));
+    assert_eq!(bench.failure(), Some("STREAM_RECREATED"));
+}
+
+#[test]
+fn refusals_end_the_session_with_their_own_errors() {
+    for (status, code) in [
+        (400, "INVALID_OFFSET"),
+        (401, "UNAUTHORIZED"),
+        (403, "FORBIDDEN"),
+        (404, "NOT_FOUND"),
+        (410, "RETENTION_GONE"),
+    ] {
+        let mut bench = Bench::live(LiveMode::Auto);
+        bench.request();
+        bench.head(status, &[]);
+        assert_eq!(bench.failure(), Some(code));
+    }
+}
+
+#[test]
+fn an_answer_without_an_offset_is_a_protocol_error() {
+    let mut bench = Bench::live(LiveMode::CatchUp);
+    bench.request();
+    bench.head(200, &[(CONTENT_TYPE, TEXT)]);
+    assert_eq!(bench.failure(), Some("PROTOCOL_ERROR"));
+}
+
+#[test]
+fn answers_that_say_nothing_new_slow_the_session_down() {
+    let mut bench = Bench::live(LiveMode::LongPoll);
+    bench.request();
+    bench.plain(TEXT, "1", true, "a");
+    for _ in 0..20 {
+        bench.data();
+        bench.request();
+        bench.head(
+            204,
+            &[(names::STREAM_NEXT_OFFSET, "1"), (names::STREAM_UP_TO_DATE, "true")],
+        );
+    }
+    assert!(bench.now > Duration::from_secs(1), "{:?}", bench.now);
+}
