@@ -1,1 +1,24 @@
 //! A Durable Streams server, embeddable and standalone.
+//!
+//! `http` parses and answers, [`engine`] decides, [`storage`] keeps. The rules of the protocol are pure
+//! functions of the engine; see [`engine::StreamState`].
+//!
+//! ```
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = everstream_server::Server::builder().bind(([127, 0, 0, 1], 0)).start().await?;
+//! println!("streams live at {}", server.stream_url("my/stream"));
+//! server.shutdown().await;
+//! # Ok(())
+//! # }
+//! # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+//! ```
+
+pub mod clock;
+pub mod config;
+pub mod engine;
+mod http;
+mod server;
+pub mod storage;
+
+pub use self::config::Config;
+pub use self::server::{RunningServer, Server, ServerBuilder, StartError};

@@ -1,0 +1,409 @@
+//! The engine: decides what happens to streams, and asks storage to keep it.
+//!
+//! [`Engine`] finds, makes and removes streams by name; a [`Stream`] orders its own appends. The rules
+//! themselves are pure and live in `state`, `producers`, `create`, `fork` and `expiry`.
+
+mod create;
+mod directory;
+mod error;
+mod expiry;
+mod fork;
+mod messages;
+mod notify;
+mod position;
+mod producers;
+mod sse_cache;
+mod state;
+mod stream;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use everstream::proto::content_type::{DEFAULT_CONTENT_TYPE, StreamFormat};
+
+pub use self::create::CreateRequest;
+use self::create::Existing;
+use self::directory::{Directory, Found, Reservation};
+pub use self::error::EngineError;
+use self::expiry::ExpiryQueue;
+pub use self::expiry::{Deadline, Lifetime};
+pub use self::fork::{AppendShape, ForkPoint, ForkRequest, References, Removal};
+pub use self::messages::Messages;
+pub use self::notify::{Ended, Follower, Tail};
+pub use self::position::{Position, Wire};
+pub use self::producers::{ProducerTag, Producers, Verdict};
+pub use self::state::{
+    Append, Closure, Commit, Decision, Outcome, Payload, Receipt, StoredState, StreamConfig, StreamState,
+};
+use self::stream::RunToEnd;
+pub use self::stream::{ReadResult, Stream};
+use crate::clock::Clock;
+use crate::storage::{Listed, NewStream, Storage, StorageError, StorageErrorKind, StreamId, StreamMeta};
+
+/// All streams of a server. Cheap to clone; clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    storage: Arc<dyn Storage>,
+    clock: Arc<dyn Clock>,
+    directory: Arc<Directory>,
+    expiries: ExpiryQueue,
+}
+
+/// A stream that a create made or confirmed.
+#[derive(Clone, Debug)]
+pub struct Created {
+    /// The stream.
+    pub stream: Arc<Stream>,
+    /// False when it was there already, and matches (T-PUT 8).
+    pub is_new: bool,
+}
+
+impl Engine {
+    /// An engine over a storage. Call [`recover`](Self::recover) before the first request if the storage
+    /// may hold streams.
+    pub fn new(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                storage,
+                clock,
+                directory: Arc::default(),
+                expiries: ExpiryQueue::default(),
+            }),
+        }
+    }
+
+    /// Learns from storage which streams can expire.
+    ///
+    /// # Errors
+    /// A failure of the storage.
+    pub async fn recover(&self) -> Result<(), EngineError> {
+        const PAGE: usize = 1000;
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let page = self.shared.storage.list("", after.as_deref(), PAGE).await?;
+            for listed in &page {
+                if let Some(deadline) = listed
+                    .meta
+                    .lifetime
+                    .deadline(listed.touched)
+                    .filter(|_| !listed.soft_deleted)
+                {
+                    self.shared.expiries.push(deadline, Arc::clone(&listed.meta.name));
+                }
+            }
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(Arc::clone(&last.meta.name)),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Finds a stream that can be used.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] if there is none or it has expired, [`EngineError::SoftDeleted`], or a
+    /// failure of the storage.
+    pub async fn stream(&self, name: &str) -> Result<Arc<Stream>, EngineError> {
+        let stream = self.find(name).await?.ok_or(EngineError::NotFound)?;
+        stream.check_live()?;
+        Ok(stream)
+    }
+
+    /// Creates a stream, or confirms one that matches (T-PUT rows 7 to 15).
+    ///
+    /// # Cancel safety
+    /// Once polled, the create takes its course even if the future is dropped.
+    ///
+    /// # Errors
+    /// The row of T-PUT that refuses it, or a failure of the storage.
+    pub async fn create(&self, name: &str, request: CreateRequest) -> Result<Created, EngineError> {
+        // A match with what exists is the frequent case and changes nothing.
+        if let Found::Stream(stream) = self.shared.directory.find(name)
+            && stream.check_live().is_ok()
+        {
+            return confirm(&stream, &request).map(|()| Created { stream, is_new: false });
+        }
+        let (engine, name) = (self.clone(), Arc::from(name));
+        RunToEnd::new(async move { engine.create_slow(name, request).await }).await
+    }
+
+    /// Deletes a stream, softly if it has forks (S-DEL-2).
+    ///
+    /// # Cancel safety
+    /// Once polled, the deletion takes its course even if the future is dropped.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::SoftDeleted`], or a failure of the storage.
+    pub async fn delete(&self, name: &str) -> Result<(), EngineError> {
+        let (engine, name) = (self.clone(), Arc::from(name));
+        RunToEnd::new(async move {
+            let mut reservation = engine.load_reserved(name).await?;
+            let stream = reservation.stream().cloned().ok_or(EngineError::NotFound)?;
+            stream.check_live()?;
+            engine.remove(&mut reservation, stream).await
+        })
+        .await
+    }
+
+    /// One page of the streams whose names begin with `prefix` and come after `after`, in bytewise order,
+    /// at most `limit`. Soft-deleted streams are listed, and marked.
+    ///
+    /// # Errors
+    /// A failure of the storage.
+    pub async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, EngineError> {
+        Ok(self.shared.storage.list(prefix, after, limit).await?)
+    }
+
+    /// Removes streams whose lifetime is over. Cheap when there is nothing to do: call it often.
+    pub async fn sweep(&self) {
+        while let Some(name) = self.shared.expiries.pop_due(self.shared.clock.now()) {
+            if let Err(error) = self.expire(Arc::clone(&name)).await {
+                tracing::warn!(stream = &*name, %error, "an expired stream could not be removed; it will be tried again");
+                let later = self.shared.clock.now().saturating_add(1000);
+                self.shared.expiries.push(later, name);
+            }
+        }
+    }
+
+    /// The clock of deadlines and cursors.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// The stream of a name in whatever condition, loaded if need be.
+    async fn find(&self, name: &str) -> Result<Option<Arc<Stream>>, EngineError> {
+        if let Found::Stream(stream) = self.shared.directory.find(name)
+            && !stream.has_failed()
+        {
+            return Ok(Some(stream));
+        }
+        Ok(self.load_reserved(Arc::from(name)).await?.stream().cloned())
+    }
+
+    /// Reserves a name and loads its stream if it is not in memory, or has failed there.
+    ///
+    /// Boxed, because a fork loads its source with it, to any depth (S-FORK-13).
+    fn load_reserved(
+        &self,
+        name: Arc<str>,
+    ) -> Pin<Box<dyn Future<Output = Result<Reservation, EngineError>> + Send + '_>> {
+        Box::pin(async move {
+            let mut reservation = self.shared.directory.reserve(name).await;
+            if reservation.stream().is_some_and(|stream| stream.has_failed()) {
+                reservation.set(None);
+            }
+            if reservation.stream().is_none()
+                && let Some(loaded) = self.shared.storage.load(reservation.name()).await?
+            {
+                let source = match &loaded.meta.fork {
+                    Some(fork) => Some(
+                        self.find(&fork.source)
+                            .await?
+                            .ok_or_else(|| source_missing(&fork.source))?,
+                    ),
+                    None => None,
+                };
+                reservation.set(Some(Stream::new(loaded, source, Arc::clone(&self.shared.clock))));
+            }
+            Ok(reservation)
+        })
+    }
+
+    async fn create_slow(self, name: Arc<str>, request: CreateRequest) -> Result<Created, EngineError> {
+        // The source is looked up before the name is reserved: two creates that name each other as source
+        // would otherwise wait for one another.
+        let source = match &request.fork {
+            Some(fork) => self.find(&fork.source).await?,
+            None => None,
+        };
+        let mut reservation = self.load_reserved(Arc::clone(&name)).await?;
+        if let Some(stream) = reservation.stream().cloned() {
+            if stream.is_kept_for_forks() {
+                return Err(EngineError::PathTaken);
+            }
+            if !stream.is_expired() {
+                return confirm(&stream, &request).map(|()| Created { stream, is_new: false });
+            }
+            self.remove(&mut reservation, stream).await?;
+        }
+        let Some(fork) = request.fork.clone() else {
+            let meta = self.plain_meta(name, &request)?;
+            return self.store(reservation, meta, None, request).await;
+        };
+        let source = source.ok_or(EngineError::ForkSourceNotFound)?;
+        source.add_fork()?;
+        let made = match self.fork_meta(name, &request, &fork, &source).await {
+            Ok(meta) => self.store(reservation, meta, Some(Arc::clone(&source)), request).await,
+            Err(error) => Err(error),
+        };
+        if made.is_err() {
+            // A rejected fork leaves no reference behind (S-FORK-14).
+            self.release(&source.meta().name).await?;
+        }
+        made
+    }
+
+    fn plain_meta(&self, name: Arc<str>, request: &CreateRequest) -> Result<StreamMeta, EngineError> {
+        Ok(StreamMeta {
+            name,
+            id: new_id()?,
+            content_type: request.content_type.as_deref().unwrap_or(DEFAULT_CONTENT_TYPE).into(),
+            lifetime: request.lifetime.clone(),
+            created_at: self.shared.clock.now(),
+            fork: None,
+        })
+    }
+
+    async fn fork_meta(
+        &self,
+        name: Arc<str>,
+        request: &CreateRequest,
+        fork: &ForkRequest,
+        source: &Stream,
+    ) -> Result<StreamMeta, EngineError> {
+        let facts = fork::Source {
+            content_type: &source.meta().content_type,
+            tail: source.tail().position,
+        };
+        let offset = fork::fork_offset(fork, request.content_type.as_deref(), facts)?;
+        let following = source.append_after(offset).await?;
+        let base = fork::base(source.format(), offset, fork.sub_offset, following.as_ref())?;
+        Ok(StreamMeta {
+            name,
+            id: new_id()?,
+            content_type: match &request.content_type {
+                Some(given) => given.as_str().into(),
+                None => Arc::clone(&source.meta().content_type),
+            },
+            lifetime: fork::lifetime(&request.lifetime, &source.meta().lifetime),
+            created_at: self.shared.clock.now(),
+            fork: Some(ForkPoint {
+                source: Arc::clone(&source.meta().name),
+                offset,
+                sub_offset: fork.sub_offset,
+                base,
+                inherited: source.meta().lifetime.clone(),
+            }),
+        })
+    }
+
+    async fn store(
+        &self,
+        mut reservation: Reservation,
+        meta: StreamMeta,
+        source: Option<Arc<Stream>>,
+        request: CreateRequest,
+    ) -> Result<Created, EngineError> {
+        let content = Messages::frame(StreamFormat::of(&meta.content_type), request.body)?;
+        let (name, deadline) = (Arc::clone(&meta.name), meta.lifetime.deadline(meta.created_at));
+        let new = NewStream {
+            meta,
+            content,
+            closed: request.closed,
+        };
+        let loaded = self.shared.storage.create(new).await?;
+        let stream = Stream::new(loaded, source, Arc::clone(&self.shared.clock));
+        reservation.set(Some(Arc::clone(&stream)));
+        drop(reservation);
+        if let Some(deadline) = deadline {
+            self.shared.expiries.push(deadline, name);
+        }
+        Ok(Created { stream, is_new: true })
+    }
+
+    /// Removes a stream, or hides it while forks need its data.
+    async fn remove(&self, reservation: &mut Reservation, stream: Arc<Stream>) -> Result<(), EngineError> {
+        let removal = stream.begin_removal();
+        let meta = stream.meta();
+        if let Err(error) = self.shared.storage.delete(&meta.name, meta.id, removal).await {
+            stream.restore(removal);
+            return Err(error.into());
+        }
+        match removal {
+            Removal::SoftDelete => stream.end(Ended::SoftDeleted),
+            Removal::Remove => {
+                reservation.set(None);
+                stream.end(Ended::Removed);
+                if let Some(fork) = &meta.fork {
+                    self.release(&fork.source).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops one reference on a fork source, and removes what is left without one: the source, then
+    /// perhaps its own source, and so on (S-FORK-19).
+    async fn release(&self, name: &Arc<str>) -> Result<(), EngineError> {
+        let mut next = Some(Arc::clone(name));
+        while let Some(name) = next.take() {
+            let mut reservation = self.load_reserved(name).await?;
+            let Some(stream) = reservation.stream().cloned() else {
+                break;
+            };
+            if stream.release_fork() {
+                let meta = stream.meta();
+                stream.begin_removal();
+                self.shared.storage.delete(&meta.name, meta.id, Removal::Remove).await?;
+                reservation.set(None);
+                stream.end(Ended::Removed);
+                next = meta.fork.as_ref().map(|fork| Arc::clone(&fork.source));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a stream if its lifetime is over; otherwise has it looked at again.
+    async fn expire(&self, name: Arc<str>) -> Result<(), EngineError> {
+        let mut reservation = self.load_reserved(Arc::clone(&name)).await?;
+        let Some(stream) = reservation.stream().cloned() else {
+            return Ok(());
+        };
+        match stream.deadline() {
+            Some(deadline) if deadline > self.shared.clock.now() => self.shared.expiries.push(deadline, name),
+            Some(_) => self.remove(&mut reservation, stream).await?,
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+fn confirm(stream: &Stream, request: &CreateRequest) -> Result<(), EngineError> {
+    let meta = stream.meta();
+    let existing = Existing {
+        content_type: &meta.content_type,
+        lifetime: &meta.lifetime,
+        closed: stream.tail().closed,
+        fork: meta.fork.as_ref(),
+        soft_deleted: stream.is_kept_for_forks(),
+    };
+    create::confirm(existing, request)
+}
+
+/// A fork exists whose source does not; sources outlive their forks (S-FORK-18).
+fn source_missing(name: &str) -> EngineError {
+    EngineError::Storage(StorageError {
+        kind: StorageErrorKind::Io,
+        message: format!("fork source {name} is missing"),
+    })
+}
+
+fn new_id() -> Result<StreamId, EngineError> {
+    getrandom::u64().map(StreamId).map_err(|error| {
+        EngineError::Storage(StorageError {
+            kind: StorageErrorKind::Conflict,
+            message: format!("no randomness for a stream id: {error}"),
+        })
+    })
+}

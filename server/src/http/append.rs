@@ -1,0 +1,52 @@
+//! `POST`: append, close, or both (PROTOCOL.md section 8).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use everstream::proto::{control, names};
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::body::{self, Body};
+use super::error::HttpError;
+use super::{App, extract, stream_headers, truth};
+use crate::engine::{Append, Outcome, Payload};
+
+pub(super) async fn handle<B>(app: &Arc<App>, name: &str, parts: &Parts, body: B) -> Result<Response<Body>, HttpError>
+where
+    B: http_body::Body<Data = Bytes>,
+{
+    let producer = extract::producer(&parts.headers);
+    // The body is taken in before anything is refused, so that the connection can be used again.
+    let body = body::collect(body, app.config().max_body_bytes).await;
+    let (producer, body) = (producer?, body?);
+    if !body.is_empty() {
+        extract::check_coding(&parts.headers)?;
+    }
+    let stream = app.engine().stream(name).await?;
+    let content_type = parts.headers.get(header::CONTENT_TYPE);
+    let append = Append {
+        content_type: content_type.map(|value| Bytes::copy_from_slice(value.as_bytes())),
+        payload: Payload::frame(stream.format(), body),
+        close: control::is_closed(&parts.headers),
+        producer,
+        stream_seq: extract::stream_seq(&parts.headers),
+    };
+    let receipt = stream.append(append).await?;
+
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = match receipt.outcome {
+        Outcome::Appended if receipt.producer.is_some() => StatusCode::OK,
+        Outcome::Appended | Outcome::Closed | Outcome::Duplicate => StatusCode::NO_CONTENT,
+    };
+    let headers = response.headers_mut();
+    stream_headers(headers, &stream, receipt.next);
+    if receipt.closed {
+        headers.insert(names::STREAM_CLOSED, truth());
+    }
+    if let Some((epoch, seq)) = receipt.producer {
+        headers.insert(names::PRODUCER_EPOCH, HeaderValue::from(epoch));
+        headers.insert(names::PRODUCER_SEQ, HeaderValue::from(seq));
+    }
+    Ok(response)
+}

@@ -1,0 +1,58 @@
+//! `PUT`: create a stream, or confirm one that matches (PROTOCOL.md section 6).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use everstream::proto::names;
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::body::{self, Body};
+use super::error::HttpError;
+use super::{App, extract, stream_headers, truth};
+
+pub(super) async fn handle<B>(app: &Arc<App>, name: &str, parts: &Parts, body: B) -> Result<Response<Body>, HttpError>
+where
+    B: http_body::Body<Data = Bytes>,
+{
+    let request = extract::create_request(&parts.headers, &app.config().stream_root);
+    let body = body::collect(body, app.config().max_body_bytes).await;
+    let mut request = request?;
+    request.body = body?;
+    if !request.body.is_empty() {
+        extract::check_coding(&parts.headers)?;
+    }
+    let created = app.engine().create(name, request).await?;
+    let tail = created.stream.tail();
+    let mut response = Response::new(Body::Empty);
+    let headers = response.headers_mut();
+    stream_headers(headers, &created.stream, tail.position);
+    let content_type = HeaderValue::from_str(&created.stream.meta().content_type);
+    if let Ok(content_type) = content_type {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    if tail.closed {
+        headers.insert(names::STREAM_CLOSED, truth());
+    }
+    if created.is_new {
+        if let Some(location) = location(parts) {
+            headers.insert(header::LOCATION, location);
+        }
+        *response.status_mut() = StatusCode::CREATED;
+    }
+    Ok(response)
+}
+
+/// The absolute URL that the client used (S-CREATE-9). Without a host there is only the path.
+fn location(parts: &Parts) -> Option<HeaderValue> {
+    let path = parts.uri.path();
+    let host = match parts.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()),
+    };
+    let location = match host {
+        Some(host) => format!("http://{host}{path}"),
+        None => path.to_owned(),
+    };
+    HeaderValue::from_str(&location).ok()
+}

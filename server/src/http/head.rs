@@ -1,0 +1,41 @@
+//! `HEAD`: metadata without touching the lifetime (PROTOCOL.md section 9).
+
+use std::sync::Arc;
+
+use everstream::proto::names;
+use http::{HeaderValue, Response, header};
+
+use super::body::Body;
+use super::cache::{self, Tag};
+use super::error::HttpError;
+use super::{App, stream_headers, truth};
+use crate::engine::Lifetime;
+
+pub(super) async fn handle(app: &Arc<App>, name: &str) -> Result<Response<Body>, HttpError> {
+    let stream = app.engine().stream(name).await?;
+    let (meta, tail) = (stream.meta(), stream.tail());
+    let mut response = Response::new(Body::Empty);
+    let headers = response.headers_mut();
+    stream_headers(headers, &stream, tail.position);
+    if let Ok(content_type) = HeaderValue::from_str(&meta.content_type) {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    headers.insert(header::CACHE_CONTROL, cache::NO_STORE);
+    let tag = Tag::new(meta.id, names::OFFSET_BEGINNING, tail.position, tail.closed, None);
+    headers.insert(header::ETAG, tag.to_header());
+    if tail.closed {
+        headers.insert(names::STREAM_CLOSED, truth());
+    }
+    match &meta.lifetime {
+        Lifetime::Unlimited => {}
+        Lifetime::Ttl(seconds) => {
+            headers.insert(names::STREAM_TTL, HeaderValue::from(*seconds));
+        }
+        Lifetime::Until(deadline) => {
+            if let Ok(text) = HeaderValue::from_str(&deadline.text) {
+                headers.insert(names::STREAM_EXPIRES_AT, text);
+            }
+        }
+    }
+    Ok(response)
+}

@@ -1,0 +1,261 @@
+//! HTTP: routes requests to the engine and writes its answers. The route table is [`App::route`].
+
+mod append;
+mod body;
+mod cache;
+mod compress;
+mod cors;
+mod create;
+mod delete;
+mod error;
+mod extract;
+mod fault;
+mod head;
+mod live;
+mod path;
+mod read;
+mod sse;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use everstream::proto::names;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use self::body::Body;
+use self::cors::CommonHeaders;
+use self::error::HttpError;
+use self::fault::Faults;
+use self::path::Target;
+pub(crate) use self::path::encode_name;
+use crate::config::Config;
+use crate::engine::{Engine, Position, Stream};
+
+/// What all requests share.
+pub(crate) struct App {
+    config: Config,
+    engine: Engine,
+    stop: CancellationToken,
+    common: CommonHeaders,
+    faults: Option<Faults>,
+}
+
+/// The connection is to be cut without an answer.
+#[derive(Debug)]
+pub(crate) struct Cut;
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("connection cut by an injected fault")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+impl App {
+    pub(crate) fn new(config: Config, engine: Engine, stop: CancellationToken) -> Result<Self, String> {
+        Ok(Self {
+            common: CommonHeaders::new(&config.cors_origin)?,
+            faults: config.fault_injection.then(Faults::default),
+            config,
+            engine,
+            stop,
+        })
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// Only an injected fault: the connection is to be cut.
+    pub(crate) async fn answer<B>(self: &Arc<Self>, request: Request<B>) -> Result<Response<Body>, Cut>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let (mut parts, body) = request.into_parts();
+        let mut response = if tracing::enabled!(tracing::Level::DEBUG) {
+            let span = tracing::debug_span!("request", method = %parts.method, path = parts.uri.path());
+            let response = self
+                .answer_with_faults(&mut parts, body)
+                .instrument(span.clone())
+                .await?;
+            span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
+            response
+        } else {
+            self.answer_with_faults(&mut parts, body).await?
+        };
+        self.common.apply(response.headers_mut());
+        if parts.method == Method::HEAD {
+            *response.body_mut() = Body::Empty;
+        }
+        Ok(response)
+    }
+
+    async fn answer_with_faults<B>(self: &Arc<Self>, parts: &mut Parts, body: B) -> Result<Response<Body>, Cut>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let Some(faults) = &self.faults else {
+            return Ok(self.route(parts, body).await);
+        };
+        if parts.method == Method::OPTIONS || parts.uri.path() == fault::PATH {
+            return Ok(self.route(parts, body).await);
+        }
+        let Some(fault) = faults.take(parts.uri.path(), &parts.method) else {
+            return Ok(self.route(parts, body).await);
+        };
+        if let Some(delay) = fault.delay() {
+            tokio::time::sleep(delay).await;
+        }
+        if fault.drops_connection() {
+            return Err(Cut);
+        }
+        if let Some(answer) = fault.answer() {
+            return Ok(answer);
+        }
+        fault.prepare(&mut parts.headers);
+        let response = self.route(parts, body).await;
+        Ok(if parts.method == Method::GET {
+            fault.spoil(response)
+        } else {
+            response
+        })
+    }
+
+    /// The route table.
+    async fn route<B>(self: &Arc<Self>, parts: &Parts, body: B) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        if parts.method == Method::OPTIONS {
+            return preflight();
+        }
+        let path = parts.uri.path();
+        let result = match (path, &self.faults) {
+            ("/healthz" | "/readyz", _) => self.health(parts),
+            (fault::PATH, Some(faults)) => self.inject(faults, parts, body).await,
+            _ => match (path::target(&self.config.stream_root, path), parts.method.as_str()) {
+                (Target::Stream(name), "PUT") => create::handle(self, &name, parts, body).await,
+                (Target::Stream(name), "POST") => append::handle(self, &name, parts, body).await,
+                (Target::Stream(name), "GET") => read::handle(self, &name, parts).await,
+                (Target::Stream(name), "HEAD") => head::handle(self, &name).await,
+                (Target::Stream(name), "DELETE") => delete::handle(self, &name).await,
+                (Target::Stream(_), _) => Err(HttpError::MethodNotAllowed),
+                (Target::Control, _) => Ok(unknown_control_route()),
+                (Target::Invalid(why), _) => Err(HttpError::BadRequest(why)),
+                (Target::Elsewhere, _) => Err(HttpError::NoRoute),
+            },
+        };
+        result.unwrap_or_else(|error| {
+            let mut response = error::response(&error);
+            if matches!(error, HttpError::MethodNotAllowed) {
+                let allowed = HeaderValue::from_static("GET, POST, PUT, DELETE, HEAD, OPTIONS");
+                response.headers_mut().insert(header::ALLOW, allowed);
+            }
+            response
+        })
+    }
+
+    /// `/healthz`: the process answers. `/readyz`: it also takes new work.
+    fn health(&self, parts: &Parts) -> Result<Response<Body>, HttpError> {
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            return Err(HttpError::MethodNotAllowed);
+        }
+        let mut response = Response::new(Body::Full(Bytes::from_static(b"ok")));
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        headers.insert(header::CACHE_CONTROL, cache::NO_STORE);
+        if parts.uri.path() == "/readyz" && self.stop.is_cancelled() {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        Ok(response)
+    }
+
+    async fn inject<B>(&self, faults: &Faults, parts: &Parts, body: B) -> Result<Response<Body>, HttpError>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        match parts.method {
+            Method::POST => {
+                let body = body::collect(body, self.config.max_body_bytes).await?;
+                faults.set(&body).map_err(HttpError::BadRequest)?;
+            }
+            Method::DELETE => faults.clear(),
+            _ => return Err(HttpError::MethodNotAllowed),
+        }
+        Ok(json(StatusCode::OK, b"{\"ok\":true}"))
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Cancelled when the server shuts down: live reads end.
+    fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// S-HTTP-10.
+fn preflight() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+        .headers_mut()
+        .insert(header::ACCESS_CONTROL_MAX_AGE, cors::MAX_AGE);
+    response
+}
+
+/// S-URL-4.
+fn unknown_control_route() -> Response<Body> {
+    json(
+        StatusCode::NOT_FOUND,
+        b"{\"error\":{\"code\":\"SUBSCRIPTION_NOT_FOUND\",\"message\":\"unknown subscription or route\"}}",
+    )
+}
+
+fn json(status: StatusCode, body: &'static [u8]) -> Response<Body> {
+    let mut response = Response::new(Body::Full(Bytes::from_static(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, cache::NO_STORE);
+    response
+}
+
+/// The headers of every 2xx answer about a stream: its position, and which incarnation it is (S-ETAG-5).
+fn stream_headers(headers: &mut HeaderMap, stream: &Stream, next: Position) {
+    headers.reserve(16);
+    headers.insert(names::STREAM_NEXT_OFFSET, position_value(next));
+    if let Ok(id) = HeaderValue::from_str(&stream.meta().id.to_string()) {
+        headers.insert(names::STREAM_INCARNATION, id);
+    }
+}
+
+fn position_value(position: Position) -> HeaderValue {
+    // Digits and `_` are always legal.
+    HeaderValue::from_str(position.to_wire().as_str()).unwrap_or(const { HeaderValue::from_static("") })
+}
+
+/// The value of flags (S-READ-4, S-READ-5).
+fn truth() -> HeaderValue {
+    HeaderValue::from_static(names::TRUE)
+}

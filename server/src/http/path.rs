@@ -1,0 +1,135 @@
+//! URL paths to stream names (PROTOCOL.md section 2).
+//!
+//! The name of a stream is what follows the stream root, percent-decoded once, without one trailing
+//! slash: `/v1/stream/a%20b/` and `/v1/stream/a b` are the same stream (S-URL-5). An encoded slash
+//! separates segments like a plain one. Letter case counts.
+
+use std::borrow::Cow;
+
+use everstream::proto::names;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+/// The longest name, in bytes after decoding.
+const LONGEST_NAME: usize = 1024;
+
+/// What a path stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Target<'a> {
+    /// A stream.
+    Stream(Cow<'a, str>),
+    /// The control API (S-URL-3).
+    Control,
+    /// A path below the root that can be no stream's; says why.
+    Invalid(&'static str),
+    /// Nothing here.
+    Elsewhere,
+}
+
+/// Finds out what a path stands for.
+pub(super) fn target<'a>(root: &str, path: &'a str) -> Target<'a> {
+    let Some(name) = path.strip_prefix(root).and_then(|rest| rest.strip_prefix('/')) else {
+        return Target::Elsewhere;
+    };
+    let Ok(name) = percent_decode_str(name).decode_utf8() else {
+        return Target::Invalid("the path is not UTF-8");
+    };
+    let name = match name {
+        Cow::Borrowed(name) => Cow::Borrowed(name.strip_suffix('/').unwrap_or(name)),
+        Cow::Owned(mut name) => {
+            if name.ends_with('/') {
+                name.pop();
+            }
+            Cow::Owned(name)
+        }
+    };
+    if name.is_empty() {
+        return Target::Elsewhere;
+    }
+    if name.split('/').next() == Some(names::CONTROL_SEGMENT) {
+        return Target::Control;
+    }
+    if name.len() > LONGEST_NAME {
+        return Target::Invalid("the path is too long");
+    }
+    if name.chars().any(char::is_control) {
+        return Target::Invalid("the path has a control character");
+    }
+    if name.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return Target::Invalid("the path has an empty segment, `.` or `..`");
+    }
+    Target::Stream(name)
+}
+
+/// Percent-encodes a stream name for use in a URL.
+pub(crate) fn encode_name(name: &str) -> String {
+    const RESERVED: &AsciiSet = &CONTROLS
+        .add(b' ')
+        .add(b'"')
+        .add(b'#')
+        .add(b'%')
+        .add(b'<')
+        .add(b'>')
+        .add(b'?');
+    utf8_percent_encode(name, RESERVED).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(name: &str) -> Target<'_> {
+        Target::Stream(name.into())
+    }
+
+    #[test]
+    fn names_are_decoded_once_and_lose_one_trailing_slash() {
+        for (path, name) in [
+            ("/v1/stream/a", "a"),
+            ("/v1/stream/a/", "a"),
+            ("/v1/stream/a/b", "a/b"),
+            ("/v1/stream/a%2Fb", "a/b"),
+            ("/v1/stream/a%20b%2520", "a b%20"),
+            ("/v1/stream/%C3%A9", "é"),
+            ("/v1/stream/a%", "a%"),
+            ("/v1/stream/...", "..."),
+        ] {
+            assert_eq!(target("/v1/stream", path), stream(name), "{path}");
+        }
+        assert_eq!(target("", "/a/b"), stream("a/b"));
+    }
+
+    #[test]
+    fn traversal_and_garbage_are_refused() {
+        let long = format!("/v1/stream/{}", "x".repeat(1025));
+        for path in [
+            "/v1/stream/..",
+            "/v1/stream/a/../b",
+            "/v1/stream/%2e%2E/b",
+            "/v1/stream/a/./b",
+            "/v1/stream//a",
+            "/v1/stream/a//",
+            "/v1/stream/a%00",
+            "/v1/stream/a%0d%0ab",
+            "/v1/stream/%ff",
+            &long,
+        ] {
+            assert!(matches!(target("/v1/stream", path), Target::Invalid(_)), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_reserved_segment_is_the_control_api_and_only_as_the_first() {
+        assert_eq!(target("/v1/stream", "/v1/stream/__ds"), Target::Control);
+        assert_eq!(target("/v1/stream", "/v1/stream/__ds/jwks.json"), Target::Control);
+        assert_eq!(target("/v1/stream", "/v1/stream/%5F_ds/x"), Target::Control);
+        assert_eq!(target("/v1/stream", "/v1/stream/a/__ds"), stream("a/__ds"));
+        assert_eq!(target("/v1/stream", "/v1/stream/__dsx"), stream("__dsx"));
+    }
+
+    #[test]
+    fn what_is_not_below_the_root_is_elsewhere() {
+        for path in ["/", "/v1/stream", "/v1/stream/", "/v1/streams/a", "/a"] {
+            assert_eq!(target("/v1/stream", path), Target::Elsewhere, "{path}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `GET`: what exists at an offset (PROTOCOL.md section 10). Long-poll and SSE go on from here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use everstream::proto::content_type::StreamFormat;
+use everstream::proto::names;
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::body::Body;
+use super::cache::{self, Tag};
+use super::compress;
+use super::error::HttpError;
+use super::extract::{self, Live, ReadQuery, Start};
+use super::{App, live, sse, stream_headers, truth};
+use crate::engine::{EngineError, ReadResult, Stream};
+use crate::storage::{StorageError, StorageErrorKind};
+
+/// Answers with fewer bytes, or in more blocks, are copied together: one block is one write.
+const JOIN_BELOW: usize = 16 * 1024;
+const MOST_BLOCKS: usize = 48;
+
+pub(super) async fn handle(app: &Arc<App>, name: &str, parts: &Parts) -> Result<Response<Body>, HttpError> {
+    // The stream is looked up before the query is judged (S-READ-1).
+    let stream = app.engine().stream(name).await?;
+    let query = extract::read_query(parts.uri.query())?;
+    stream.touch_by_reader();
+    match query.live {
+        None => catch_up(app, &stream, &query, parts).await,
+        Some(Live::LongPoll) => live::handle(app, stream, &query, parts).await,
+        Some(Live::Sse) => Ok(sse::handle(app, stream, &query)),
+    }
+}
+
+async fn catch_up(
+    app: &Arc<App>,
+    stream: &Stream,
+    query: &ReadQuery<'_>,
+    parts: &Parts,
+) -> Result<Response<Body>, HttpError> {
+    if query.start == Start::Now {
+        let tail = stream.tail();
+        let at_tail = ReadResult {
+            data: Vec::new(),
+            next: tail.position,
+            tail,
+        };
+        return respond(app, stream, &at_tail, query, parts, None).await;
+    }
+    let from = query.start.resolve(stream.tail().position);
+    let result = stream.read(from, app.config().max_read_bytes).await?;
+    respond(app, stream, &result, query, parts, None).await
+}
+
+/// The 200 of a catch-up or long-poll read, or the 304 in its place.
+pub(super) async fn respond(
+    app: &App,
+    stream: &Stream,
+    result: &ReadResult,
+    query: &ReadQuery<'_>,
+    parts: &Parts,
+    cursor: Option<u64>,
+) -> Result<Response<Body>, HttpError> {
+    let mut response = Response::new(Body::Empty);
+    let headers = response.headers_mut();
+    stream_headers(headers, stream, result.next);
+    if let Ok(content_type) = HeaderValue::from_str(&stream.meta().content_type) {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    if result.is_up_to_date() {
+        headers.insert(names::STREAM_UP_TO_DATE, truth());
+    }
+    if result.is_at_end() {
+        headers.insert(names::STREAM_CLOSED, truth());
+    }
+    if let Some(cursor) = cursor {
+        headers.insert(names::STREAM_CURSOR, HeaderValue::from(cursor));
+    }
+    let compressible = app.config().compression && result.len() >= compress::SMALLEST;
+    let coding = compressible.then(|| compress::negotiate(&parts.headers)).flatten();
+    if compressible {
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    if query.start == Start::Now {
+        headers.insert(header::CACHE_CONTROL, cache::NO_STORE);
+    } else {
+        // An empty answer at an open tail would hide what comes next from those who poll (T-CACHE).
+        let momentary = result.is_empty() && !result.is_at_end();
+        headers.insert(
+            header::CACHE_CONTROL,
+            if momentary { cache::NO_STORE } else { cache::SHARED },
+        );
+        let tag = Tag::new(stream.meta().id, &query.offset, result.next, result.is_at_end(), coding);
+        headers.insert(header::ETAG, tag.to_header());
+        if tag.is_named_by(&parts.headers) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return Ok(response);
+        }
+    }
+    let blocks = body_blocks(stream.format(), &result.data);
+    *response.body_mut() = match coding {
+        None => blocks.into(),
+        Some(coding) => {
+            response
+                .headers_mut()
+                .insert(header::CONTENT_ENCODING, coding.to_header());
+            let encoded = compress::encode(blocks, coding).await.map_err(|error| {
+                EngineError::Storage(StorageError {
+                    kind: StorageErrorKind::Conflict,
+                    message: format!("compression failed: {error}"),
+                })
+            })?;
+            encoded.into()
+        }
+    };
+    Ok(response)
+}
+
+/// Stored bytes as a body: JSON messages are stored with a comma after each, so that all that is left to
+/// do is to put brackets around them (S-JSON-3).
+pub(super) fn body_blocks(format: StreamFormat, data: &[Bytes]) -> Vec<Bytes> {
+    let is_json = format == StreamFormat::Json;
+    let length: usize = data.iter().map(Bytes::len).sum();
+    if is_json && length == 0 {
+        return vec![Bytes::from_static(b"[]")];
+    }
+    let together = length < JOIN_BELOW || data.len() > MOST_BLOCKS;
+    match (is_json, together) {
+        (false, _) if data.len() <= 1 => data.to_vec(),
+        (false, false) => data.to_vec(),
+        (_, true) => vec![joined(is_json, length, data)],
+        (true, false) => {
+            let mut blocks = Vec::with_capacity(data.len() + 2);
+            blocks.push(Bytes::from_static(b"["));
+            blocks.extend_from_slice(data);
+            if let Some(last) = blocks.last_mut() {
+                last.truncate(last.len() - 1);
+            }
+            blocks.push(Bytes::from_static(b"]"));
+            blocks
+        }
+    }
+}
+
+fn joined(is_json: bool, length: usize, data: &[Bytes]) -> Bytes {
+    let mut whole = Vec::with_capacity(length + 1);
+    if is_json {
+        whole.push(b'[');
+    }
+    for block in data {
+        whole.extend_from_slice(block);
+    }
+    if is_json && let Some(last) = whole.last_mut() {
+        *last = b']';
+    }
+    whole.into()
+}

@@ -1,0 +1,354 @@
+//! Starting, running and stopping a server.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::engine::{Engine, EngineError};
+use crate::http::App;
+use crate::storage::{MemoryStorage, Storage};
+
+/// A server that is not running. See [`Server::builder`].
+#[derive(Debug)]
+pub struct Server(());
+
+impl Server {
+    /// Describes a server, starting from the defaults of [`Config`].
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder {
+            config: Config::default(),
+            storage: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// Describes a server; [`start`](Self::start) runs it. Each option is documented with its default in [`Config`].
+#[must_use = "a builder does nothing until it is started"]
+pub struct ServerBuilder {
+    config: Config,
+    storage: Option<Arc<dyn Storage>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl ServerBuilder {
+    /// Replaces all options at once.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// See [`Config::bind`].
+    pub fn bind(mut self, addr: impl Into<SocketAddr>) -> Self {
+        self.config.bind = addr.into();
+        self
+    }
+
+    /// Where streams are kept. Default: a new [`MemoryStorage`].
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
+    /// The clock of deadlines and cursors. Default: the system's. Waiting is always in real time.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// See [`Config::long_poll_timeout`].
+    pub fn long_poll_timeout(mut self, timeout: Duration) -> Self {
+        self.config.long_poll_timeout = timeout;
+        self
+    }
+
+    /// See [`Config::sse_lifetime`].
+    pub fn sse_lifetime(mut self, lifetime: Duration) -> Self {
+        self.config.sse_lifetime = lifetime;
+        self
+    }
+
+    /// See [`Config::max_body_bytes`].
+    pub fn max_body_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_body_bytes = bytes;
+        self
+    }
+
+    /// See [`Config::max_read_bytes`].
+    pub fn max_read_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_read_bytes = bytes;
+        self
+    }
+
+    /// See [`Config::compression`].
+    pub fn compression(mut self, on: bool) -> Self {
+        self.config.compression = on;
+        self
+    }
+
+    /// See [`Config::stream_root`].
+    pub fn stream_root(mut self, root: impl Into<String>) -> Self {
+        self.config.stream_root = root.into();
+        self
+    }
+
+    /// Puts streams at `/` instead of below `/v1/stream`.
+    pub fn mount_at_root(mut self, on: bool) -> Self {
+        self.config.stream_root = if on {
+            String::new()
+        } else {
+            Config::default().stream_root
+        };
+        self
+    }
+
+    /// See [`Config::fault_injection`].
+    pub fn fault_injection(mut self, on: bool) -> Self {
+        self.config.fault_injection = on;
+        self
+    }
+
+    /// See [`Config::cursor_interval`].
+    pub fn cursor_interval(mut self, interval: Duration) -> Self {
+        self.config.cursor_interval = interval;
+        self
+    }
+
+    /// See [`Config::cors_origin`].
+    pub fn cors_origin(mut self, origin: impl Into<String>) -> Self {
+        self.config.cors_origin = origin.into();
+        self
+    }
+
+    /// See [`Config::shutdown_grace`].
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.config.shutdown_grace = grace;
+        self
+    }
+
+    /// Binds the address and serves in the background, on the tokio runtime that polls this.
+    ///
+    /// # Errors
+    /// An option that cannot be used, an address that cannot be bound, or a storage that cannot be read.
+    pub async fn start(self) -> Result<RunningServer, StartError> {
+        let config = self.config.checked().map_err(StartError::Config)?;
+        let storage = self.storage.unwrap_or_else(|| Arc::new(MemoryStorage::new()));
+        let engine = Engine::new(storage, self.clock);
+        engine.recover().await.map_err(StartError::Storage)?;
+        let bind = config.bind;
+        let listener = TcpListener::bind(bind)
+            .await
+            .map_err(|source| StartError::Bind { addr: bind, source })?;
+        let addr = listener
+            .local_addr()
+            .map_err(|source| StartError::Bind { addr: bind, source })?;
+        let stop = CancellationToken::new();
+        let abort = CancellationToken::new();
+        let app = Arc::new(App::new(config, engine.clone(), stop.clone()).map_err(StartError::Config)?);
+        let tasks = TaskTracker::new();
+        tasks.spawn(accept(
+            listener,
+            Arc::clone(&app),
+            stop.clone(),
+            abort.clone(),
+            tasks.clone(),
+        ));
+        tasks.spawn(sweep(engine.clone(), app.config().sweep_interval, stop.clone()));
+        tracing::info!(%addr, "listening");
+        Ok(RunningServer {
+            addr,
+            app,
+            engine,
+            stop,
+            abort,
+            tasks,
+        })
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address cannot be bound.
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// An option cannot be used.
+    Config(String),
+    /// The storage cannot be read.
+    Storage(EngineError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind { addr, source } => write!(f, "cannot listen on {addr}: {source}"),
+            Self::Config(message) => f.write_str(message),
+            Self::Storage(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Bind { source, .. } => Some(source),
+            Self::Config(_) => None,
+            Self::Storage(error) => Some(error),
+        }
+    }
+}
+
+/// A server at work. Dropped, it stops at once and cuts every connection.
+#[derive(Debug)]
+pub struct RunningServer {
+    addr: SocketAddr,
+    app: Arc<App>,
+    engine: Engine,
+    stop: CancellationToken,
+    abort: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl RunningServer {
+    /// The base URL, such as `http://127.0.0.1:4437`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The URL of a stream, whose name may contain slashes and is percent-encoded where needed.
+    pub fn stream_url(&self, name: &str) -> String {
+        format!(
+            "{}{}/{}",
+            self.url(),
+            self.app.config().stream_root,
+            crate::http::encode_name(name)
+        )
+    }
+
+    /// The address that was bound.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The engine, for use without HTTP.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Stops accepting, ends long-polls with 204 and SSE at an event boundary, lets requests under way
+    /// finish within [`Config::shutdown_grace`], then cuts what is left.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(self.app.config().shutdown_grace, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            self.abort.cancel();
+            self.tasks.wait().await;
+        }
+    }
+}
+
+impl Drop for RunningServer {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.abort.cancel();
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    app: Arc<App>,
+    stop: CancellationToken,
+    abort: CancellationToken,
+    tasks: TaskTracker,
+) {
+    let http = Arc::new(protocol(app.config()));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                let connection = serve(socket, Arc::clone(&http), Arc::clone(&app), stop.clone());
+                let abort = abort.clone();
+                tasks.spawn(async move {
+                    tokio::select! {
+                        () = connection => {}
+                        () = abort.cancelled() => {}
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of file handles, most likely: connections that end will free some.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+fn protocol(config: &Config) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_buf_size(config.max_header_bytes.max(64 << 10));
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(config.max_http2_streams)
+        .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
+        // Room for one piece of a read without waiting for the client's window updates.
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(8 << 20)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20));
+    http
+}
+
+async fn serve(socket: TcpStream, http: Arc<auto::Builder<TokioExecutor>>, app: Arc<App>, stop: CancellationToken) {
+    // Small answers must not wait for the client's delayed acknowledgement.
+    let _ = socket.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let app = Arc::clone(&app);
+        async move { app.answer(request).await }
+    });
+    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service));
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+async fn sweep(engine: Engine, interval: Duration, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        engine.sweep().await;
+    }
+}
