@@ -64,8 +64,11 @@ impl Lifetime {
 /// puts it back if that lies ahead.
 #[derive(Debug, Default)]
 pub(super) struct ExpiryQueue {
-    heap: Mutex<BinaryHeap<Reverse<(Millis, Arc<str>)>>>,
+    heap: Mutex<BinaryHeap<Due>>,
 }
+
+/// The earliest comes first.
+type Due = Reverse<(Millis, Arc<str>)>;
 
 impl ExpiryQueue {
     /// Asks for `name` to be looked at when `deadline` has come.

@@ -32,7 +32,7 @@ pub struct Stream {
     format: StreamFormat,
     log: Arc<dyn StreamLog>,
     /// The fork source, kept open for the data inherited from it.
-    source: Option<Arc<Stream>>,
+    source: Option<Arc<Self>>,
     clock: Arc<dyn Clock>,
     core: Mutex<Core>,
     wake: Wake,

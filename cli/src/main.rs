@@ -1,2 +1,0 @@
-//! Command line for Durable Streams: serve, create, write, read and more.
-fn main() {}
