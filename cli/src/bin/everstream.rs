@@ -1,0 +1,5 @@
+//! The command `everstream`.
+
+fn main() -> std::process::ExitCode {
+    everstream_cli::main()
+}
