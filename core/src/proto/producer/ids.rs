@@ -18,8 +18,9 @@ pub struct FlushId(pub(super) u64);
 pub struct Receipt {
     /// The offset just after the batch. An answer to a repeat may lack it (C-PROD-17).
     pub offset: Option<Offset>,
-    /// The server had this epoch and seq already. After a lost answer that is this very batch; on the first
-    /// try it is another instance's, and these messages were dropped (C-PROD-16).
+    /// The server had this epoch and seq already. After a lost answer that is this very batch. On the first try it
+    /// is this batch too if something on the way doubled the request; far more often it is a batch that an earlier
+    /// instance sent under the same id and epoch, and these messages were dropped (C-PROD-16).
     pub duplicate: bool,
     /// Whether the stream is closed with it.
     pub closed: bool,
@@ -30,7 +31,8 @@ pub struct Receipt {
 pub struct Flushed {
     /// Messages that were stored.
     pub messages: u64,
-    /// Messages that the server took for repeats on their first try: an earlier instance had used their seq.
+    /// Messages that the server took for repeats on their first try; see [`Receipt::duplicate`]. Raise the epoch, or
+    /// use `auto_claim`, when a producer starts anew under its old id.
     pub duplicates: u64,
     /// The last offset that an answer named.
     pub offset: Option<Offset>,

@@ -441,6 +441,11 @@ impl Producer {
         if self.window.queued.is_empty() && self.is_open_due(now) {
             self.seal();
         }
+        // A repeat of an earlier batch cannot be told from a new one once the stream is closed (appendix E 13): the
+        // close waits until all before it is settled.
+        if !self.window.sent.is_empty() && self.window.queued.front().is_some_and(|batch| batch.closing) {
+            return None;
+        }
         let batch = self.window.queued.pop_front()?;
         self.writing = Some(batch.id);
         self.window.sent.push_back((self.next_seq, batch));
@@ -656,9 +661,9 @@ impl Producer {
             .filter(|id| failed.iter().all(|(_, batch)| batch.id != *id));
         let mut is_first = true;
         for (seq, batch) in failed {
-            // Stored only if all before it are, and only if a try may have reached the server.
-            let tried = batch.maybe_stored || matches!(batch.state, Progress::InFlight { .. });
-            let error = error.clone().with_outcome_unknown(unknown && tried);
+            // Stored only if all before it are, and only if a try may have reached the server - even one that was
+            // answered with a gap, since something on the way may keep a copy and deliver it later.
+            let error = error.clone().with_outcome_unknown(unknown && batch.attempts > 0);
             self.buffered -= batch.cost;
             self.settle_failed(batch.id, batch.first_message, batch.messages, error.clone());
             if batch.closing {
