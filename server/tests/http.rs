@@ -126,7 +126,8 @@ async fn what_is_malformed_is_refused_and_changes_nothing() {
     client.put("t", &[TEXT], "kept").await;
     client.put("j", &[JSON], "1").await;
     let big = "x".repeat(1001);
-    let rows: &[(&str, &[(&str, &str)], &str, u16)] = &[
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, u16);
+    let rows: &[Row<'_>] = &[
         ("t", &[TEXT], "", 400),
         ("t", &[], "x", 400),
         ("t", &[JSON], "1", 409),

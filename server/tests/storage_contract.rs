@@ -115,7 +115,7 @@ async fn a_commit_changes_everything_that_it_names_in_one_step(storage: Arc<dyn 
     stream.log.commit(commit).await.unwrap();
     let state = storage.load("s").await.unwrap().unwrap().state;
     assert_eq!(state.tail, Position(3));
-    assert_eq!(state.producers.iter().collect::<Vec<_>>(), [tag.clone()]);
+    assert_eq!(state.producers.iter().collect::<Vec<_>>(), vec![tag.clone()]);
     assert_eq!(state.stream_seq.as_deref(), Some(&b"s1"[..]));
     assert_eq!(state.closed.unwrap().by, Some(tag));
     assert_eq!(state.touched, 99);
@@ -228,6 +228,8 @@ async fn references_are_counted_with_the_forks(storage: Arc<dyn Storage>) {
     );
     let references = async || storage.load("s").await.unwrap().unwrap().references;
     assert_eq!(references().await.forks, 2);
+    let needed = storage.delete("s", StreamId(1), Removal::Remove).await.unwrap_err();
+    assert_eq!(needed.kind, StorageErrorKind::Conflict);
     storage.delete("f", StreamId(2), Removal::Remove).await.unwrap();
     storage.delete("f", StreamId(2), Removal::Remove).await.unwrap();
     assert_eq!(references().await.forks, 1);

@@ -146,12 +146,6 @@ impl References {
             Removal::Remove
         }
     }
-
-    /// Drops one reference; true when the stream goes with it (S-FORK-19).
-    pub fn release(&mut self) -> bool {
-        self.forks = self.forks.saturating_sub(1);
-        self.forks == 0 && self.soft_deleted
-    }
 }
 
 #[cfg(test)]
@@ -248,19 +242,10 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_goes_with_its_last_fork_only_if_it_was_deleted() {
-        let mut kept = References {
-            forks: 1,
-            soft_deleted: false,
-        };
-        assert_eq!(kept.removal(), Removal::SoftDelete);
-        assert!(!kept.release());
-        assert_eq!(kept.removal(), Removal::Remove);
-        let mut deleted = References {
-            forks: 2,
-            soft_deleted: true,
-        };
-        assert!(!deleted.release());
-        assert!(deleted.release());
+    fn a_stream_with_forks_is_only_hidden() {
+        let mut references = References::default();
+        assert_eq!(references.removal(), Removal::Remove);
+        references.forks = 1;
+        assert_eq!(references.removal(), Removal::SoftDelete);
     }
 }

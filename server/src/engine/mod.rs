@@ -249,7 +249,8 @@ impl Engine {
         };
         if made.is_err() {
             // A rejected fork leaves no reference behind (S-FORK-14).
-            self.release(&source.meta().name).await?;
+            source.release_fork();
+            self.remove_unneeded(&source.meta().name).await;
         }
         made
     }
@@ -324,6 +325,17 @@ impl Engine {
 
     /// Removes a stream, or hides it while forks need its data.
     async fn remove(&self, reservation: &mut Reservation, stream: Arc<Stream>) -> Result<(), EngineError> {
+        if self.remove_data(reservation, &stream).await? == Removal::Remove
+            && let Some(source) = stream.source()
+        {
+            source.release_fork();
+            self.remove_unneeded(&source.meta().name).await;
+        }
+        Ok(())
+    }
+
+    /// Removes or hides one stream and tells its followers.
+    async fn remove_data(&self, reservation: &mut Reservation, stream: &Stream) -> Result<Removal, EngineError> {
         let removal = stream.begin_removal();
         let meta = stream.meta();
         if let Err(error) = self.shared.storage.delete(&meta.name, meta.id, removal).await {
@@ -335,42 +347,51 @@ impl Engine {
             Removal::Remove => {
                 reservation.set(None);
                 stream.end(Ended::Removed);
-                if let Some(fork) = &meta.fork {
-                    self.release(&fork.source).await?;
+            }
+        }
+        Ok(removal)
+    }
+
+    /// Removes a fork source that was deleted and has lost its last fork; then perhaps its own source, and
+    /// so on (S-FORK-19). A failure is tried again by a later sweep.
+    async fn remove_unneeded(&self, name: &Arc<str>) {
+        let mut next = Some(Arc::clone(name));
+        while let Some(name) = next.take() {
+            match self.remove_one_unneeded(&name).await {
+                Ok(source) => next = source,
+                Err(error) => {
+                    tracing::warn!(stream = &*name, %error, "a deleted stream could not be removed; it will be tried again");
+                    self.shared
+                        .expiries
+                        .push(self.shared.clock.now().saturating_add(1000), name);
                 }
             }
         }
-        Ok(())
     }
 
-    /// Drops one reference on a fork source, and removes what is left without one: the source, then
-    /// perhaps its own source, and so on (S-FORK-19).
-    async fn release(&self, name: &Arc<str>) -> Result<(), EngineError> {
-        let mut next = Some(Arc::clone(name));
-        while let Some(name) = next.take() {
-            let mut reservation = self.load_reserved(name).await?;
-            let Some(stream) = reservation.stream().cloned() else {
-                break;
-            };
-            if stream.release_fork() {
-                let meta = stream.meta();
-                stream.begin_removal();
-                self.shared.storage.delete(&meta.name, meta.id, Removal::Remove).await?;
-                reservation.set(None);
-                stream.end(Ended::Removed);
-                next = meta.fork.as_ref().map(|fork| Arc::clone(&fork.source));
-            }
+    /// One step of the cascade; gives the name to look at next.
+    async fn remove_one_unneeded(&self, name: &Arc<str>) -> Result<Option<Arc<str>>, EngineError> {
+        let mut reservation = self.load_reserved(Arc::clone(name)).await?;
+        let Some(stream) = reservation.stream().cloned() else {
+            return Ok(None);
+        };
+        if stream.due() != Some(0) {
+            return Ok(None);
         }
-        Ok(())
+        self.remove_data(&mut reservation, &stream).await?;
+        Ok(stream.source().map(|source| {
+            source.release_fork();
+            Arc::clone(&source.meta().name)
+        }))
     }
 
-    /// Removes a stream if its lifetime is over; otherwise has it looked at again.
+    /// Removes a stream whose time has come; otherwise has it looked at again.
     async fn expire(&self, name: Arc<str>) -> Result<(), EngineError> {
         let mut reservation = self.load_reserved(Arc::clone(&name)).await?;
         let Some(stream) = reservation.stream().cloned() else {
             return Ok(());
         };
-        match stream.deadline() {
+        match stream.due() {
             Some(deadline) if deadline > self.shared.clock.now() => self.shared.expiries.push(deadline, name),
             Some(_) => self.remove(&mut reservation, stream).await?,
             None => {}

@@ -253,6 +253,11 @@ impl Stream {
         &self.meta
     }
 
+    /// The fork source, if it is a fork.
+    pub(super) fn source(&self) -> Option<&Arc<Self>> {
+        self.source.as_ref()
+    }
+
     /// How its bytes are framed.
     pub fn format(&self) -> StreamFormat {
         self.format
@@ -297,15 +302,21 @@ impl Stream {
         core.issued == core.settled && core.followers == 0 && core.decided.touched() == core.touch_persisted
     }
 
-    /// When the stream expires, if it does; `None` also when it is already removed or soft-deleted.
-    pub(super) fn deadline(&self) -> Option<Millis> {
+    /// When the stream is to be removed, if ever: at the end of its lifetime; a soft-deleted one at once
+    /// when no fork needs it, and not before.
+    pub(super) fn due(&self) -> Option<Millis> {
         let mut core = self.core.lock();
         core.refresh(self.clock.now());
-        let gone = core.removed || core.references.soft_deleted;
-        core.decided.deadline().filter(|_| !gone)
+        if core.removed {
+            None
+        } else if core.references.soft_deleted {
+            (core.references.forks == 0).then_some(0)
+        } else {
+            core.decided.deadline()
+        }
     }
 
-    /// Takes a reference for a fork (S-FORK-14) and gives the tail it may fork from.
+    /// Takes a reference for a fork (S-FORK-14).
     ///
     /// # Errors
     /// The source is not usable (T-PUT 10).
@@ -319,9 +330,10 @@ impl Stream {
         Ok(())
     }
 
-    /// Drops a reference of a fork; true when the stream is to be removed with it (S-FORK-19).
-    pub(super) fn release_fork(&self) -> bool {
-        self.core.lock().references.release()
+    /// Drops a reference of a fork (S-FORK-19).
+    pub(super) fn release_fork(&self) {
+        let references = &mut self.core.lock().references;
+        references.forks = references.forks.saturating_sub(1);
     }
 
     /// Says what removing the stream means, and from here on refuses everything that a removed stream

@@ -43,7 +43,8 @@ where
     Ok(response)
 }
 
-/// The absolute URL that the client used (S-CREATE-9). Without a host there is only the path.
+/// The absolute URL that the client used (S-CREATE-9), also through a proxy that ends TLS and says so.
+/// Without a host there is only the path.
 fn location(parts: &Parts) -> Option<HeaderValue> {
     let path = parts.uri.path();
     let host = match parts.uri.authority() {
@@ -51,7 +52,15 @@ fn location(parts: &Parts) -> Option<HeaderValue> {
         None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()),
     };
     let location = match host {
-        Some(host) => format!("http://{host}{path}"),
+        Some(host) => {
+            let forwarded = parts.headers.get("x-forwarded-proto");
+            let scheme = if forwarded.is_some_and(|scheme| scheme == "https") {
+                "https"
+            } else {
+                "http"
+            };
+            format!("{scheme}://{host}{path}")
+        }
         None => path.to_owned(),
     };
     HeaderValue::from_str(&location).ok()

@@ -144,9 +144,13 @@ impl Feed {
         if result.is_empty() {
             return Ok(None);
         }
-        let event = stream
-            .sse_cache()
-            .event(from, result.next, || encode(stream.format(), &result.data));
+        let encode = || encode(stream.format(), &result.data);
+        // Only events at the tail are wanted by many at the same time.
+        let event = if result.is_up_to_date() {
+            stream.sse_cache().event(from, result.next, encode)
+        } else {
+            encode()
+        };
         self.waiting = Some(self.control(result.is_up_to_date(), result.is_at_end()));
         Ok(Some(event))
     }

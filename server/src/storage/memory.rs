@@ -100,6 +100,7 @@ impl Storage for MemoryStorage {
         };
         match removal {
             Removal::SoftDelete => stream.contents.lock().references.soft_deleted = true,
+            Removal::Remove if stream.contents.lock().references.forks > 0 => return conflict("forks need the stream"),
             Removal::Remove => {
                 streams.remove(name);
                 let source = stream.meta.fork.as_ref().and_then(|fork| streams.get(&fork.source));

@@ -52,7 +52,8 @@ pub trait Storage: Send + Sync + 'static {
     /// Readers that hold its [`StreamLog`] may go on reading until they drop it.
     ///
     /// # Errors
-    /// [`StorageErrorKind::Io`].
+    /// [`StorageErrorKind::Conflict`] for the removal of a stream that forks still name: their data is in
+    /// it. [`StorageErrorKind::Io`].
     fn delete(&self, name: &str, id: StreamId, removal: Removal) -> Reply<()>;
 
     /// One page of the streams whose names begin with `prefix` and come after `after`, in bytewise
