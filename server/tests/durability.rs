@@ -287,6 +287,42 @@ async fn creates_that_race_for_a_name_agree_on_one_stream() {
     assert_eq!((new, ids.len()), (1, 1));
 }
 
+#[tokio::test]
+async fn a_stream_that_was_dropped_from_memory_comes_back_as_it_was() {
+    let storage = Arc::new(MemoryStorage::new());
+    let engine = Engine::new(Arc::clone(&storage) as Arc<dyn Storage>, Arc::new(SystemClock));
+    let request = || CreateRequest {
+        content_type: Some("text/plain".into()),
+        ..CreateRequest::default()
+    };
+    let first = engine.create("first", request()).await.unwrap().stream;
+    first.append(by(append("ab"), 0)).await.unwrap();
+    let followed = first.follow();
+    let at_rest = Arc::downgrade(&engine.create("at rest", request()).await.unwrap().stream);
+    // More streams than the directory keeps without looking for some to drop.
+    for n in 0..100_000 {
+        engine.create(&n.to_string(), request()).await.unwrap();
+    }
+    assert_eq!(at_rest.strong_count(), 0, "nobody uses it");
+    assert!(
+        Arc::ptr_eq(&engine.stream("first").await.unwrap(), &first),
+        "someone follows it"
+    );
+    engine.stream("at rest").await.unwrap();
+
+    let again = Engine::new(storage, Arc::new(SystemClock))
+        .stream("first")
+        .await
+        .unwrap();
+    assert!(!Arc::ptr_eq(&again, &first));
+    assert_eq!(again.tail(), first.tail());
+    assert_eq!(
+        again.append(by(append("ab"), 0)).await.unwrap().outcome,
+        Outcome::Duplicate
+    );
+    drop(followed);
+}
+
 #[test]
 fn a_payload_without_bytes_is_empty_in_every_format() {
     use everstream::proto::content_type::StreamFormat;
