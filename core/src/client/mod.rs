@@ -3,6 +3,9 @@
 //! A [`Client`] holds connections and what all requests share; [`DurableStream`] is a handle to one stream;
 //! [`Reader`] and [`Producer`] are its two long-lived users.
 
+// The driver has the clock that the machines are told of.
+#![allow(clippy::disallowed_methods)]
+
 mod builder;
 mod exchange;
 mod extras;

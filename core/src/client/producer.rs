@@ -75,7 +75,6 @@ impl Drop for Alive {
 }
 
 /// A message on its way. Awaiting it gives the server's receipt; nobody has to.
-#[must_use = "await it to know that the message is stored, or flush"]
 pub struct Delivery {
     cell: Arc<Cell>,
     message: u64,
@@ -377,10 +376,7 @@ enum Outcome {
 impl Task {
     async fn run(mut self) {
         loop {
-            let timeout = match self.step() {
-                Some(timeout) => timeout,
-                None => return,
-            };
+            let Some(timeout) = self.step() else { return };
             let timer = async {
                 match timeout {
                     Some(at) => tokio::time::sleep_until(self.shared.core.at(at)).await,

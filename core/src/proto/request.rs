@@ -14,6 +14,15 @@ use super::offset::ReadFrom;
 use crate::error::{Error, Result};
 use crate::options::{AppendOptions, CreateOptions};
 
+/// Headers that only the protocol sets.
+const CONTROLLED_HEADERS: [HeaderName; 5] = [
+    CONTENT_TYPE,
+    names::STREAM_CLOSED,
+    names::PRODUCER_ID,
+    names::PRODUCER_EPOCH,
+    names::PRODUCER_SEQ,
+];
+
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -203,6 +212,17 @@ impl Request {
     /// A tag that no header can hold.
     pub fn if_none_match(self, etag: &str) -> Result<Self> {
         self.header(IF_NONE_MATCH, etag)
+    }
+
+    /// Puts the protocol's headers over the caller's. Those that an operation controls are the protocol's even where
+    /// this request has none: a caller's `Stream-Closed` must not close a stream (C-REQ-5).
+    pub fn take_over(&self, headers: &mut HeaderMap) {
+        for name in CONTROLLED_HEADERS {
+            headers.remove(name);
+        }
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
     }
 
     /// HEAD.

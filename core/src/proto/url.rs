@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::names;
 use crate::error::{Error, Result};
 
 /// Everything but the unreserved characters of RFC 3986 is encoded in a query value.
@@ -68,9 +69,9 @@ impl StreamUrl {
     }
 
     /// The address of a request: the caller's query, the caller's parameters and those of the protocol,
-    /// sorted by name, so that equal reads have equal URLs. The protocol's own parameters win (C-REQ-5).
+    /// sorted by name, so that equal reads have equal URLs. Only the protocol sets its own parameters (C-REQ-5).
     pub fn with_query(&self, params: &[(String, String)], protocol: &[(&'static str, String)]) -> String {
-        let is_protocol = |name: &str| protocol.iter().any(|(own, _)| *own == name);
+        let is_protocol = |name: &str| matches!(name, names::QUERY_OFFSET | names::QUERY_LIVE | names::QUERY_CURSOR);
         let is_param = |name: &str| params.iter().any(|(own, _)| own == name);
         let encode = |text: &str| utf8_percent_encode(text, QUERY_VALUE).to_string();
         let mut pairs: Vec<(String, String)> = Vec::with_capacity(self.query.len() + params.len() + protocol.len());
