@@ -115,12 +115,7 @@ impl Core {
         body: RequestBody,
     ) -> std::result::Result<Answer, Failure> {
         let (mut headers, params) = target.extras.resolve().await.map_err(Failure::Fatal)?;
-        headers.extend(
-            request
-                .headers
-                .iter()
-                .map(|(name, value)| (name.clone(), value.clone())),
-        );
+        request.take_over(&mut headers);
         let url = target.url.with_query(&params, &request.query);
         let answer = self
             .transport
