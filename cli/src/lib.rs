@@ -1,1 +1,67 @@
-pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+//! The command line for Durable Streams: `everstream`, and the same under the official name `durable-stream`.
+//!
+//! [`main`] is all there is: it parses, runs one command, and turns what came of it into an exit code - 0 for
+//! success, help and the end of a stream, 1 for every failure, whose reason is on standard error.
+
+mod args;
+mod commands;
+mod logging;
+mod output;
+mod signals;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::args::{Cli, Command};
+use self::output::Failure;
+use self::target::Target;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return args::explain(error),
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::complain(&failure.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("Error: cannot start: {error}")))?;
+    let result = runtime.block_on(dispatch(cli));
+    // A read of standard input that waits for the terminal must not hold up the exit.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let Cli { global, command } = cli;
+    if let Command::Serve(args) = &command {
+        logging::for_server(args.log_format, global.verbose);
+        return commands::serve::run(args).await;
+    }
+    logging::for_client(global.verbose);
+    let target = Target::new(&global)?;
+    match command {
+        Command::Close(args) => commands::close::run(&target, &args).await,
+        Command::Create(args) => commands::create::run(&target, &args).await,
+        Command::Delete(args) => commands::delete::run(&target, &args).await,
+        Command::Fork(args) => commands::fork::run(&target, &args).await,
+        Command::Head(args) => commands::head::run(&target, &args).await,
+        Command::Ls(args) => commands::ls::run(&target, &args).await,
+        Command::Read(args) => commands::read::run(&target, &args).await,
+        Command::Serve(args) => commands::serve::run(&args).await,
+        Command::Write(args) => commands::write::run(&target, &args).await,
+    }
+}

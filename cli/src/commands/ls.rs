@@ -1,0 +1,123 @@
+//! `ls`: which streams there are, by the registry stream that a server keeps (API.md section 5).
+//!
+//! The registry is a JSON stream of State Protocol events; the streams are what is left of them at its tail.
+
+use std::collections::BTreeMap;
+
+use everstream::{ErrorKind, LiveMode, ReadOptions};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::args::LsArgs;
+use crate::output::{Failure, describe, say};
+use crate::target::Target;
+
+const REGISTRY: &str = "__registry__";
+
+/// One change of a stream's entry. Whatever else an event holds does not matter here.
+#[derive(Deserialize)]
+struct Event {
+    key: String,
+    #[serde(default)]
+    value: Option<Entry>,
+    headers: Headers,
+}
+
+#[derive(Deserialize)]
+struct Headers {
+    operation: String,
+}
+
+#[derive(Debug, Default, Deserialize, PartialEq)]
+#[serde(default, rename_all = "camelCase")]
+struct Entry {
+    content_type: Option<String>,
+    created_at: Option<u64>,
+}
+
+pub(crate) async fn run(target: &Target, args: &LsArgs) -> Result<(), Failure> {
+    let mut reader = target.stream(REGISTRY)?.read(ReadOptions {
+        live: LiveMode::CatchUp,
+        json: true,
+        request_timeout: target.try_timeout,
+        ..ReadOptions::default()
+    });
+    let mut streams = BTreeMap::new();
+    while let Some(batch) = reader.next().await {
+        let batch = batch.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Failure::new("Failed to list streams")
+                .detail(describe(&error))
+                .detail(format!("The server keeps no registry: it has no stream \"{REGISTRY}\"")),
+            _ => Failure::new("Failed to list streams").because(&error),
+        })?;
+        for message in batch.messages() {
+            fold(&mut streams, &message, &args.prefix);
+        }
+    }
+    for (name, entry) in &streams {
+        say(&show(name, entry, args));
+    }
+    Ok(())
+}
+
+/// Takes one event into account. The registry is open to every writer: what is no event of a stream is skipped.
+fn fold(streams: &mut BTreeMap<String, Entry>, message: &[u8], prefix: &str) {
+    let Ok(event) = serde_json::from_slice::<Event>(message) else {
+        return;
+    };
+    if !event.key.starts_with(prefix) {
+        return;
+    }
+    match event.headers.operation.as_str() {
+        "insert" | "update" | "upsert" => {
+            streams.insert(event.key, event.value.unwrap_or_default());
+        }
+        "delete" => {
+            streams.remove(&event.key);
+        }
+        _ => {}
+    }
+}
+
+fn show(name: &str, entry: &Entry, args: &LsArgs) -> String {
+    if args.json {
+        return json!({"id": name, "contentType": entry.content_type, "createdAt": entry.created_at}).to_string();
+    }
+    // A name comes from whoever wrote it, and must not be able to move the cursor.
+    let name = name.replace(char::is_control, "?");
+    if !args.long {
+        return name;
+    }
+    let content_type = entry
+        .content_type
+        .as_deref()
+        .unwrap_or("-")
+        .replace(char::is_control, "?");
+    let created = entry.created_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+    format!("{name}\t{content_type}\t{created}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_what_inserts_and_deletes_leave() {
+        let mut streams = BTreeMap::new();
+        for event in [
+            r#"{"type":"stream","key":"a/x","value":{"path":"a/x","contentType":"text/plain","createdAt":5},"headers":{"operation":"insert"}}"#,
+            r#"{"type":"stream","key":"a/y","value":{},"headers":{"operation":"insert"}}"#,
+            r#"{"type":"stream","key":"b","value":{},"headers":{"operation":"insert"}}"#,
+            r#"{"type":"stream","key":"a/y","headers":{"operation":"delete"}}"#,
+            r#""noise""#,
+            r#"{"headers":{"control":"snapshot-end"}}"#,
+        ] {
+            fold(&mut streams, event.as_bytes(), "a/");
+        }
+        let entry = Entry {
+            content_type: Some("text/plain".into()),
+            created_at: Some(5),
+        };
+        assert_eq!(streams.into_iter().collect::<Vec<_>>(), [("a/x".to_owned(), entry)]);
+    }
+}

@@ -1,0 +1,16 @@
+//! One module for each command.
+
+pub(crate) mod close;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod fork;
+pub(crate) mod head;
+mod input;
+pub(crate) mod ls;
+pub(crate) mod read;
+pub(crate) mod serve;
+pub(crate) mod write;
+mod writer;
+
+mod checkpoint;
+mod content;
