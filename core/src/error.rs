@@ -363,3 +363,82 @@ impl std::error::Error for Error {
         self.0.source.as_deref().map(|source| source as _)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// Every kind once, in the order of the enum.
+    fn all_kinds() -> Vec<ErrorKind> {
+        use ErrorKind::*;
+        let kinds = vec![
+            AlreadyClosed,
+            BadRequest,
+            BufferFull,
+            Cancelled,
+            ContentTypeConflict,
+            CreateConflict,
+            Forbidden,
+            Gone,
+            Internal,
+            InvalidArgument,
+            InvalidOffset,
+            Network,
+            NotFound,
+            NotSupported,
+            Parse,
+            PayloadTooLarge,
+            ProducerFenced { current_epoch: 1 },
+            Protocol,
+            RateLimited,
+            SequenceConflict,
+            SequenceGap {
+                expected: 1,
+                received: 2,
+            },
+            ServerError,
+            StreamClosed { final_offset: None },
+            StreamRecreated,
+            Timeout,
+            Unauthorized,
+            Unavailable,
+            UnexpectedStatus,
+        ];
+        // A new kind does not compile until it stands here, and above.
+        for kind in &kinds {
+            match kind {
+                AlreadyClosed | BadRequest | BufferFull | Cancelled | ContentTypeConflict | CreateConflict => {}
+                Forbidden | Gone | Internal | InvalidArgument | InvalidOffset | Network | NotFound => {}
+                NotSupported | Parse | PayloadTooLarge | ProducerFenced { .. } | Protocol | RateLimited => {}
+                SequenceConflict | SequenceGap { .. } | ServerError | StreamClosed { .. } | StreamRecreated => {}
+                Timeout | Unauthorized | Unavailable | UnexpectedStatus => {}
+            }
+        }
+        kinds
+    }
+
+    #[test]
+    fn kinds_and_codes_are_those_of_the_contract_of_all_languages() {
+        let contract: Vec<Value> = serde_json::from_str(include_str!("../../tests/contract/errors.json")).unwrap();
+        let kinds = all_kinds();
+        assert_eq!(contract.len(), kinds.len());
+        for (row, kind) in contract.iter().zip(&kinds) {
+            let name = format!("{kind:?}");
+            assert_eq!(row["kind"], name.split([' ', '{']).next().unwrap());
+            assert_eq!(row["code"], kind.code());
+            assert_eq!(row["retryable"], Error::new(kind.clone(), "").is_retryable(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_message_says_what_happened_to_which_stream_and_what_is_unknown() {
+        let error = Error::new(ErrorKind::Network, "the connection broke")
+            .with_context(Operation::Append, &Arc::from("http://h/s"))
+            .with_outcome_unknown(true);
+        assert_eq!(
+            error.to_string(),
+            "append http://h/s: the connection broke; it is not known whether the data was stored"
+        );
+    }
+}

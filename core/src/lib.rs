@@ -1,4 +1,37 @@
 //! Durable Streams you can trust: resumable, exactly-once streams over plain HTTP.
+//!
+//! A stream is a URL. `PUT` creates it, `POST` appends, `GET` reads from an offset and goes on live. This crate is the
+//! client: what a [`Producer`] says is stored is stored once, in order, through any fault that ends; a [`Reader`]
+//! hands every message over once, in order, and can be resumed anywhere. Where that cannot be promised, a typed
+//! [`Error`] says so.
+//!
+//! ```no_run
+//! use everstream::{Client, CreateOptions, ProducerOptions, ReadOptions};
+//!
+//! # async fn example() -> everstream::Result<()> {
+//! let stream = Client::new()?.stream("http://127.0.0.1:4437/v1/stream/orders")?;
+//! stream.create(&CreateOptions::json()).await?;
+//!
+//! let producer = stream.producer("shop-1", ProducerOptions::default()).await?;
+//! producer.append(r#"{"order":1}"#).await?;
+//! let receipt = producer.append_json(&"a JSON string").await?.await?;
+//! println!("stored up to {:?}", receipt.offset);
+//! producer.close(None).await?;
+//!
+//! let mut reader = stream.read(ReadOptions::default());
+//! while let Some(batch) = reader.next().await {
+//!     for message in batch?.messages() {
+//!         println!("{}", String::from_utf8_lossy(&message));
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The protocol itself is in [`proto`], as state machines without IO. Without the feature `client`, which is on by
+//! default, that is all of the crate.
+
+#![warn(missing_docs)]
 
 #[cfg(feature = "client")]
 mod client;
