@@ -178,7 +178,8 @@ impl Default for SseResilience {
 pub struct ProducerOptions {
     /// Fencing number, at most 2^53-1. Default 0. Raise it when a producer starts anew under its old id.
     pub epoch: u64,
-    /// Take over with a higher epoch when fenced, instead of failing. Default false.
+    /// Take over with a higher epoch when fenced, instead of failing; also from an earlier run that used the same
+    /// epoch. Default false.
     pub auto_claim: bool,
     /// How long a message waits for others before its batch goes out. Default 5 ms.
     pub linger: Duration,

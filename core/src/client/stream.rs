@@ -266,13 +266,23 @@ impl DurableStream {
         Reader::new(self.core.clone(), self.target.clone(), options)
     }
 
-    /// A producer whose messages are stored exactly once. Finds out the content type by HEAD when it is not known.
+    /// A producer whose messages are stored exactly once. Asks by HEAD for the content type when it is not known,
+    /// and with `auto_claim` for the tail.
     ///
     /// # Errors
     /// `InvalidArgument` for an empty id or options out of range; as [`head`](Self::head).
     pub async fn producer(&self, id: &str, options: ProducerOptions) -> Result<Producer> {
+        // An instance that may have to take over wants to know the tail before it sends anything.
+        let tail = if options.auto_claim {
+            Some(self.head().await?.offset)
+        } else {
+            None
+        };
         let content_type = self.content_type_of(&AppendOptions::default()).await?;
-        let machine = Machine::new(id, content_type, options, &self.core.retry, self.core.seed())?;
+        let mut machine = Machine::new(id, content_type, options, &self.core.retry, self.core.seed())?;
+        if let Some(tail) = tail {
+            machine = machine.with_tail(tail);
+        }
         Ok(Producer::start(self.core.clone(), self.target.clone(), machine))
     }
 

@@ -27,6 +27,7 @@ use super::Instant;
 use super::content_type::StreamFormat;
 use super::jitter::Jitter;
 use super::json;
+use super::names;
 use super::offset::Offset;
 use super::request::Request;
 use super::response::{Disconnect, ResponseHead};
@@ -53,6 +54,8 @@ pub struct Producer {
     claims: u32,
     /// Fenced with `auto_claim`: the epoch to take once nothing is in flight, and the answer that told.
     claim: Option<(u64, Error)>,
+    /// The stream's tail before anything was sent, if the driver knows it.
+    tail_before: Option<Offset>,
     window: Window,
     open: Option<OpenBatch>,
     /// The batch whose body is being written: the next one follows it, so that they arrive in order.
@@ -174,6 +177,7 @@ impl Producer {
             is_proven: false,
             claims: 0,
             claim: None,
+            tail_before: None,
             window: Window::default(),
             open: None,
             writing: None,
@@ -189,6 +193,14 @@ impl Producer {
             last_offset: None,
             events: VecDeque::new(),
         })
+    }
+
+    /// Tells the stream's tail as it is before the first append. With `auto_claim` it settles whether a first batch
+    /// that counts as a repeat was stored: the tail has not moved when it was not.
+    #[must_use]
+    pub fn with_tail(mut self, tail: Offset) -> Self {
+        self.tail_before = Some(tail);
+        self
     }
 
     // Commands.
@@ -544,6 +556,11 @@ impl Producer {
                            raise the epoch and close again";
             return self.halt_from(at, Error::new(ErrorKind::SequenceConflict, message));
         }
+        if let Some(epoch) = self.epoch_in_use(at, head, &receipt) {
+            let message = format!("an earlier instance of this producer used epoch {epoch}");
+            let error = Error::new(ErrorKind::ProducerFenced { current_epoch: epoch }, message);
+            return self.batch_fenced(at, epoch, error);
+        }
         let Some(batch) = self.window.settle(at) else { return };
         self.is_proven = true;
         self.claims = 0;
@@ -567,6 +584,17 @@ impl Producer {
             self.events.push_back(ProducerEvent::Closed(Ok(receipt)));
         }
         self.check_flushes();
+    }
+
+    /// With `auto_claim`, a first batch that counts as a repeat although it was sent once: an earlier instance started
+    /// under the same epoch, as a program that is run twice does, and the server dropped the batch. The epoch to rise
+    /// above, if that is certain: the server has seqs that this instance never sent, or the tail did not move.
+    fn epoch_in_use(&self, at: usize, head: &ResponseHead, receipt: &Receipt) -> Option<u64> {
+        let batch = &self.window.sent[at].1;
+        let candidate = self.options.auto_claim && !self.is_proven && receipt.duplicate && !batch.maybe_stored;
+        let other_seqs = head.number(names::PRODUCER_SEQ).is_some_and(|seq| seq > 0);
+        let tail_stands = receipt.offset.is_some() && receipt.offset == self.tail_before;
+        (candidate && (other_seqs || tail_stands)).then(|| head.number(names::PRODUCER_EPOCH).unwrap_or(self.epoch))
     }
 
     /// 403 with an epoch: somebody else took over.

@@ -1,5 +1,4 @@
 use super::*;
-use crate::proto::names;
 use http::{HeaderMap, HeaderName, StatusCode};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -538,6 +537,43 @@ fn a_first_try_that_counts_as_a_repeat_is_reported_apart() {
             offset: None
         }
     );
+}
+
+#[test]
+fn auto_claim_takes_over_from_an_earlier_run_under_the_same_epoch() {
+    let repeat = |seq: &str, tail: &str| {
+        let headers = [
+            (names::PRODUCER_EPOCH, "0"),
+            (names::PRODUCER_SEQ, seq),
+            (names::STREAM_NEXT_OFFSET, tail),
+        ];
+        answer(204, &headers)
+    };
+    let claims = |first_answer: ResponseHead, maybe_stored: bool| {
+        let mut p = producer(ProducerOptions {
+            auto_claim: true,
+            ..options()
+        })
+        .with_tail(Offset::new("5").unwrap());
+        let mut now = T0;
+        p.append(b"0", now).unwrap();
+        let mut sent = transmit(&mut p, now);
+        if maybe_stored {
+            p.handle_disconnect(sent[0].batch, 1, lost(), now);
+            pass_backoff(&mut p, &mut now);
+            sent = transmit(&mut p, now);
+        }
+        p.handle_response(sent[0].batch, sent[0].attempt, &first_answer, now);
+        transmit(&mut p, now)
+            .first()
+            .map(|again| identity(again) == (1, 0, "[0]"))
+    };
+    // The server knows seqs of this epoch that we never sent; or the tail did not move: it was not stored.
+    assert_eq!(claims(repeat("3", "9"), false), Some(true));
+    assert_eq!(claims(repeat("0", "5"), false), Some(true));
+    // It may be our own batch, doubled on the way, or sent before: never twice.
+    assert_eq!(claims(repeat("0", "9"), false), None);
+    assert_eq!(claims(repeat("3", "9"), true), None);
 }
 
 #[test]
