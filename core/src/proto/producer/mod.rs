@@ -586,15 +586,18 @@ impl Producer {
         self.check_flushes();
     }
 
-    /// With `auto_claim`, a first batch that counts as a repeat although it was sent once: an earlier instance started
-    /// under the same epoch, as a program that is run twice does, and the server dropped the batch. The epoch to rise
+    /// With `auto_claim`, a first batch that counts as a repeat of another's: an earlier instance started under the
+    /// same epoch, as a program that is run twice does, and the server dropped the batch. The epoch to rise
     /// above, if that is certain: the server has seqs that this instance never sent, or the tail did not move.
     fn epoch_in_use(&self, at: usize, head: &ResponseHead, receipt: &Receipt) -> Option<u64> {
-        let batch = &self.window.sent[at].1;
-        let candidate = self.options.auto_claim && !self.is_proven && receipt.duplicate && !batch.maybe_stored;
+        if !self.options.auto_claim || self.is_proven || !receipt.duplicate {
+            return None;
+        }
+        // One batch, seq 0, is all that was sent under an epoch that is not proven.
         let other_seqs = head.number(names::PRODUCER_SEQ).is_some_and(|seq| seq > 0);
         let tail_stands = receipt.offset.is_some() && receipt.offset == self.tail_before;
-        (candidate && (other_seqs || tail_stands)).then(|| head.number(names::PRODUCER_EPOCH).unwrap_or(self.epoch))
+        let sent_once = !self.window.sent[at].1.maybe_stored;
+        (other_seqs || (sent_once && tail_stands)).then(|| head.number(names::PRODUCER_EPOCH).unwrap_or(self.epoch))
     }
 
     /// 403 with an epoch: somebody else took over.
