@@ -3,7 +3,7 @@
 //! Names and meanings of the official command line are kept; `tests/official.rs` holds on to them.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(crate) struct Global {
     pub(crate) url: Option<String>,
 
     /// Where streams live on a server whose URL has no path; `/` for one started with `serve --root`.
-    #[arg(long, global = true, value_name = "PATH", default_value = everstream::proto::names::STREAM_ROOT, env = "STREAM_ROOT")]
+    #[arg(long, global = true, value_name = "PATH", default_value = everstream::proto::names::STREAM_ROOT)]
     pub(crate) stream_root: String,
 
     /// Authorization header, sent as it is, such as "Bearer my-token" [env: STREAM_AUTH].
@@ -312,7 +312,13 @@ pub(crate) fn explain(error: clap::Error) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         _ if asks_for_help() => {
-            say(&Cli::command().render_help().to_string());
+            let name = std::env::args_os().next().unwrap_or_default();
+            let name = Path::new(&name)
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            say(&Cli::command().bin_name(name).render_help().to_string());
             return ExitCode::SUCCESS;
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {

@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod logging;
 mod output;
+mod pipe;
 mod signals;
 mod target;
 

@@ -10,6 +10,7 @@ use everstream::{Batch, Checkpoint, LiveMode, ReadFrom, ReadOptions};
 use crate::args::{From, Live, ReadArgs};
 use crate::commands::checkpoint::CheckpointFile;
 use crate::output::{Failure, complain};
+use crate::pipe;
 use crate::signals;
 use crate::target::Target;
 
@@ -21,6 +22,7 @@ pub(crate) async fn run(target: &Target, args: &ReadArgs) -> Result<(), Failure>
     let start = stored.unwrap_or_else(|| start(args).into());
     let interrupt = signals::interrupt().map_err(|error| Failure::new(format!("Error: no signals: {error}")))?;
     let mut interrupt = std::pin::pin!(interrupt);
+    let mut pipe_closed = std::pin::pin!(pipe::stdout_closed());
 
     let mut left = args.count;
     let mut before = start.clone();
@@ -34,6 +36,7 @@ pub(crate) async fn run(target: &Target, args: &ReadArgs) -> Result<(), Failure>
         let batch = tokio::select! {
             biased;
             () = &mut interrupt => break,
+            () = &mut pipe_closed => break,
             batch = reader.next() => match batch {
                 Some(batch) => batch.map_err(|error| Failure::of("read stream", id, &error))?,
                 None => break,

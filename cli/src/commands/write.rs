@@ -32,7 +32,7 @@ pub(crate) async fn run(target: &Target, args: &WriteArgs) -> Result<(), Failure
     let (producer, format) = producer(target, &stream, args.producer_id.as_deref(), args.epoch)
         .await
         .map_err(failed)?;
-    let mut writer = Writer::new(producer);
+    let mut writer = Writer::new(producer, args.producer_id.is_none());
     let stopped = match content {
         Some(content) => write_content(&content, format, args.batch_json, &mut writer).await?,
         None => write_stdin(args, format, &mut writer).await?,

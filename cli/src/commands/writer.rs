@@ -47,6 +47,8 @@ fn random_id() -> everstream::Result<String> {
 /// Hands messages to a producer and counts them.
 pub(crate) struct Writer {
     producer: Producer,
+    /// Whether the producer's id is this run's alone, so that a repeat can only be of its own message.
+    is_alone: bool,
     last: Option<Delivery>,
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
@@ -54,9 +56,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(producer: Producer) -> Self {
+    pub(crate) fn new(producer: Producer, is_alone: bool) -> Self {
         Self {
             producer,
+            is_alone,
             last: None,
             messages: 0,
             bytes: 0,
@@ -86,11 +89,12 @@ impl Writer {
         let result = self.producer.flush().await;
         self.progress.clear();
         match result {
-            Ok(flushed) if flushed.duplicates == 0 => Ok(()),
+            // Something on the way may have doubled a request.
+            Ok(flushed) if flushed.duplicates == 0 || self.is_alone => Ok(()),
             Ok(flushed) => Err(Unstored {
                 accepted: self.messages,
                 stored: flushed.messages,
-                unknown: 0,
+                unknown: flushed.duplicates,
                 error: None,
             }),
             Err(error) => {
@@ -132,8 +136,8 @@ impl Unstored {
         let failure = match &self.error {
             Some(error) => failure.because(&error.clone().with_outcome_unknown(false)),
             None => failure.detail(
-                "The server took some messages for repeats: this --producer-id was used before with this --epoch. \
-                 Raise the epoch",
+                "The server took some messages for repeats: this --producer-id was most likely used before with this \
+                 --epoch. Raise the epoch",
             ),
         };
         let lost = self.accepted.saturating_sub(self.stored + self.unknown);

@@ -1,0 +1,95 @@
+//! `serve`: the server as a process of its own.
+
+mod support;
+
+use support::{Cli, Follower};
+
+async fn serve(args: &[&str]) -> (Follower, Cli) {
+    let command = Cli::new("").command(&[&["serve", "--port", "0"], args].concat());
+    let mut server = Follower::new(command);
+    let line = server.line().await.expect("it listens");
+    let url = line.strip_prefix("Listening on ").expect(&line).to_owned();
+    (server, Cli::new(url))
+}
+
+#[tokio::test]
+async fn it_says_where_it_listens_and_stops_when_told_to() {
+    for signal in ["INT", "TERM"] {
+        let (server, cli) = serve(&[]).await;
+        cli.run(&["create", "s"]).await.ok();
+        cli.run(&["write", "s", "x\\n"]).await.ok();
+        // A live reader does not hold it up.
+        let mut reader = cli.follow(&["read", "s"]);
+        assert_eq!(reader.line().await.as_deref(), Some("x"));
+        server.signal(signal).await;
+        let (rest, run) = server.finish().await;
+        assert!(rest.is_empty(), "{rest:?}");
+        assert!(run.err.contains("listening"), "{run:?}");
+        run.ok();
+        reader.signal("INT").await;
+        reader.finish().await.1.ok();
+    }
+}
+
+#[tokio::test]
+async fn a_reader_outlives_a_restart_and_says_that_it_waits() {
+    let (server, cli) = serve(&[]).await;
+    let port = cli.url.rsplit(':').next().unwrap().to_owned();
+    cli.run(&["create", "s"]).await.ok();
+    cli.run(&["write", "s", "x\\n"]).await.ok();
+    let mut reader = cli.follow(&["read", "s"]);
+    assert_eq!(reader.line().await.as_deref(), Some("x"));
+    server.signal("TERM").await;
+    server.finish().await.1.ok();
+    let mut stderr = tokio::io::BufReader::new(reader.child.stderr.take().unwrap());
+    let mut notice = String::new();
+    tokio::io::AsyncBufReadExt::read_line(&mut stderr, &mut notice)
+        .await
+        .unwrap();
+    assert!(notice.starts_with("Trying again: "), "{notice}");
+    // Memory is gone: the stream is not there any more, and that is no reason to wait.
+    let command = Cli::new("").command(&["serve", "--port", &port]);
+    let mut server = Follower::new(command);
+    server.line().await.expect("it listens");
+    let (_, run) = reader.finish().await;
+    assert_eq!(run.code, 1, "{run:?}");
+}
+
+#[tokio::test]
+async fn options_reach_the_server() {
+    let (_server, cli) = serve(&[
+        "--root",
+        "--max-body-bytes",
+        "10",
+        "--cors-origin",
+        "http://page",
+        "--log-format",
+        "json",
+    ])
+    .await;
+    cli.run(&["--stream-root", "/", "create", "s"]).await.ok();
+    cli.run(&["--stream-root", "/", "write", "s", "0123456789"]).await.ok();
+    let err = cli
+        .run(&["--stream-root", "/", "write", "s", "0123456789a"])
+        .await
+        .fails();
+    assert!(err.contains("Payload Too Large (413)"), "{err}");
+    let err = cli.run(&["head", "s"]).await.fails();
+    assert!(err.contains("Not Found (404)"), "{err}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_is_an_error() {
+    let (_server, running) = serve(&[]).await;
+    let port = running.url.rsplit(':').next().unwrap().to_owned();
+    let cli = Cli::new("");
+    let err = cli.run(&["serve", "--port", &port]).await.fails();
+    assert!(err.contains("cannot listen on 127.0.0.1:"), "{err}");
+    let err = cli.run(&["serve", "--data-dir", "/tmp/x"]).await.fails();
+    assert!(err.contains("--data-dir"), "{err}");
+    cli.run(&["serve", "--storage", "paper"]).await.fails();
+    let mut command = cli.command(&["serve"]);
+    command.env("EVERSTREAM_PORT", &port);
+    let err = support::finish(command.spawn().unwrap()).await.fails();
+    assert!(err.contains(&format!("127.0.0.1:{port}")), "{err}");
+}
