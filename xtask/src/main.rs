@@ -1,2 +1,51 @@
-//! The task runner of the workspace.
-fn main() {}
+//! The task runner of the workspace: `cargo xtask <command>`. One module for each command.
+
+mod check;
+mod conformance;
+mod demo;
+mod process;
+mod quickstart;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The tasks of the Everstream workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sends real records over a bad network, and shows that all of them arrive, once and in order
+    Demo(demo::Arguments),
+    /// Runs everything that a change must pass
+    Test,
+    /// Checks format, lints, documentation, and that the protocol needs no runtime
+    Check,
+    /// Runs the official server suite against our server
+    Conformance(conformance::Arguments),
+    /// Runs the quick starts of README.md as a reader would
+    Quickstart,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Test => test::run(),
+        Command::Check => check::run(),
+        Command::Conformance(arguments) => conformance::run(&arguments),
+        Command::Quickstart => quickstart::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Everything that a change must pass.
+
+use anyhow::Result;
+
+use crate::process::{cargo, run as call};
+use crate::steps::{Step, run_all};
+use crate::{check, conformance, demo, quickstart};
+
+/// Records of the demo in small: enough to meet most kinds of faults.
+const DEMO_RECORDS: usize = 20_000;
+
+pub(crate) fn run() -> Result<()> {
+    let mut steps = check::steps();
+    steps.extend([
+        // All targets at once: the same features and profile as the tests, so that nothing is compiled twice.
+        Step::new("build", || call(&mut cargo(["build", "--workspace", "--all-targets"]))),
+        Step::new("unit, property, model and documentation tests", || {
+            call(&mut cargo(["test", "--workspace", "--quiet"]))
+        }),
+        Step::new("official server suite", || {
+            conformance::run(&conformance::Arguments::default())
+        }),
+        Step::new("quick start in Rust", quickstart::rust),
+        Step::new("quick start on the command line", quickstart::cli),
+        Step::new("demo in small", || demo::run(&demo::Arguments::small(DEMO_RECORDS))),
+    ]);
+    run_all(steps)
+}
