@@ -49,7 +49,7 @@ async fn faults_of_the_network_neither_lose_nor_double_a_line() {
     drop(stdin);
     let (said, run) = writer.finish().await;
     run.ok();
-    assert_eq!(said, ["Wrote 3000 messages (27.2 KB) to stream \"j\""]);
+    assert_eq!(said, ["Wrote 3000 messages (28.2 KB) to stream \"j\""]);
     let read = setup.cli.run(&["read", "j", "--no-follow", "--json-lines"]).await.ok();
     assert_eq!(read, text);
     assert!(proxy.counts().total() > 0, "no fault was met");
