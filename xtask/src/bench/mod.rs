@@ -1,0 +1,100 @@
+//! How fast it is: every measurement is of something of ours and of a yardstick, in turn.
+//!
+//! Others use the machine too, so wall time alone says little. Both sides of a comparison run A B A B ..., and what is
+//! reported is the median of the ratios of neighbours, beside the CPU time that the measured process took. Each run
+//! is a process of its own, with the server in another one, and checks what it got: a run that loses data fails.
+
+mod codec;
+mod compare;
+mod data;
+mod json;
+mod load;
+mod measure;
+mod peer;
+mod produce;
+mod read;
+mod report;
+mod roles;
+mod server;
+
+use anyhow::{Result, ensure};
+use clap::{Args, Subcommand};
+
+use self::compare::Row;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Runs only the groups whose name contains this
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// A tenth of the work and three rounds: to see that it runs, not to compare
+    #[arg(long)]
+    quick: bool,
+    /// Puts the results into docs/benchmarks.md
+    #[arg(long, conflicts_with_all = ["only", "quick"])]
+    write: bool,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+/// What this program is when it runs itself.
+#[derive(Subcommand)]
+enum Role {
+    /// The server that is measured, or that a client is measured against
+    #[command(hide = true)]
+    ServeForBench,
+    /// One run of one side of a comparison
+    #[command(hide = true)]
+    Run { job: String },
+}
+
+/// How much work there is.
+#[derive(Clone, Copy)]
+struct Scale {
+    rounds: usize,
+    divisor: u64,
+}
+
+impl Scale {
+    fn of(self, amount: u64) -> u64 {
+        amount / self.divisor
+    }
+}
+
+type Group = fn(Scale) -> Result<Vec<Row>>;
+
+const GROUPS: [(&str, Group); 5] = [
+    ("producer", produce::group),
+    ("read", read::group),
+    ("json", json::group),
+    ("codec", codec::group),
+    ("server", server::group),
+];
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.role {
+        Some(Role::ServeForBench) => return roles::serve(),
+        Some(Role::Run { job }) => return roles::work(job),
+        None => {}
+    }
+    let scale = if arguments.quick {
+        Scale { rounds: 3, divisor: 10 }
+    } else {
+        Scale { rounds: 5, divisor: 1 }
+    };
+    let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| name.contains(only));
+    let mut conditions = report::Conditions::now(scale.rounds)?;
+    let mut tables = Vec::new();
+    for (name, group) in GROUPS.into_iter().filter(|(name, _)| wanted(name)) {
+        eprintln!("{name}:");
+        tables.push((name, group(scale)?));
+    }
+    ensure!(!tables.is_empty(), "there is no such group");
+    conditions.end()?;
+    let text = report::markdown(&tables, &conditions);
+    println!("{text}");
+    if arguments.write {
+        report::write(&text)?;
+    }
+    Ok(())
+}

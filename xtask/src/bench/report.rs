@@ -1,0 +1,118 @@
+//! The results as Markdown, and their place in docs/benchmarks.md.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Context, Result};
+use time::OffsetDateTime;
+
+use super::compare::{Cost, Row, Unit};
+use crate::process::root;
+
+const FILE: &str = "docs/benchmarks.md";
+const BEGIN: &str = "<!-- results: written by `cargo xtask bench --write` -->";
+const END: &str = "<!-- end of results -->";
+
+/// Under what conditions the numbers came about.
+pub(super) struct Conditions {
+    rounds: usize,
+    cores: usize,
+    processor: String,
+    load_before: String,
+    load_after: String,
+}
+
+impl Conditions {
+    pub(super) fn now(rounds: usize) -> Result<Self> {
+        let load = load()?;
+        Ok(Self {
+            rounds,
+            cores: std::thread::available_parallelism()?.get(),
+            processor: processor()?,
+            load_after: load.clone(),
+            load_before: load,
+        })
+    }
+
+    /// The measurements are over.
+    pub(super) fn end(&mut self) -> Result<()> {
+        self.load_after = load()?;
+        Ok(())
+    }
+}
+
+fn load() -> Result<String> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    let (minute, _) = text.split_once(' ').context("no load average")?;
+    Ok(minute.to_owned())
+}
+
+fn processor() -> Result<String> {
+    let text = fs::read_to_string("/proc/cpuinfo")?;
+    let name = text
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    Ok(name.map_or("unknown processor", |(_, name)| name).to_owned())
+}
+
+pub(super) fn markdown(groups: &[(&str, Vec<Row>)], conditions: &Conditions) -> String {
+    let mut text = String::new();
+    let mut line = |line: std::fmt::Arguments<'_>| writeln!(text, "{line}").expect("a string takes everything");
+    let Conditions {
+        rounds,
+        cores,
+        processor,
+        load_before,
+        load_after,
+    } = conditions;
+    line(format_args!(
+        "Taken on {} with {cores} cores ({processor}); load average {load_before} at the start, {load_after} at the \
+         end. Medians of {rounds} rounds; lowest and highest in brackets.",
+        OffsetDateTime::now_utc().date()
+    ));
+    for (name, rows) in groups {
+        line(format_args!("\n### {name}\n"));
+        line(format_args!(
+            "| What | Yardstick | Aim | Speed | CPU, ours | CPU, yardstick | Peak memory |"
+        ));
+        line(format_args!("|---|---|---|---|---|---|---|"));
+        for row in rows {
+            line(format_args!(
+                "| {} | {} | {} | {:.2} ({:.2} to {:.2}) | {} | {} | {} / {} MiB |",
+                row.what,
+                row.yardstick,
+                row.aim.map_or_else(|| "-".to_owned(), |aim| format!("{aim:.2}")),
+                row.speed,
+                row.lowest,
+                row.highest,
+                cpu(&row.ours, row.unit),
+                cpu(&row.theirs, row.unit),
+                row.ours.peak_rss >> 20,
+                row.theirs.peak_rss >> 20,
+            ));
+        }
+    }
+    text
+}
+
+fn cpu(cost: &Cost, unit: Unit) -> String {
+    match unit {
+        Unit::Million => format!("{:.2} s/M", cost.cpu),
+        Unit::Gigabyte => format!("{:.2} s/GB", cost.cpu),
+    }
+}
+
+/// Puts the text between the marks.
+pub(super) fn write(text: &str) -> Result<()> {
+    let path = root().join(FILE);
+    let old = fs::read_to_string(&path).with_context(|| format!("cannot read {FILE}"))?;
+    let (before, rest) = old
+        .split_once(BEGIN)
+        .with_context(|| format!("no place for results in {FILE}"))?;
+    let (_, after) = rest
+        .split_once(END)
+        .with_context(|| format!("no end of results in {FILE}"))?;
+    fs::write(&path, format!("{before}{BEGIN}\n\n{text}\n{END}{after}"))?;
+    println!("{FILE} is up to date");
+    Ok(())
+}
