@@ -1,5 +1,7 @@
 //! The task runner of the workspace: `cargo xtask <command>`. One module for each command.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod check;
 mod conformance;
 mod demo;
@@ -27,6 +29,9 @@ enum Command {
     Test,
     /// Checks format, lints, documentation, and that the protocol needs no runtime
     Check,
+    /// Measures speed, memory and CPU time against yardsticks, in turn
+    #[cfg(target_os = "linux")]
+    Bench(bench::Arguments),
     /// Runs the official server suite against our server
     Conformance(conformance::Arguments),
     /// Runs the quick starts of README.md as a reader would
@@ -38,6 +43,8 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test => test::run(),
         Command::Check => check::run(),
+        #[cfg(target_os = "linux")]
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Quickstart => quickstart::run(),
     };
