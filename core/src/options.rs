@@ -132,6 +132,9 @@ pub struct ReadOptions {
     pub sse_first_byte_timeout: Duration,
     /// How SSE gives way to long-poll.
     pub sse: SseResilience,
+    /// The tag of what the caller has of this read already, from [`Batch::etag`](crate::Batch::etag): when it is still
+    /// current, the read ends at once without data. For reads that stop at the tail.
+    pub if_none_match: Option<String>,
 }
 
 impl Default for ReadOptions {
@@ -145,6 +148,7 @@ impl Default for ReadOptions {
             stall_timeout: Duration::from_secs(75),
             sse_first_byte_timeout: Duration::from_secs(10),
             sse: SseResilience::default(),
+            if_none_match: None,
         }
     }
 }

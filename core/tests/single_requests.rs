@@ -256,3 +256,35 @@ async fn dropping_a_call_aborts_its_request() {
     );
     assert_eq!(*script.aborted.lock().unwrap(), 1);
 }
+
+#[test]
+fn settings_that_cannot_be_used_are_named() {
+    use everstream::{Backoff, Client, RetryPolicy};
+    let message = |builder: everstream::ClientBuilder| builder.build().unwrap_err().to_string();
+    assert!(message(Client::builder().proxy("::")).contains("proxy"));
+    assert!(message(Client::builder().identity_pem("nonsense")).contains("identity"));
+    let pem = "-----BEGIN CERTIFICATE-----\nbm9uc2Vuc2U=\n-----END CERTIFICATE-----\n";
+    assert!(message(Client::builder().root_certificates_pem(pem)).contains("root certificates"));
+    let backoff = Backoff {
+        multiplier: 0.0,
+        ..Backoff::default()
+    };
+    assert!(
+        message(Client::builder().retry(RetryPolicy {
+            backoff,
+            ..RetryPolicy::default()
+        }))
+        .contains("multiplier")
+    );
+    assert!(Client::new().unwrap().stream("/relative").is_err());
+    assert_eq!(
+        Client::builder()
+            .base_url("http://h/r/")
+            .build()
+            .unwrap()
+            .stream("/s")
+            .unwrap()
+            .url(),
+        "http://h/r/s"
+    );
+}

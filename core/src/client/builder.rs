@@ -187,11 +187,12 @@ impl ClientBuilder {
             builder = builder.http2_prior_knowledge();
         }
         let client = builder.build().map_err(|error| {
-            Error::new(
-                ErrorKind::Internal,
-                format!("the HTTP client cannot be set up: {error}"),
-            )
-            .with_source(error)
+            // Certificates are read only here.
+            if self.root_certificates.is_empty() && self.identity.is_none() {
+                let message = format!("the HTTP client cannot be set up: {error}");
+                return Error::new(ErrorKind::Internal, message).with_source(error);
+            }
+            invalid("root certificates or identity", error)
         })?;
         Ok(ReqwestTransport(client))
     }

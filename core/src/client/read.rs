@@ -30,6 +30,7 @@ pub struct Reader {
     delivered: Checkpoint,
     up_to_date: bool,
     closed: bool,
+    not_modified: bool,
     ended: bool,
 }
 
@@ -62,6 +63,7 @@ impl Reader {
             delivered,
             up_to_date: false,
             closed: false,
+            not_modified: false,
             ended: false,
         }
     }
@@ -137,6 +139,11 @@ impl Reader {
         self.closed
     }
 
+    /// Whether the read ended because [`ReadOptions::if_none_match`] is still current.
+    pub fn is_not_modified(&self) -> bool {
+        self.not_modified
+    }
+
     /// HTTP status of the last answer (C-READ-11).
     pub fn status(&self) -> Option<u16> {
         self.session.status()
@@ -163,6 +170,7 @@ impl Reader {
                     ReadEvent::Retrying { error, retries, delay } => {
                         tracing::debug!(url = %self.target.url.shown(), %error, retries, ?delay, "read goes on after a failure");
                     }
+                    ReadEvent::NotModified => self.not_modified = true,
                     ReadEvent::End => {
                         self.ended = true;
                         self.exchange = Exchange::Idle;

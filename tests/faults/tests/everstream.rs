@@ -156,6 +156,33 @@ async fn each_fault_at_each_batch_leaves_every_message_stored_once_in_order() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn http_2_and_gzip_carry_the_same() {
+    for content_type in ["application/json", "text/plain"] {
+        let json = content_type == "application/json";
+        let it = setup(content_type, FaultPlan::none()).await;
+        let client = Client::builder().http2_prior_knowledge().gzip().build().unwrap();
+        let stream = client.stream(it.direct.url()).unwrap();
+        let follower = {
+            let stream = stream.clone();
+            tokio::spawn(async move { read_all(&stream, LiveMode::Auto).await })
+        };
+        let options = ProducerOptions {
+            max_batch_items: Some(7),
+            auto_claim: true,
+            ..ProducerOptions::default()
+        };
+        let producer = stream.producer("p", options).await.unwrap();
+        for number in 0..MESSAGES {
+            producer.append(message(json, number)).await.unwrap();
+        }
+        producer.close(None).await.unwrap();
+        assert_eq!(follower.await.unwrap(), expected(json));
+        assert_eq!(read_all(&stream, LiveMode::CatchUp).await, expected(json));
+        it.server.shutdown().await;
+    }
+}
+
 fn read_faults() -> Vec<Fault> {
     let mut faults = vec![
         Fault::ResetBefore,

@@ -56,6 +56,8 @@ pub enum ReadEvent {
         /// How long the session waits.
         delay: Duration,
     },
+    /// The caller's tag is still current: it has everything. [`End`](Self::End) follows.
+    NotModified,
     /// The end: the stream is closed, or the session was to stop at the tail. Nothing follows.
     End,
     /// The session cannot go on by itself; [`ReadSession::resume`] makes it try again from where it is.
@@ -311,7 +313,12 @@ impl ReadSession {
             since: now,
             deadline: now + timeout,
         };
-        Some(Request::read(&self.checkpoint.from, live, self.cursor.as_deref()))
+        let request = Request::read(&self.checkpoint.from, live, self.cursor.as_deref());
+        // The tag stands for the answer to the first request.
+        match self.options.if_none_match.as_deref().filter(|_| !self.is_established) {
+            Some(etag) => request.if_none_match(etag).map_err(|error| self.fail(error)).ok(),
+            None => Some(request),
+        }
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
@@ -342,7 +349,10 @@ impl ReadSession {
 
     fn handle_refusal(&mut self, kind: Kind, head: &ResponseHead, now: Instant) {
         let error = head.to_error(&Request::read(&self.checkpoint.from, None, None));
-        if head.is_transient() {
+        if head.status == http::StatusCode::NOT_MODIFIED && self.options.if_none_match.is_some() {
+            self.state = State::Ended;
+            self.events.extend([ReadEvent::NotModified, ReadEvent::End]);
+        } else if head.is_transient() {
             self.retry_later(error, now);
         } else if kind == Kind::Sse && matches!(head.status.as_u16(), 400 | 405 | 406 | 415 | 501) {
             self.fall_back(error);

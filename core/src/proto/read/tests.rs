@@ -522,3 +522,24 @@ fn answers_that_say_nothing_new_slow_the_session_down() {
     }
     assert!(bench.now > Duration::from_secs(1), "{:?}", bench.now);
 }
+
+#[test]
+fn a_tag_that_is_still_current_ends_the_read_and_goes_with_the_first_request_only() {
+    let options = ReadOptions {
+        live: LiveMode::CatchUp,
+        if_none_match: Some("\"a:-1:5\"".into()),
+        ..ReadOptions::default()
+    };
+    let mut bench = Bench::new(options.clone());
+    let request = bench.session.poll_request(bench.now).unwrap();
+    assert_eq!(request.headers["if-none-match"], "\"a:-1:5\"");
+    bench.head(304, &[]);
+    assert!(matches!(bench.session.poll_event(), Some(ReadEvent::NotModified)));
+    assert!(bench.ends());
+
+    let mut bench = Bench::new(options);
+    bench.request();
+    bench.plain(TEXT, "5", false, "hello");
+    bench.data();
+    assert!(bench.session.poll_request(bench.now).unwrap().headers.is_empty());
+}
