@@ -35,7 +35,9 @@ pub(crate) fn steps() -> Vec<Step> {
         }),
         Step::new("the protocol needs no runtime", fence),
         Step::new("documentation", || {
-            call(cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny=warnings"))
+            // Of the default members, which are what users get. Only their libraries: the command `everstream` would
+            // overwrite the pages of the crate `everstream`.
+            call(cargo(["doc", "--no-deps", "--lib"]).env("RUSTDOCFLAGS", "--deny=warnings"))
         }),
     ]
 }
