@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use everstream::{Backoff, Client, DurableStream, RetryPolicy};
+use everstream::{Backoff, Client, DurableStream, ListedStream, RetryPolicy};
 
 use crate::args::Global;
 use crate::output::{Failure, complain};
@@ -69,6 +69,11 @@ impl Target {
         self.client
             .stream(&format!("{}/{id}", self.base))
             .map_err(|error| Failure::new(format!("Error: {}", error.message())))
+    }
+
+    /// The streams of the server whose ids begin with `prefix`.
+    pub(crate) async fn list(&self, prefix: &str) -> everstream::Result<Vec<ListedStream>> {
+        self.client.list(&self.base, prefix).await
     }
 
     /// The URL path of a stream on the server, stream root included.

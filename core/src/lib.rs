@@ -42,7 +42,7 @@ pub mod proto;
 #[cfg(feature = "client")]
 pub use self::client::{
     Appended, BoxBody, BoxFuture, Client, ClientBuilder, Closed, Created, Delivery, DurableStream, Extras, HttpRequest,
-    HttpResponse, OnSent, Producer, Provider, Reader, RequestBody, StreamInfo, Transport, TransportError,
+    HttpResponse, ListedStream, OnSent, Producer, Provider, Reader, RequestBody, StreamInfo, Transport, TransportError,
 };
 pub use self::error::{BatchFailure, Error, ErrorKind, ErrorResponse, Result};
 pub use self::options::{

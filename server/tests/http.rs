@@ -666,3 +666,35 @@ async fn injected_faults_follow_their_order_and_are_used_up() {
     );
     assert_eq!(client.get("s").await.status, 200);
 }
+
+#[tokio::test]
+async fn streams_are_listed_in_pages_by_name() {
+    let server = quick().start().await.unwrap();
+    let client = Client(&server);
+    for name in ["b", "a/2", "a/1", "c"] {
+        assert_eq!(client.put(name, &[TEXT], "").await.status, 201);
+    }
+    let paths = |body: &[u8]| -> (Vec<String>, Option<String>) {
+        let page: serde_json::Value = serde_json::from_slice(body).unwrap();
+        let streams = page["streams"].as_array().unwrap();
+        let names = streams
+            .iter()
+            .map(|stream| stream["path"].as_str().unwrap().to_owned())
+            .collect();
+        (names, page["next"].as_str().map(str::to_owned))
+    };
+    let first = client.get("__ds/streams?limit=3").await;
+    assert_eq!(
+        paths(&first.body),
+        (vec!["a/1".into(), "a/2".into(), "b".into()], Some("b".into()))
+    );
+    assert_eq!(
+        paths(&client.get("__ds/streams?limit=3&after=b").await.body),
+        (vec!["c".into()], None)
+    );
+    assert_eq!(
+        paths(&client.get("__ds/streams?prefix=a%2F").await.body).0,
+        ["a/1", "a/2"]
+    );
+    assert_eq!(client.get("__ds/streams?limit=0").await.status, 400);
+}

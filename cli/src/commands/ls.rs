@@ -1,6 +1,7 @@
-//! `ls`: which streams there are, by the registry stream that a server keeps (API.md section 5).
+//! `ls`: which streams there are.
 //!
-//! The registry is a JSON stream of State Protocol events; the streams are what is left of them at its tail.
+//! Our server lists them itself. Others may keep a registry stream (API.md section 5): a JSON stream of State Protocol
+//! events; the streams are what is left of them at its tail.
 
 use std::collections::BTreeMap;
 
@@ -36,6 +37,36 @@ struct Entry {
 }
 
 pub(crate) async fn run(target: &Target, args: &LsArgs) -> Result<(), Failure> {
+    let streams = match target.list(&args.prefix).await {
+        Ok(listed) => listed
+            .into_iter()
+            .map(|stream| {
+                let entry = Entry {
+                    content_type: Some(stream.content_type),
+                    created_at: Some(stream.created_at),
+                };
+                (stream.path, entry)
+            })
+            .collect(),
+        // The route is our own; a server that has another one below it answers in its own way.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::NotSupported | ErrorKind::Parse
+            ) =>
+        {
+            registered(target, &args.prefix).await?
+        }
+        Err(error) => return Err(Failure::new("Failed to list streams").because(&error)),
+    };
+    for (name, entry) in &streams {
+        say(&show(name, entry, args));
+    }
+    Ok(())
+}
+
+/// The streams by the server's registry.
+async fn registered(target: &Target, prefix: &str) -> Result<BTreeMap<String, Entry>, Failure> {
     let mut reader = target.stream(REGISTRY)?.read(ReadOptions {
         live: LiveMode::CatchUp,
         json: true,
@@ -47,17 +78,16 @@ pub(crate) async fn run(target: &Target, args: &LsArgs) -> Result<(), Failure> {
         let batch = batch.map_err(|error| match error.kind() {
             ErrorKind::NotFound => Failure::new("Failed to list streams")
                 .detail(describe(&error))
-                .detail(format!("The server keeps no registry: it has no stream \"{REGISTRY}\"")),
+                .detail(format!(
+                    "The server lists no streams, and has no registry stream \"{REGISTRY}\""
+                )),
             _ => Failure::new("Failed to list streams").because(&error),
         })?;
         for message in batch.messages() {
-            fold(&mut streams, &message, &args.prefix);
+            fold(&mut streams, &message, prefix);
         }
     }
-    for (name, entry) in &streams {
-        say(&show(name, entry, args));
-    }
-    Ok(())
+    Ok(streams)
 }
 
 /// Takes one event into account. The registry is open to every writer: what is no event of a stream is skipped.

@@ -1,5 +1,6 @@
 //! One try of one request, and single requests through all their tries.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -27,7 +28,7 @@ pub(super) type ErrorHook = Arc<dyn Fn(Error) -> BoxFuture<bool> + Send + Sync>;
 /// What all streams of a client share.
 pub(super) struct Core {
     transport: Arc<dyn Transport>,
-    pub(super) base_url: Option<String>,
+    base_url: Option<String>,
     pub(super) extras: Extras,
     pub(super) retry: RetryPolicy,
     request_timeout: Duration,
@@ -78,6 +79,14 @@ impl Core {
             started: Clock::now(),
             seed,
         })
+    }
+
+    /// A URL of the caller's; one that starts with `/` is below the base URL.
+    pub(super) fn join<'a>(&self, url: &'a str) -> Cow<'a, str> {
+        match &self.base_url {
+            Some(base) if url.starts_with('/') => format!("{}{url}", base.trim_end_matches('/')).into(),
+            _ => url.into(),
+        }
     }
 
     /// The driver's clock, as the machines know it.

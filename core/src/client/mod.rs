@@ -9,6 +9,7 @@
 mod builder;
 mod exchange;
 mod extras;
+mod list;
 mod producer;
 mod read;
 mod reqwest_transport;
@@ -18,6 +19,7 @@ mod transport;
 pub use self::builder::ClientBuilder;
 use self::exchange::Core;
 pub use self::extras::{Extras, Provider};
+pub use self::list::ListedStream;
 pub use self::producer::{Delivery, Producer};
 pub use self::read::Reader;
 pub use self::stream::{Appended, Closed, Created, DurableStream, StreamInfo};
@@ -59,5 +61,14 @@ impl Client {
     /// `InvalidArgument` when it is not an `http` or `https` URL.
     pub fn stream(&self, url: &str) -> Result<DurableStream> {
         DurableStream::new(self.core.clone(), url)
+    }
+
+    /// The streams below a stream root whose names begin with `prefix`, by name in bytewise order. `root` is such as
+    /// `http://127.0.0.1:4437/v1/stream`. An extension of our server (S-HTTP-19).
+    ///
+    /// # Errors
+    /// `NotFound` from servers that cannot list; `Parse`; and as all requests.
+    pub async fn list(&self, root: &str, prefix: &str) -> Result<Vec<ListedStream>> {
+        list::list(&self.core, root, prefix).await
     }
 }

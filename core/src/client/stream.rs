@@ -81,10 +81,7 @@ pub struct StreamInfo {
 
 impl DurableStream {
     pub(super) fn new(core: Arc<Core>, url: &str) -> Result<Self> {
-        let url = match &core.base_url {
-            Some(base) if url.starts_with('/') => StreamUrl::parse(&format!("{}{url}", base.trim_end_matches('/')))?,
-            _ => StreamUrl::parse(url)?,
-        };
+        let url = StreamUrl::parse(&core.join(url))?;
         let target = Target {
             url,
             extras: core.extras.clone(),

@@ -92,7 +92,10 @@ impl Call {
         match delay {
             Some(delay) => Step::Retry(now + delay, error),
             None => {
-                let is_write = !matches!(self.request.operation, Operation::Read | Operation::Head);
+                let is_write = !matches!(
+                    self.request.operation,
+                    Operation::Read | Operation::Head | Operation::List
+                );
                 Step::Done(Err(error.with_outcome_unknown(is_write && self.unanswered)))
             }
         }

@@ -76,3 +76,5 @@ pub const DEFAULT_PORT: u16 = 4437;
 pub const STREAM_ROOT: &str = "/v1/stream";
 /// First path segment reserved for the control API (S-URL-3).
 pub const CONTROL_SEGMENT: &str = "__ds";
+/// Where our server lists its streams, below the control segment (an extension, S-HTTP-19).
+pub const LIST_ROUTE: &str = "streams";

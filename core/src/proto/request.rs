@@ -37,6 +37,8 @@ pub enum Operation {
     Delete,
     /// HEAD.
     Head,
+    /// GET of a list of streams.
+    List,
     /// POST of a producer's batch.
     Produce,
     /// GET.
@@ -52,6 +54,7 @@ impl Operation {
             Self::Create => "create",
             Self::Delete => "delete",
             Self::Head => "head",
+            Self::List => "list",
             Self::Produce => "produce",
             Self::Read => "read",
         }
@@ -228,6 +231,14 @@ impl Request {
     /// HEAD.
     pub fn head() -> Self {
         Self::new(Operation::Head, Method::HEAD)
+    }
+
+    /// GET of one page of the streams whose names begin with `prefix` and come after `after`.
+    pub fn list(prefix: &str, after: Option<&str>) -> Self {
+        let mut request = Self::new(Operation::List, Method::GET);
+        request.query.push(("prefix", prefix.to_owned()));
+        request.query.extend(after.map(|after| ("after", after.to_owned())));
+        request
     }
 
     /// DELETE.

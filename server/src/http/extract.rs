@@ -175,7 +175,7 @@ fn fork(headers: &HeaderMap, stream_root: &str) -> Result<Option<ForkRequest>, H
         Target::Stream(name) => name.into_owned(),
         Target::Invalid(why) => return Err(HttpError::BadRequest(why)),
         // Nothing that could be forked lives there, so it is an unknown source (T-PUT 10).
-        Target::Control | Target::Elsewhere => String::new(),
+        Target::Control(_) | Target::Elsewhere => String::new(),
     };
     Ok(Some(ForkRequest {
         source,

@@ -11,6 +11,7 @@ mod error;
 mod extract;
 mod fault;
 mod head;
+mod list;
 mod live;
 mod path;
 mod read;
@@ -144,7 +145,11 @@ impl App {
                 (Target::Stream(name), "HEAD") => head::handle(self, &name).await,
                 (Target::Stream(name), "DELETE") => delete::handle(self, &name).await,
                 (Target::Stream(_), _) => Err(HttpError::MethodNotAllowed),
-                (Target::Control, _) => Ok(unknown_control_route()),
+                (Target::Control(rest), "GET") if rest == names::LIST_ROUTE => {
+                    list::handle(self, parts.uri.query()).await
+                }
+                (Target::Control(rest), _) if rest == names::LIST_ROUTE => Err(HttpError::MethodNotAllowed),
+                (Target::Control(_), _) => Ok(unknown_control_route()),
                 (Target::Invalid(why), _) => Err(HttpError::BadRequest(why)),
                 (Target::Elsewhere, _) => Err(HttpError::NoRoute),
             },

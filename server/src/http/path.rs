@@ -17,8 +17,8 @@ const LONGEST_NAME: usize = 1024;
 pub(super) enum Target<'a> {
     /// A stream.
     Stream(Cow<'a, str>),
-    /// The control API (S-URL-3).
-    Control,
+    /// The control API (S-URL-3): what follows its segment.
+    Control(Cow<'a, str>),
     /// A path below the root that can be no stream's; says why.
     Invalid(&'static str),
     /// Nothing here.
@@ -45,8 +45,10 @@ pub(super) fn target<'a>(root: &str, path: &'a str) -> Target<'a> {
     if name.is_empty() {
         return Target::Elsewhere;
     }
-    if name.split('/').next() == Some(names::CONTROL_SEGMENT) {
-        return Target::Control;
+    if let Some(rest) = name.strip_prefix(names::CONTROL_SEGMENT) {
+        if rest.is_empty() || rest.starts_with('/') {
+            return Target::Control(rest.trim_start_matches('/').to_owned().into());
+        }
     }
     if name.len() > LONGEST_NAME {
         return Target::Invalid("the path is too long");
@@ -119,9 +121,12 @@ mod tests {
 
     #[test]
     fn the_reserved_segment_is_the_control_api_and_only_as_the_first() {
-        assert_eq!(target("/v1/stream", "/v1/stream/__ds"), Target::Control);
-        assert_eq!(target("/v1/stream", "/v1/stream/__ds/jwks.json"), Target::Control);
-        assert_eq!(target("/v1/stream", "/v1/stream/%5F_ds/x"), Target::Control);
+        for (path, rest) in [("__ds", ""), ("__ds/jwks.json", "jwks.json"), ("%5F_ds/x/y", "x/y")] {
+            assert_eq!(
+                target("/v1/stream", &format!("/v1/stream/{path}")),
+                Target::Control(rest.into())
+            );
+        }
         assert_eq!(target("/v1/stream", "/v1/stream/a/__ds"), stream("a/__ds"));
         assert_eq!(target("/v1/stream", "/v1/stream/__dsx"), stream("__dsx"));
     }

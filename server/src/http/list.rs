@@ -1,0 +1,106 @@
+//! `GET {root}/__ds/streams`: which streams there are, in pages (an extension, S-HTTP-19).
+//!
+//! Query: `prefix` of the names; `after`, the `next` of the page before; `limit`, 1 to 1000, default 1000. Answer:
+//! `{"streams":[{"path","contentType","createdAt","offset","closed"}],"next":"..."}`, by name in bytewise order;
+//! `next` is there when there may be more.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::{HeaderValue, Response, header};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use super::body::Body;
+use super::error::HttpError;
+use super::{App, cache};
+
+/// Streams on one page.
+const PAGE: usize = 1000;
+
+pub(super) async fn handle(app: &Arc<App>, query: Option<&str>) -> Result<Response<Body>, HttpError> {
+    let query = Query::parse(query.unwrap_or_default())?;
+    let page = app
+        .engine()
+        .list(&query.prefix, query.after.as_deref(), query.limit)
+        .await?;
+    let next = page
+        .last()
+        .filter(|_| page.len() == query.limit)
+        .map(|last| last.meta.name.to_string());
+    let streams: Vec<Value> = page
+        .iter()
+        // Their paths answer 410.
+        .filter(|listed| !listed.soft_deleted)
+        .map(|listed| {
+            json!({
+                "path": &*listed.meta.name,
+                "contentType": &*listed.meta.content_type,
+                "createdAt": listed.meta.created_at,
+                "offset": listed.tail.to_string(),
+                "closed": listed.closed,
+            })
+        })
+        .collect();
+    let mut body = json!({ "streams": streams });
+    if let Some(next) = next {
+        body["next"] = next.into();
+    }
+    let mut response = Response::new(Body::Full(body.to_string().into()));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, cache::NO_STORE);
+    Ok(response)
+}
+
+#[derive(Debug, PartialEq)]
+struct Query {
+    prefix: String,
+    after: Option<String>,
+    limit: usize,
+}
+
+impl Query {
+    fn parse(query: &str) -> Result<Self, HttpError> {
+        let mut parsed = Self {
+            prefix: String::new(),
+            after: None,
+            limit: PAGE,
+        };
+        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            let value = percent_decode_str(value)
+                .decode_utf8()
+                .map(Cow::into_owned)
+                .map_err(|_| HttpError::BadRequest("the query is not UTF-8"))?;
+            match name {
+                "prefix" => parsed.prefix = value,
+                "after" => parsed.after = Some(value),
+                "limit" => {
+                    let limit = value.parse().ok().filter(|limit| (1..=PAGE).contains(limit));
+                    parsed.limit = limit.ok_or(HttpError::BadRequest("limit must be 1 to 1000"))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_is_decoded_and_its_limit_is_bounded() {
+        let query = Query::parse("prefix=a%2Fb&after=x%20y&limit=7&other=1").ok();
+        let expected = Query {
+            prefix: "a/b".into(),
+            after: Some("x y".into()),
+            limit: 7,
+        };
+        assert_eq!(query, Some(expected));
+        for bad in ["limit=0", "limit=1001", "limit=x", "prefix=%ff"] {
+            assert!(Query::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
