@@ -45,10 +45,10 @@ pub(super) fn target<'a>(root: &str, path: &'a str) -> Target<'a> {
     if name.is_empty() {
         return Target::Elsewhere;
     }
-    if let Some(rest) = name.strip_prefix(names::CONTROL_SEGMENT) {
-        if rest.is_empty() || rest.starts_with('/') {
-            return Target::Control(rest.trim_start_matches('/').to_owned().into());
-        }
+    if let Some(rest) = name.strip_prefix(names::CONTROL_SEGMENT)
+        && (rest.is_empty() || rest.starts_with('/'))
+    {
+        return Target::Control(rest.trim_start_matches('/').to_owned().into());
     }
     if name.len() > LONGEST_NAME {
         return Target::Invalid("the path is too long");
