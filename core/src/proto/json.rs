@@ -15,8 +15,8 @@ use std::ops::Range;
 pub fn check_document(text: &[u8]) -> Result<(), JsonError> {
     check_utf8(text, 0)?;
     let mut scanner = Scanner::new();
-    scanner.feed(text, &mut Vec::new())?;
-    scanner.finish(&mut Vec::new())
+    scanner.scan(text, &mut |_| {})?;
+    scanner.end(&mut |_| {})
 }
 
 /// The messages of a request body: the elements of a top-level array, flattened one level, or the one
@@ -103,8 +103,13 @@ enum State {
     Exponent,
     ExponentSign,
     ExponentDigits,
-    Literal { rest: &'static [u8] },
+    Literal { rest: u32 },
 }
+
+// The letters of a literal that are to come, the next one lowest; nothing is left at 0.
+const TRUE: u32 = u32::from_le_bytes(*b"rue\0");
+const FALSE: u32 = u32::from_le_bytes(*b"alse");
+const NULL: u32 = u32::from_le_bytes(*b"ull\0");
 
 impl Default for Scanner {
     fn default() -> Self {
@@ -130,6 +135,20 @@ impl Scanner {
     /// # Errors
     /// The text cannot become valid JSON any more.
     pub fn feed(&mut self, bytes: &[u8], found: &mut Vec<Range<usize>>) -> Result<(), JsonError> {
+        self.scan(bytes, &mut |message| found.push(message))
+    }
+
+    /// Ends the text: a number at the top level is complete only now.
+    ///
+    /// # Errors
+    /// The document is not complete.
+    pub fn finish(&mut self, found: &mut Vec<Range<usize>>) -> Result<(), JsonError> {
+        self.end(&mut |message| found.push(message))
+    }
+
+    /// [`feed`](Self::feed). Each state takes in one go what it can; what the next byte most likely is in
+    /// compact text is looked for at once.
+    fn scan(&mut self, bytes: &[u8], found: &mut impl FnMut(Range<usize>)) -> Result<(), JsonError> {
         let base = self.position;
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
@@ -140,6 +159,10 @@ impl Scanner {
                     let Some(&byte) = bytes.get(at) else { break };
                     self.position = base + at;
                     match byte {
+                        b'"' if key && bytes.get(at + 1) == Some(&b':') => {
+                            self.state = State::Value;
+                            at += 1;
+                        }
                         b'"' if key => self.state = State::Colon,
                         b'"' => self.value_ends(base + at + 1, found),
                         b'\\' => self.state = State::Escape { key },
@@ -162,15 +185,20 @@ impl Scanner {
                     };
                 }
                 State::Literal { rest } => {
-                    if rest.first() != Some(&byte) {
+                    // The lowest eight bits.
+                    if byte != rest as u8 {
                         return self.fail("`true`, `false` or `null`");
                     }
-                    match &rest[1..] {
-                        [] => self.value_ends(base + at + 1, found),
+                    match rest >> 8 {
+                        0 => self.value_ends(base + at + 1, found),
                         rest => self.state = State::Literal { rest },
                     }
                 }
                 State::Minus | State::Point | State::Exponent | State::ExponentSign => self.number_start(byte)?,
+                State::Integer | State::Fraction | State::ExponentDigits if byte.is_ascii_digit() => {
+                    at = skip_digits(bytes, at);
+                    continue;
+                }
                 State::Zero | State::Integer | State::Fraction | State::ExponentDigits => {
                     if !self.number_goes_on(byte) {
                         // The byte after a number belongs to what comes next: look at it again.
@@ -190,6 +218,10 @@ impl Scanner {
                     _ => return self.fail("`:`"),
                 },
                 State::CommaOrEnd => match (byte, self.open.top_is_object()) {
+                    (b',', true) if bytes.get(at + 1) == Some(&b'"') => {
+                        self.state = State::Text { key: true };
+                        at += 1;
+                    }
                     (b',', true) => self.state = State::Key,
                     (b',', false) => self.state = State::Value,
                     (b'}', true) | (b']', false) => self.container_ends(found),
@@ -204,11 +236,8 @@ impl Scanner {
         Ok(())
     }
 
-    /// Ends the text: a number at the top level is complete only now.
-    ///
-    /// # Errors
-    /// The document is not complete.
-    pub fn finish(&mut self, found: &mut Vec<Range<usize>>) -> Result<(), JsonError> {
+    /// [`finish`](Self::finish).
+    fn end(&mut self, found: &mut impl FnMut(Range<usize>)) -> Result<(), JsonError> {
         if self.open.depth == 0
             && matches!(
                 self.state,
@@ -241,7 +270,7 @@ impl Scanner {
         usize::from(self.in_array)
     }
 
-    fn value_starts(&mut self, byte: u8, found: &mut Vec<Range<usize>>) -> Result<(), JsonError> {
+    fn value_starts(&mut self, byte: u8, found: &mut impl FnMut(Range<usize>)) -> Result<(), JsonError> {
         if self.state == State::Start && byte == b'[' {
             self.in_array = true;
         } else if self.open.depth == self.message_depth() {
@@ -260,9 +289,9 @@ impl Scanner {
             b'-' => State::Minus,
             b'0' => State::Zero,
             b'1'..=b'9' => State::Integer,
-            b't' => State::Literal { rest: b"rue" },
-            b'f' => State::Literal { rest: b"alse" },
-            b'n' => State::Literal { rest: b"ull" },
+            b't' => State::Literal { rest: TRUE },
+            b'f' => State::Literal { rest: FALSE },
+            b'n' => State::Literal { rest: NULL },
             b']' if self.state == State::ValueOrArrayEnd => {
                 self.container_ends(found);
                 return Ok(());
@@ -272,7 +301,7 @@ impl Scanner {
         Ok(())
     }
 
-    fn container_ends(&mut self, found: &mut Vec<Range<usize>>) {
+    fn container_ends(&mut self, found: &mut impl FnMut(Range<usize>)) {
         self.open.pop();
         if self.open.depth == 0 && self.in_array {
             self.state = State::End;
@@ -281,9 +310,9 @@ impl Scanner {
         }
     }
 
-    fn value_ends(&mut self, end: usize, found: &mut Vec<Range<usize>>) {
+    fn value_ends(&mut self, end: usize, found: &mut impl FnMut(Range<usize>)) {
         if self.open.depth == self.message_depth() {
-            found.push(self.message_start..end);
+            found(self.message_start..end);
         }
         self.state = if self.open.depth == 0 {
             State::End
@@ -306,7 +335,6 @@ impl Scanner {
 
     fn number_goes_on(&mut self, byte: u8) -> bool {
         self.state = match (self.state, byte) {
-            (State::Integer | State::Fraction | State::ExponentDigits, b'0'..=b'9') => return true,
             (State::Zero | State::Integer, b'.') => State::Point,
             (State::Zero | State::Integer | State::Fraction, b'e' | b'E') => State::Exponent,
             _ => return false,
@@ -334,6 +362,14 @@ fn skip_plain_text(bytes: &[u8], mut at: usize) -> usize {
         at += 8;
     }
     while bytes.get(at).is_some_and(|&b| b != b'"' && b != b'\\' && b >= 0x20) {
+        at += 1;
+    }
+    at
+}
+
+/// Index of the first byte at or after `at` that is not a digit; the length when there is none.
+fn skip_digits(bytes: &[u8], mut at: usize) -> usize {
+    while bytes.get(at).is_some_and(u8::is_ascii_digit) {
         at += 1;
     }
     at
