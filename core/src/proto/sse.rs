@@ -1,5 +1,7 @@
 //! Server-sent events: bytes in any split to events, and events to bytes (PROTOCOL.md section 12 and 22).
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::names;
@@ -8,7 +10,7 @@ use super::names;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SseEvent {
     /// The `event` field; `message` when there was none, as in the HTML standard.
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// The `data` lines, joined with LF.
     pub data: String,
 }
@@ -21,7 +23,7 @@ pub struct SseEvent {
 pub struct SseDecoder {
     /// Start of a line whose end has not arrived.
     line: Vec<u8>,
-    kind: Option<String>,
+    kind: Option<Cow<'static, str>>,
     data: Vec<u8>,
     has_data: bool,
     after_cr: bool,
@@ -84,7 +86,7 @@ impl SseDecoder {
             None => (line, &[][..]),
         };
         match field {
-            b"event" => self.kind = Some(String::from_utf8(value.to_vec()).map_err(|_| SseError)?),
+            b"event" => self.kind = Some(kind(value)?),
             b"data" => {
                 if std::mem::replace(&mut self.has_data, true) {
                     self.data.push(b'\n');
@@ -102,12 +104,23 @@ impl SseDecoder {
         if std::mem::take(&mut self.has_data) {
             let data = String::from_utf8(std::mem::take(&mut self.data)).map_err(|_| SseError)?;
             dispatch(SseEvent {
-                kind: kind.unwrap_or_else(|| "message".to_owned()),
+                kind: kind.unwrap_or(Cow::Borrowed("message")),
                 data,
             });
         }
         Ok(())
     }
+}
+
+/// An event's type; the protocol's own need no memory.
+fn kind(name: &[u8]) -> Result<Cow<'static, str>, SseError> {
+    for known in [names::EVENT_DATA, names::EVENT_CONTROL] {
+        if name == known.as_bytes() {
+            return Ok(Cow::Borrowed(known));
+        }
+    }
+    let name = std::str::from_utf8(name).map_err(|_| SseError)?;
+    Ok(Cow::Owned(name.to_owned()))
 }
 
 /// An event that is not UTF-8.
@@ -219,7 +232,7 @@ mod tests {
         let (mut decoder, mut events) = (SseDecoder::new(), Vec::new());
         for piece in pieces {
             decoder
-                .feed(piece, |event| events.push((event.kind, event.data)))
+                .feed(piece, |event| events.push((event.kind.into_owned(), event.data)))
                 .unwrap();
         }
         events

@@ -217,7 +217,7 @@ impl SseBody {
             if failure.is_some() {
                 return;
             }
-            match event.kind.as_str() {
+            match &*event.kind {
                 names::EVENT_DATA => {
                     *held_bytes += event.data.len();
                     failure = hold(held, *base64, event.data).err();
