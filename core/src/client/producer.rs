@@ -290,6 +290,11 @@ impl Producer {
 
     async fn append_checked(&self, message: &[u8]) -> Result<Delivery> {
         let _turn = self.shared.turn.lock().await;
+        // Nearly always there is space, and nothing to register for.
+        match self.push(message) {
+            Err(error) if *error.kind() == ErrorKind::BufferFull => {}
+            result => return result,
+        }
         loop {
             let mut space = std::pin::pin!(self.shared.space.notified());
             // Registered before the look, so that no freed byte is missed.
