@@ -76,13 +76,17 @@ impl Batch {
                 "the stream is not one of JSON messages",
             ));
         };
-        let parse = |(number, range): (usize, &Range<usize>)| {
-            serde_json::from_slice(&text[range.clone()]).map_err(|error| {
+        // Parsing text is faster than parsing bytes, whose every string would be checked again.
+        let text = std::str::from_utf8(text).expect("text is checked where messages are found in it");
+        let mut values = Vec::with_capacity(messages.len());
+        for (number, range) in messages.iter().enumerate() {
+            let value = serde_json::from_str(&text[range.clone()]).map_err(|error| {
                 let message = format!("message {number} of the batch is not what was asked for: {error}");
                 Error::new(ErrorKind::Parse, message).with_source(error)
-            })
-        };
-        messages.iter().enumerate().map(parse).collect()
+            })?;
+            values.push(value);
+        }
+        Ok(values)
     }
 
     /// The data in the pieces in which it arrived, without copying. A JSON stream gives one array.
