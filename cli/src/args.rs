@@ -252,12 +252,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR", env = "EVERSTREAM_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// How long a long-poll waits for data, in milliseconds.
-    #[arg(
-        long,
-        value_name = "MS",
-        default_value_t = 30_000,
-        env = "EVERSTREAM_LONG_POLL_TIMEOUT_MS"
-    )]
+    #[arg(long, value_name = "MS", default_value_t = 30_000, env = "EVERSTREAM_LONG_POLL_TIMEOUT_MS")]
     pub(crate) long_poll_timeout_ms: u64,
     /// After this time an SSE connection ends and the reader connects again.
     #[arg(long, value_name = "TIME", default_value = "60", value_parser = parse_duration, env = "EVERSTREAM_SSE_LIFETIME")]
@@ -300,12 +295,8 @@ pub(crate) enum LogFormat {
 /// Says what is wrong with the arguments, in the official words where there are any. Help is a success, and
 /// `--help` anywhere is help (API.md section 4).
 pub(crate) fn explain(error: clap::Error) -> ExitCode {
-    let asks_for_help = || {
-        std::env::args()
-            .skip(1)
-            .take_while(|arg| arg != "--")
-            .any(|arg| arg == "--help" || arg == "-h")
-    };
+    let asks_for_help =
+        || std::env::args().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--help" || arg == "-h");
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             say(&error.to_string());
@@ -313,11 +304,7 @@ pub(crate) fn explain(error: clap::Error) -> ExitCode {
         }
         _ if asks_for_help() => {
             let name = std::env::args_os().next().unwrap_or_default();
-            let name = Path::new(&name)
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
             say(&Cli::command().bin_name(name).render_help().to_string());
             return ExitCode::SUCCESS;
         }
@@ -365,9 +352,7 @@ fn misplaced(flag: &str) -> Option<String> {
 
 /// Seconds, or a number with a unit: `500ms`, `90s`, `10m`, `2h`, `7d`.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let seconds = match unit {
         "ms" => 0.001,
@@ -377,9 +362,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
         "d" => 86400.0,
         _ => return Err("give seconds, or a number with ms, s, m, h or d".to_owned()),
     };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "give seconds, or a number with ms, s, m, h or d".to_owned())?;
+    let number: f64 = number.parse().map_err(|_| "give seconds, or a number with ms, s, m, h or d".to_owned())?;
     Duration::try_from_secs_f64(number * seconds).map_err(|_| "that is too long".to_owned())
 }
 
@@ -409,13 +392,7 @@ mod tests {
 
     #[test]
     fn durations_are_seconds_unless_a_unit_says_otherwise() {
-        for (text, millis) in [
-            ("30", 30_000),
-            ("0.5", 500),
-            ("10m", 600_000),
-            ("2h", 7_200_000),
-            ("250ms", 250),
-        ] {
+        for (text, millis) in [("30", 30_000), ("0.5", 500), ("10m", 600_000), ("2h", 7_200_000), ("250ms", 250)] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
         assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(604_800)));
@@ -432,9 +409,7 @@ mod tests {
         let after = Cli::try_parse_from(["x", "write", "s", "1", "--json", "--url=http://a"]).unwrap();
         for cli in [before, after] {
             assert_eq!(cli.global.url.as_deref(), Some("http://a"));
-            let Command::Write(args) = cli.command else {
-                panic!("{:?}", cli.command)
-            };
+            let Command::Write(args) = cli.command else { panic!("{:?}", cli.command) };
             assert!(args.json && args.stream.id == "s" && args.content == ["1"]);
         }
     }
@@ -442,14 +417,10 @@ mod tests {
     #[test]
     fn sentinels_and_negative_numbers_are_values() {
         let cli = Cli::try_parse_from(["x", "read", "s", "--offset", "-1"]).unwrap();
-        let Command::Read(args) = cli.command else {
-            panic!("{:?}", cli.command)
-        };
+        let Command::Read(args) = cli.command else { panic!("{:?}", cli.command) };
         assert_eq!(args.offset, Some(ReadFrom::Beginning));
         let cli = Cli::try_parse_from(["x", "write", "s", "-5", "x"]).unwrap();
-        let Command::Write(args) = cli.command else {
-            panic!("{:?}", cli.command)
-        };
+        let Command::Write(args) = cli.command else { panic!("{:?}", cli.command) };
         assert_eq!(args.content, ["-5", "x"]);
     }
 }

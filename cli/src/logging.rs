@@ -26,13 +26,11 @@ const CALM: Duration = Duration::from_secs(30);
 
 /// The log of `serve`: `info` and above unless `RUST_LOG` or `-v` says otherwise.
 pub(crate) fn for_server(format: LogFormat, verbose: u8) {
-    let logs = tracing_subscriber::fmt()
-        .with_writer(stderr)
-        .with_env_filter(filter(match verbose {
-            0 => "info",
-            1 => "info,everstream=debug,everstream_server=debug",
-            _ => "debug,everstream=trace,everstream_server=trace",
-        }));
+    let logs = tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter(match verbose {
+        0 => "info",
+        1 => "info,everstream=debug,everstream_server=debug",
+        _ => "debug,everstream=trace,everstream_server=trace",
+    }));
     match format {
         LogFormat::Json => logs.json().init(),
         LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&stderr())).init(),
@@ -43,16 +41,10 @@ pub(crate) fn for_server(format: LogFormat, verbose: u8) {
 pub(crate) fn for_client(verbose: u8) {
     if verbose == 0 {
         let only_client = Targets::new().with_target("everstream::client", Level::DEBUG);
-        tracing_subscriber::registry()
-            .with(Notices::default().with_filter(only_client))
-            .init();
+        tracing_subscriber::registry().with(Notices::default().with_filter(only_client)).init();
         return;
     }
-    let level = if verbose == 1 {
-        "everstream=debug"
-    } else {
-        "everstream=trace"
-    };
+    let level = if verbose == 1 { "everstream=debug" } else { "everstream=trace" };
     tracing_subscriber::fmt()
         .with_writer(stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&stderr()))
@@ -79,11 +71,7 @@ impl Trouble {
     fn goes_on(trouble: &mut Option<Self>, now: Instant) -> bool {
         let trouble = match trouble {
             Some(trouble) if now - trouble.last < CALM => trouble,
-            other => other.insert(Self {
-                since: now,
-                last: now,
-                mentioned: None,
-            }),
+            other => other.insert(Self { since: now, last: now, mentioned: None }),
         };
         trouble.last = now;
         let due = now - trouble.since >= QUIET && trouble.mentioned.is_none_or(|at| now - at >= REPEAT);

@@ -18,10 +18,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure that one line explains.
     pub(crate) fn new(headline: impl Into<String>) -> Self {
-        Self {
-            headline: headline.into(),
-            details: Vec::new(),
-        }
+        Self { headline: headline.into(), details: Vec::new() }
     }
 
     /// A failure of something done with one stream, such as `create stream`, for a reason that the client gives.
@@ -65,26 +62,15 @@ pub(crate) fn describe(error: &Error) -> String {
 }
 
 fn reason(status: u16) -> String {
-    let reason = http::StatusCode::from_u16(status)
-        .ok()
-        .and_then(|status| status.canonical_reason())
-        .unwrap_or("HTTP Error");
+    let reason =
+        http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("HTTP Error");
     format!("{reason} ({status})")
 }
 
 /// The start of a text without line breaks and control characters.
 pub(crate) fn one_line(text: &str, longest: usize) -> String {
-    let clean: String = text
-        .trim()
-        .chars()
-        .take(longest)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if text.trim().chars().count() > longest {
-        format!("{clean}...")
-    } else {
-        clean
-    }
+    let clean: String = text.trim().chars().take(longest).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.trim().chars().count() > longest { format!("{clean}...") } else { clean }
 }
 
 /// Prints a line of results.

@@ -35,11 +35,7 @@ impl Target {
         let try_timeout = global.timeout / 2;
         let mut builder = Client::builder()
             .retry(RetryPolicy {
-                backoff: Backoff {
-                    max: Duration::from_secs(2),
-                    multiplier: 1.5,
-                    ..Backoff::default()
-                },
+                backoff: Backoff { max: Duration::from_secs(2), multiplier: 1.5, ..Backoff::default() },
                 max_retries: None,
                 max_elapsed: Some(try_timeout),
                 ..RetryPolicy::default()
@@ -51,16 +47,11 @@ impl Target {
             builder = builder.header("authorization", auth).map_err(refused)?;
         }
         for header in &global.headers {
-            let (name, value) = header
-                .split_once(':')
-                .ok_or_else(|| Failure::new("Error: --header takes 'Name: value'"))?;
+            let (name, value) =
+                header.split_once(':').ok_or_else(|| Failure::new("Error: --header takes 'Name: value'"))?;
             builder = builder.header(name.trim(), value.trim()).map_err(refused)?;
         }
-        Ok(Self {
-            client: builder.build().map_err(refused)?,
-            base,
-            try_timeout,
-        })
+        Ok(Self { client: builder.build().map_err(refused)?, base, try_timeout })
     }
 
     /// A handle to a stream by its id.
@@ -99,9 +90,7 @@ fn base_url(url: &str, root: &str) -> Result<String, String> {
         return Err(format!("Invalid URL format\n  {hint}"));
     };
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(format!(
-            "Invalid URL protocol: \"{scheme}:\"\n  Only http:// and https:// are supported"
-        ));
+        return Err(format!("Invalid URL protocol: \"{scheme}:\"\n  Only http:// and https:// are supported"));
     }
     if url.contains(['?', '#']) {
         return Err("URL must not have a query or fragment".to_owned());
@@ -129,20 +118,14 @@ fn check_id(id: &str) -> Result<(), String> {
     if id.trim().is_empty() {
         return Err("Stream ID cannot be empty".to_owned());
     }
-    if !id
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte))
-    {
+    if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte)) {
         return Err(format!(
             "Invalid stream ID: {id:?}\n  Stream IDs can only contain letters, numbers, underscores, hyphens, dots, \
              colons and slashes"
         ));
     }
     if id.len() > LONGEST_ID {
-        return Err(format!(
-            "Stream ID too long ({} chars)\n  Maximum length is {LONGEST_ID} characters",
-            id.len()
-        ));
+        return Err(format!("Stream ID too long ({} chars)\n  Maximum length is {LONGEST_ID} characters", id.len()));
     }
     if id.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err(format!("Invalid stream ID: {id:?}\n  A segment cannot be . or .."));
@@ -191,17 +174,7 @@ mod tests {
 
     #[test]
     fn what_is_no_http_url_is_refused_without_showing_it() {
-        for bad in [
-            "",
-            " ",
-            "h:4437",
-            "ftp://h",
-            "http://",
-            "http:///x",
-            "http://h/?a=b",
-            "http://h#x",
-            "/v1",
-        ] {
+        for bad in ["", " ", "h:4437", "ftp://h", "http://", "http:///x", "http://h/?a=b", "http://h#x", "/v1"] {
             assert!(base_url(bad, "/v1/stream").is_err(), "{bad}");
         }
         let error = base_url("http://:secret@", "/v1/stream").unwrap_err();

@@ -48,21 +48,12 @@ async fn it_starts_at_an_offset_or_now() {
     cli.run(&["create", "t"]).await.ok();
     cli.run(&["write", "t", "old\\n"]).await.ok();
     let shown = cli.run(&["read", "t", "--no-follow", "--show-offset"]).await;
-    let offset = shown
-        .err
-        .lines()
-        .last()
-        .unwrap()
-        .strip_prefix("offset: ")
-        .unwrap()
-        .to_owned();
+    let offset = shown.err.lines().last().unwrap().strip_prefix("offset: ").unwrap().to_owned();
     let mut now = cli.follow(&["read", "t", "--from", "now", "-n", "1", "--show-offset"]);
     // It says where it is before anything comes.
     let mut stderr = tokio::io::BufReader::new(now.child.stderr.take().unwrap());
     let mut place = String::new();
-    tokio::io::AsyncBufReadExt::read_line(&mut stderr, &mut place)
-        .await
-        .unwrap();
+    tokio::io::AsyncBufReadExt::read_line(&mut stderr, &mut place).await.unwrap();
     assert_eq!(place, format!("offset: {offset}\n"));
     cli.run(&["write", "t", "new\\n"]).await.ok();
     let (lines, run) = now.finish().await;
@@ -73,10 +64,7 @@ async fn it_starts_at_an_offset_or_now() {
         assert_eq!(read, text, "{start}");
     }
     assert_eq!(cli.run(&["read", "t", "-n", "0"]).await.ok(), "");
-    let err = cli
-        .run(&["read", "t", "--no-follow", "--offset", "nonsense"])
-        .await
-        .fails();
+    let err = cli.run(&["read", "t", "--no-follow", "--offset", "nonsense"]).await.fails();
     assert!(err.contains("Bad Request (400)"), "{err}");
     cli.run(&["read", "t", "--offset", "a/b"]).await.fails();
 }
@@ -95,16 +83,7 @@ async fn a_checkpoint_resumes_each_message_exactly_once() {
         let file = file.to_str().unwrap();
         let mut seen = Vec::new();
         for count in ["1", "137", "64", "500", "1000"] {
-            let args = [
-                "read",
-                id,
-                "--no-follow",
-                "--json-lines",
-                "-n",
-                count,
-                "--checkpoint",
-                file,
-            ];
+            let args = ["read", id, "--no-follow", "--json-lines", "-n", count, "--checkpoint", file];
             let text = cli.run(&args).await.ok();
             seen.extend(text.lines().map(str::to_owned));
         }
@@ -113,20 +92,14 @@ async fn a_checkpoint_resumes_each_message_exactly_once() {
         assert_eq!(cli.run(&args).await.ok(), "", "the file counts, not --from");
     }
     let other = dir.path().join("t");
-    let err = cli
-        .run(&["read", "j", "--checkpoint", other.to_str().unwrap()])
-        .await
-        .fails();
+    let err = cli.run(&["read", "j", "--checkpoint", other.to_str().unwrap()]).await.fails();
     assert!(err.contains("belongs to stream \"t\""), "{err}");
 
     cli.run(&["delete", "j"]).await.ok();
     cli.run(&["create", "j", "--json"]).await.ok();
     cli.run(&["write", "j", "1"]).await.ok();
     let file = dir.path().join("j");
-    let err = cli
-        .run(&["read", "j", "--no-follow", "--checkpoint", file.to_str().unwrap()])
-        .await
-        .fails();
+    let err = cli.run(&["read", "j", "--no-follow", "--checkpoint", file.to_str().unwrap()]).await.fails();
     assert!(err.contains("Failed to read stream"), "another incarnation: {err}");
 }
 
@@ -135,14 +108,8 @@ async fn interrupted_readers_on_a_bad_network_see_each_line_once() {
     let setup = Setup::with(|server| server.max_read_bytes(300)).await;
     setup.cli.run(&["create", "j", "--json"]).await.ok();
     let all: Vec<String> = (0..600).map(|number| number.to_string()).collect();
-    setup
-        .cli
-        .pipe(&["write", "j", "--lines", "--close"], all.join("\n"))
-        .await
-        .ok();
-    let plan = FaultPlan::seeded(5, 0.3)
-        .max_delay(Duration::from_millis(20))
-        .max_stall(Duration::from_millis(50));
+    setup.cli.pipe(&["write", "j", "--lines", "--close"], all.join("\n")).await.ok();
+    let plan = FaultPlan::seeded(5, 0.3).max_delay(Duration::from_millis(20)).max_stall(Duration::from_millis(50));
     let proxy = FaultProxy::start(setup.server.addr(), plan).await.unwrap();
     let cli = Cli::new(proxy.url());
     let dir = tempfile::tempdir().unwrap();

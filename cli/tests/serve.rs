@@ -43,9 +43,7 @@ async fn a_reader_outlives_a_restart_and_says_that_it_waits() {
     server.finish().await.1.ok();
     let mut stderr = tokio::io::BufReader::new(reader.child.stderr.take().unwrap());
     let mut notice = String::new();
-    tokio::io::AsyncBufReadExt::read_line(&mut stderr, &mut notice)
-        .await
-        .unwrap();
+    tokio::io::AsyncBufReadExt::read_line(&mut stderr, &mut notice).await.unwrap();
     assert!(notice.starts_with("Trying again: "), "{notice}");
     // Memory is gone: the stream is not there any more, and that is no reason to wait.
     let command = Cli::new("").command(&["serve", "--port", &port]);
@@ -57,22 +55,11 @@ async fn a_reader_outlives_a_restart_and_says_that_it_waits() {
 
 #[tokio::test]
 async fn options_reach_the_server() {
-    let (_server, cli) = serve(&[
-        "--root",
-        "--max-body-bytes",
-        "10",
-        "--cors-origin",
-        "http://page",
-        "--log-format",
-        "json",
-    ])
-    .await;
+    let (_server, cli) =
+        serve(&["--root", "--max-body-bytes", "10", "--cors-origin", "http://page", "--log-format", "json"]).await;
     cli.run(&["--stream-root", "/", "create", "s"]).await.ok();
     cli.run(&["--stream-root", "/", "write", "s", "0123456789"]).await.ok();
-    let err = cli
-        .run(&["--stream-root", "/", "write", "s", "0123456789a"])
-        .await
-        .fails();
+    let err = cli.run(&["--stream-root", "/", "write", "s", "0123456789a"]).await.fails();
     assert!(err.contains("Payload Too Large (413)"), "{err}");
     let err = cli.run(&["head", "s"]).await.fails();
     assert!(err.contains("Not Found (404)"), "{err}");

@@ -10,17 +10,11 @@ use support::{Cli, Setup, finish};
 async fn head_tells_all_as_text_and_as_json() {
     let Setup { server, cli } = Setup::new().await;
     cli.run(&["create", "j", "--json", "--ttl", "10m"]).await.ok();
-    cli.run(&["create", "e", "--expires-at", "2100-01-01T00:00:00Z", "--closed"])
-        .await
-        .ok();
+    cli.run(&["create", "e", "--expires-at", "2100-01-01T00:00:00Z", "--closed"]).await.ok();
     let text = cli.run(&["head", "j"]).await.ok();
-    for line in [
-        "Stream: \"j\"\n",
-        "  Content-Type: application/json\n",
-        "  Closed: no\n",
-        "  TTL: 600 s\n",
-        "  Offset: ",
-    ] {
+    for line in
+        ["Stream: \"j\"\n", "  Content-Type: application/json\n", "  Closed: no\n", "  TTL: 600 s\n", "  Offset: "]
+    {
         assert!(text.contains(line), "{line}: {text}");
     }
     let object: serde_json::Value = serde_json::from_str(&cli.run(&["head", "e", "--json"]).await.ok()).unwrap();
@@ -28,9 +22,7 @@ async fn head_tells_all_as_text_and_as_json() {
     assert_eq!(object["url"], server.stream_url("e"));
     assert!(object["expiresAt"].as_str().unwrap().starts_with("2100-01-01T00:00:00"));
     assert_eq!(object["ttlSeconds"], serde_json::Value::Null);
-    cli.run(&["create", "x", "--ttl", "5", "--expires-at", "2100-01-01T00:00:00Z"])
-        .await
-        .fails();
+    cli.run(&["create", "x", "--ttl", "5", "--expires-at", "2100-01-01T00:00:00Z"]).await.fails();
     let err = cli.run(&["create", "x", "--expires-at", "tomorrow"]).await.fails();
     assert!(err.contains("Bad Request (400)"), "{err}");
 }
@@ -41,10 +33,7 @@ async fn close_may_carry_a_last_message_and_can_be_repeated() {
     cli.run(&["create", "t", "--content-type", "text/plain"]).await.ok();
     cli.run(&["create", "j", "--json"]).await.ok();
     let said = cli.run(&["close", "t", "--data", "bye\\n"]).await.ok();
-    assert!(
-        said.starts_with("Stream closed successfully: \"t\"\n  Final offset: "),
-        "{said}"
-    );
+    assert!(said.starts_with("Stream closed successfully: \"t\"\n  Final offset: "), "{said}");
     assert_eq!(cli.run(&["close", "t"]).await.ok(), said);
     assert_eq!(cli.run(&["read", "t"]).await.ok(), "bye\n");
     cli.run(&["close", "t", "--data", "more"]).await.fails();
@@ -66,33 +55,13 @@ async fn a_fork_starts_with_what_its_source_had() {
     let said = cli.run(&["fork", "g/src", "all"]).await.ok();
     assert!(said.contains(&server.stream_url("all")), "{said}");
     cli.run(&["fork", "g/src", "one", "--offset", &offset]).await.ok();
-    cli.run(&[
-        "fork",
-        "g/src",
-        "two",
-        "--offset",
-        &offset,
-        "--sub-offset",
-        "1",
-        "--ttl",
-        "1h",
-    ])
-    .await
-    .ok();
+    cli.run(&["fork", "g/src", "two", "--offset", &offset, "--sub-offset", "1", "--ttl", "1h"]).await.ok();
     cli.run(&["write", "two", "9"]).await.ok();
-    for (id, content) in [
-        ("all", "[1,2,3]"),
-        ("one", "[1]"),
-        ("two", "[1,2,9]"),
-        ("g/src", "[1,2,3]"),
-    ] {
+    for (id, content) in [("all", "[1,2,3]"), ("one", "[1]"), ("two", "[1,2,9]"), ("g/src", "[1,2,3]")] {
         assert_eq!(cli.run(&["read", id, "--no-follow"]).await.ok(), content, "{id}");
     }
     let err = cli.run(&["fork", "nope", "x"]).await.fails();
-    assert!(
-        err.starts_with("Failed to fork stream \"nope\" to \"x\"\n  Not Found (404)"),
-        "{err}"
-    );
+    assert!(err.starts_with("Failed to fork stream \"nope\" to \"x\"\n  Not Found (404)"), "{err}");
 }
 
 #[tokio::test]
@@ -105,18 +74,8 @@ async fn ls_lists_the_streams_of_the_server_by_name() {
     cli.run(&["delete", "gone"]).await.ok();
     assert_eq!(cli.run(&["ls"]).await.ok(), "a/1\na/2\nb\n");
     assert_eq!(cli.run(&["ls", "a/"]).await.ok(), "a/1\na/2\n");
-    assert!(
-        cli.run(&["ls", "a/2", "--long"])
-            .await
-            .ok()
-            .starts_with("a/2\ttext/plain\t")
-    );
-    assert!(
-        cli.run(&["ls", "b", "--json"])
-            .await
-            .ok()
-            .contains("\"contentType\":\"text/plain\"")
-    );
+    assert!(cli.run(&["ls", "a/2", "--long"]).await.ok().starts_with("a/2\ttext/plain\t"));
+    assert!(cli.run(&["ls", "b", "--json"]).await.ok().contains("\"contentType\":\"text/plain\""));
 }
 
 const COMMANDS: [&[&str]; 9] = [

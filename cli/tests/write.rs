@@ -26,9 +26,7 @@ async fn ten_thousand_lines_are_ten_thousand_messages_in_order() {
 async fn faults_of_the_network_neither_lose_nor_double_a_line() {
     let setup = Setup::new().await;
     setup.cli.run(&["create", "j", "--json"]).await.ok();
-    let plan = FaultPlan::seeded(11, 0.3)
-        .max_delay(Duration::from_millis(20))
-        .max_stall(Duration::from_millis(50));
+    let plan = FaultPlan::seeded(11, 0.3).max_delay(Duration::from_millis(20)).max_stall(Duration::from_millis(50));
     let proxy = FaultProxy::start(setup.server.addr(), plan).await.unwrap();
     let cli = Cli::new(proxy.url());
     // Lines that come one after the other make many requests.
@@ -37,10 +35,7 @@ async fn faults_of_the_network_neither_lose_nor_double_a_line() {
     let text = numbers(3000);
     let lines: Vec<&str> = text.lines().collect();
     for chunk in lines.chunks(100) {
-        stdin
-            .write_all(format!("{}\n", chunk.join("\n")).as_bytes())
-            .await
-            .unwrap();
+        stdin.write_all(format!("{}\n", chunk.join("\n")).as_bytes()).await.unwrap();
         // The next ones go out when these have arrived.
         for line in chunk {
             assert_eq!(reader.line().await.as_deref(), Some(*line));
@@ -61,10 +56,7 @@ async fn a_bad_line_is_named_and_nothing_after_it_is_sent() {
     cli.run(&["create", "j", "--json"]).await.ok();
     let err = cli.pipe(&["write", "j", "--lines"], "1\n\n[2]\n{3}\n4\n").await.fails();
     assert!(err.starts_with("Line 4: invalid JSON"), "{err}");
-    assert!(
-        err.contains("2 messages (4 bytes) before it stored, nothing after it sent"),
-        "{err}"
-    );
+    assert!(err.contains("2 messages (4 bytes) before it stored, nothing after it sent"), "{err}");
     assert_eq!(cli.run(&["read", "j", "--no-follow"]).await.ok(), "[1,[2]]");
 }
 
@@ -74,10 +66,7 @@ async fn lines_of_a_text_stream_keep_their_ends() {
     cli.run(&["create", "t", "--content-type", "text/plain"]).await.ok();
     let text = "a\n\nä\r\nlast";
     let wrote = cli.pipe(&["write", "t", "--lines", "--close"], text).await.ok();
-    assert_eq!(
-        wrote,
-        "Wrote 4 messages (11 bytes) to stream \"t\"\nStream closed successfully: \"t\"\n"
-    );
+    assert_eq!(wrote, "Wrote 4 messages (11 bytes) to stream \"t\"\nStream closed successfully: \"t\"\n");
     assert_eq!(cli.run(&["read", "t"]).await.ok(), text);
     let err = cli.run(&["write", "t", "more"]).await.fails();
     assert!(err.contains("Conflict (409): the stream is closed"), "{err}");
@@ -150,10 +139,7 @@ async fn the_elements_of_a_large_array_are_sent_while_it_is_read() {
     assert!(err.contains("2 messages (2 bytes) before it stored"), "{err}");
     let err = cli.run(&["write", "j", "--batch-json", "[1, 2, x]"]).await.fails();
     assert!(err.starts_with("Failed to parse JSON content"), "{err}");
-    assert_eq!(
-        cli.run(&["write", "j", "--batch-json", "[]"]).await.ok(),
-        "Wrote 0 messages to stream \"j\"\n"
-    );
+    assert_eq!(cli.run(&["write", "j", "--batch-json", "[]"]).await.ok(), "Wrote 0 messages to stream \"j\"\n");
 }
 
 #[tokio::test]

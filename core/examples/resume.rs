@@ -14,11 +14,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Ok(stored) => Offset::new(stored.trim())?.into(),
         Err(_) => Default::default(),
     };
-    let options = ReadOptions {
-        from,
-        live: LiveMode::CatchUp,
-        ..ReadOptions::default()
-    };
+    let options = ReadOptions { from, live: LiveMode::CatchUp, ..ReadOptions::default() };
     let mut reader = Client::new()?.stream(&url)?.read(options);
     while let Some(batch) = reader.next().await {
         let batch = batch?;

@@ -13,9 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(batch) = reader.next().await {
         let batch = batch?;
         if batch.is_json() {
-            batch
-                .messages()
-                .for_each(|message| println!("{}", String::from_utf8_lossy(&message)));
+            batch.messages().for_each(|message| println!("{}", String::from_utf8_lossy(&message)));
         } else {
             print!("{}", String::from_utf8_lossy(&batch.bytes()));
         }

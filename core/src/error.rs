@@ -393,10 +393,7 @@ mod tests {
             Protocol,
             RateLimited,
             SequenceConflict,
-            SequenceGap {
-                expected: 1,
-                received: 2,
-            },
+            SequenceGap { expected: 1, received: 2 },
             ServerError,
             StreamClosed { final_offset: None },
             StreamRecreated,

@@ -27,10 +27,7 @@ pub struct CreateOptions {
 impl CreateOptions {
     /// A stream of one content type, open, without end of life.
     pub fn content_type(content_type: impl Into<String>) -> Self {
-        Self {
-            content_type: Some(content_type.into()),
-            ..Self::default()
-        }
+        Self { content_type: Some(content_type.into()), ..Self::default() }
     }
 
     /// A stream of JSON messages.
@@ -40,9 +37,7 @@ impl CreateOptions {
 
     pub(crate) fn validate(&self) -> Result<()> {
         if self.ttl.is_some() && self.expires_at.is_some() {
-            return Err(Error::invalid_argument(
-                "ttl and expires_at exclude each other: give one",
-            ));
+            return Err(Error::invalid_argument("ttl and expires_at exclude each other: give one"));
         }
         if self.ttl.is_some_and(|ttl| ttl.subsec_nanos() != 0) {
             return Err(Error::invalid_argument("ttl is counted in whole seconds"));
@@ -99,10 +94,7 @@ pub struct Checkpoint {
 
 impl From<ReadFrom> for Checkpoint {
     fn from(from: ReadFrom) -> Self {
-        Self {
-            from,
-            ..Self::default()
-        }
+        Self { from, ..Self::default() }
     }
 }
 

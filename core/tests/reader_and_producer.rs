@@ -17,10 +17,7 @@ const UP_TO_DATE: (&str, &str) = ("stream-up-to-date", "true");
 const CLOSED: (&str, &str) = ("stream-closed", "true");
 
 fn catch_up() -> ReadOptions {
-    ReadOptions {
-        live: LiveMode::CatchUp,
-        ..ReadOptions::default()
-    }
+    ReadOptions { live: LiveMode::CatchUp, ..ReadOptions::default() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,13 +75,7 @@ async fn c15_the_error_hook_is_asked_in_the_middle_of_a_session() {
         .unwrap();
     let whole = client.stream(URL).unwrap().read(ReadOptions::default());
     let batches: Vec<_> = futures_util::StreamExt::collect::<Vec<_>>(whole).await;
-    assert_eq!(
-        batches
-            .iter()
-            .filter(|batch| batch.as_ref().is_ok_and(|it| !it.is_empty()))
-            .count(),
-        2
-    );
+    assert_eq!(batches.iter().filter(|batch| batch.as_ref().is_ok_and(|it| !it.is_empty())).count(), 2);
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
@@ -107,10 +98,7 @@ async fn a_reader_that_failed_can_be_resumed_where_it_was() {
 async fn a_stalled_body_is_given_up_and_asked_for_again() {
     let script = Script::new(|_, number| match number {
         0 => Reply::Open {
-            headers: vec![
-                ("content-type", "text/plain".into()),
-                ("stream-next-offset", "2".into()),
-            ],
+            headers: vec![("content-type", "text/plain".into()), ("stream-next-offset", "2".into())],
             body: "a",
         },
         _ => with_body(200, &[TEXT, ("stream-next-offset", "2"), UP_TO_DATE], "ab"),
@@ -129,51 +117,30 @@ async fn dropping_a_reader_aborts_its_request_and_cancelling_next_does_not() {
         )
     });
     let mut reader = script.client().stream(URL).unwrap().read(catch_up());
-    assert!(
-        tokio::time::timeout(Duration::from_secs(1), reader.next())
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_secs(1), reader.next()).await.is_err());
     assert_eq!(reader.next().await.unwrap().unwrap().bytes(), "a");
     assert_eq!(script.seen().len(), 1);
 
     let mut reader = script.client().stream(URL).unwrap().read(catch_up());
-    assert!(
-        tokio::time::timeout(Duration::from_secs(1), reader.next())
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_secs(1), reader.next()).await.is_err());
     drop(reader);
     assert_eq!(*script.aborted.lock().unwrap(), 1);
 }
 
 fn stored(number: usize) -> Reply {
-    Reply::Answer {
-        status: 200,
-        headers: vec![("stream-next-offset", format!("{number:04}"))],
-        body: "",
-    }
+    Reply::Answer { status: 200, headers: vec![("stream-next-offset", format!("{number:04}"))], body: "" }
 }
 
 #[tokio::test(start_paused = true)]
 async fn r1_c11_p6_a_producer_sends_the_headers_and_params_of_its_client() {
     let script = Script::new(|_, number| stored(number));
-    let client = script
-        .builder()
-        .header("authorization", "Bearer x")
-        .unwrap()
-        .param("tenant", "t")
-        .build()
-        .unwrap();
+    let client = script.builder().header("authorization", "Bearer x").unwrap().param("tenant", "t").build().unwrap();
     let stream = client.stream(URL).unwrap().with_content_type("application/json");
     let producer = stream.producer("p", ProducerOptions::default()).await.unwrap();
     let delivery = producer.append("1").await.unwrap();
     assert_eq!(delivery.await.unwrap().offset.unwrap().as_str(), "0000");
     let seen = &script.seen()[0];
-    assert_eq!(
-        (seen.header("authorization"), seen.header("producer-id")),
-        ("Bearer x", "p")
-    );
+    assert_eq!((seen.header("authorization"), seen.header("producer-id")), ("Bearer x", "p"));
     assert!(seen.url.ends_with("?tenant=t"));
 }
 
@@ -183,18 +150,9 @@ async fn the_producers_content_type_is_the_streams() {
         "HEAD" => answer(200, &[JSON, ("stream-next-offset", "0")]),
         _ => stored(number),
     });
-    let producer = script
-        .client()
-        .stream(URL)
-        .unwrap()
-        .producer("p", ProducerOptions::default())
-        .await
-        .unwrap();
+    let producer = script.client().stream(URL).unwrap().producer("p", ProducerOptions::default()).await.unwrap();
     producer.append_json(&["a"]).await.unwrap();
-    assert_eq!(
-        producer.append("nonsense").await.unwrap_err().kind(),
-        &ErrorKind::InvalidArgument
-    );
+    assert_eq!(producer.append("nonsense").await.unwrap_err().kind(), &ErrorKind::InvalidArgument);
     assert_eq!(producer.flush().await.unwrap().messages, 1);
     assert_eq!(script.seen()[1].body, "[[\"a\"]]");
 }
@@ -208,32 +166,18 @@ async fn c1_r2_flush_waits_through_faults_and_nothing_is_lost() {
         _ => stored(number),
     });
     let stream = script.client().stream(URL).unwrap().with_content_type("text/plain");
-    let producer = stream
-        .producer(
-            "p",
-            ProducerOptions {
-                max_in_flight: 1,
-                ..ProducerOptions::default()
-            },
-        )
-        .await
-        .unwrap();
+    let producer =
+        stream.producer("p", ProducerOptions { max_in_flight: 1, ..ProducerOptions::default() }).await.unwrap();
     for number in 0..5 {
         let delivery = producer.append(format!("{number}")).await.unwrap();
         assert!(delivery.wait().await.is_ok());
     }
     assert_eq!(producer.flush().await.unwrap().messages, 5);
-    let bodies: Vec<_> = script
-        .seen()
-        .iter()
-        .map(|seen| (seen.header("producer-seq").to_owned(), seen.body.clone()))
-        .collect();
+    let bodies: Vec<_> =
+        script.seen().iter().map(|seen| (seen.header("producer-seq").to_owned(), seen.body.clone())).collect();
     assert_eq!(bodies.len(), 20);
     for (index, (seq, body)) in bodies.iter().enumerate() {
-        assert_eq!(
-            (seq.as_str(), &body[..]),
-            (&*(index / 4).to_string(), (index / 4).to_string().as_bytes())
-        );
+        assert_eq!((seq.as_str(), &body[..]), (&*(index / 4).to_string(), (index / 4).to_string().as_bytes()));
     }
 }
 
@@ -270,15 +214,8 @@ async fn c14_g4_appends_wait_for_space_in_their_order() {
     assert!(begun.elapsed() >= Duration::from_secs(1), "nobody waited");
     assert_eq!(producer.try_append("xxx").unwrap_err().kind(), &ErrorKind::BufferFull);
     producer.flush().await.unwrap();
-    assert_eq!(
-        deliveries.iter().map(everstream::Delivery::message).collect::<Vec<_>>(),
-        (0..12).collect::<Vec<_>>()
-    );
-    let stored: String = script
-        .seen()
-        .iter()
-        .map(|seen| String::from_utf8(seen.body.to_vec()).unwrap())
-        .collect();
+    assert_eq!(deliveries.iter().map(everstream::Delivery::message).collect::<Vec<_>>(), (0..12).collect::<Vec<_>>());
+    let stored: String = script.seen().iter().map(|seen| String::from_utf8(seen.body.to_vec()).unwrap()).collect();
     assert_eq!(stored, "000102030405060708091011");
 }
 
@@ -300,10 +237,7 @@ async fn refused_credentials_of_a_batch_can_be_renewed() {
 async fn r8_a_producer_that_is_dropped_sends_what_it_has_and_its_task_ends() {
     let script = Script::new(|_, number| stored(number));
     let stream = script.client().stream(URL).unwrap().with_content_type("text/plain");
-    let options = ProducerOptions {
-        linger: Duration::from_secs(3600),
-        ..ProducerOptions::default()
-    };
+    let options = ProducerOptions { linger: Duration::from_secs(3600), ..ProducerOptions::default() };
     let producer = stream.producer("p", options).await.unwrap();
     let delivery = producer.append("a").await.unwrap();
     drop(producer);
@@ -327,21 +261,11 @@ async fn close_is_repeated_with_its_first_result_and_detach_leaves_the_stream_op
     assert!(producer.close(Some(b"end")).await.unwrap().closed);
     assert_eq!(producer.close(None).await.unwrap().offset.unwrap().as_str(), "9");
     assert_eq!(script.seen().len(), 2);
-    assert_eq!(
-        producer.append("late").await.unwrap_err().kind(),
-        &ErrorKind::AlreadyClosed
-    );
+    assert_eq!(producer.append("late").await.unwrap_err().kind(), &ErrorKind::AlreadyClosed);
 
     let producer = stream.producer("q", ProducerOptions::default()).await.unwrap();
     producer.append("a").await.unwrap();
     assert_eq!(producer.detach().await.unwrap().messages, 1);
-    assert_eq!(
-        producer.append("late").await.unwrap_err().kind(),
-        &ErrorKind::AlreadyClosed
-    );
-    assert!(
-        script.seen()[2..]
-            .iter()
-            .all(|seen| seen.header("stream-closed").is_empty())
-    );
+    assert_eq!(producer.append("late").await.unwrap_err().kind(), &ErrorKind::AlreadyClosed);
+    assert!(script.seen()[2..].iter().all(|seen| seen.header("stream-closed").is_empty()));
 }

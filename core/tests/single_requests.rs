@@ -28,11 +28,7 @@ async fn create_tells_new_from_there_already() {
 #[tokio::test(start_paused = true)]
 async fn p4_an_append_to_a_json_stream_is_one_message_and_bad_json_is_never_sent() {
     let script = Script::new(|_, _| answer(204, &[NEXT]));
-    let stream = script
-        .client()
-        .stream(URL)
-        .unwrap()
-        .with_content_type("application/json");
+    let stream = script.client().stream(URL).unwrap().with_content_type("application/json");
     stream.append("[1,2]").await.unwrap();
     stream.append_json("text").await.unwrap();
     let error = stream.append("{not json").await.unwrap_err();
@@ -74,13 +70,7 @@ async fn c4_an_append_whose_answer_is_lost_is_not_sent_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn an_append_that_did_not_leave_is_sent_again() {
-    let script = Script::new(|_, number| {
-        if number < 3 {
-            Reply::Refused
-        } else {
-            answer(204, &[NEXT])
-        }
-    });
+    let script = Script::new(|_, number| if number < 3 { Reply::Refused } else { answer(204, &[NEXT]) });
     let stream = script.client().stream(URL).unwrap().with_content_type("text/plain");
     assert_eq!(stream.append("x").await.unwrap().offset.unwrap().as_str(), "0_5");
 }
@@ -121,34 +111,18 @@ async fn c12_c13_errors_are_typed_and_name_the_stream() {
         "PUT" => answer(409, &[]),
         _ => answer(409, &[("stream-closed", "true"), NEXT]),
     });
-    let stream = script
-        .client()
-        .stream("http://me:pw@h/v1/stream/a?token=t")
-        .unwrap()
-        .with_content_type("text/plain");
+    let stream = script.client().stream("http://me:pw@h/v1/stream/a?token=t").unwrap().with_content_type("text/plain");
     let error = stream.head().await.unwrap_err();
     assert_eq!((error.kind(), error.status()), (&ErrorKind::NotFound, Some(404)));
     assert!(error.to_string().contains("/v1/stream/a"), "{error}");
     assert!(!error.to_string().contains("pw") && !format!("{error:?}").contains("token"));
-    assert_eq!(
-        stream.create(&CreateOptions::default()).await.unwrap_err().code(),
-        "CONFLICT_EXISTS"
-    );
-    assert_eq!(
-        stream.append("x").await.unwrap_err().final_offset().unwrap().as_str(),
-        "0_5"
-    );
+    assert_eq!(stream.create(&CreateOptions::default()).await.unwrap_err().code(), "CONFLICT_EXISTS");
+    assert_eq!(stream.append("x").await.unwrap_err().final_offset().unwrap().as_str(), "0_5");
 }
 
 #[tokio::test(start_paused = true)]
 async fn headers_and_params_are_asked_for_once_per_try_and_never_override_the_protocol() {
-    let script = Script::new(|_, number| {
-        if number == 0 {
-            answer(503, &[])
-        } else {
-            answer(204, &[NEXT])
-        }
-    });
+    let script = Script::new(|_, number| if number == 0 { answer(503, &[]) } else { answer(204, &[NEXT]) });
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let client = script
@@ -170,15 +144,8 @@ async fn headers_and_params_are_asked_for_once_per_try_and_never_override_the_pr
         .build()
         .unwrap();
     let extras = Extras::new().header("x-call", "1").unwrap();
-    let stream = client
-        .stream(URL)
-        .unwrap()
-        .with(&extras)
-        .with_content_type("text/plain");
-    let options = AppendOptions {
-        seq: Some("7".into()),
-        ..AppendOptions::default()
-    };
+    let stream = client.stream(URL).unwrap().with(&extras).with_content_type("text/plain");
+    let options = AppendOptions { seq: Some("7".into()), ..AppendOptions::default() };
     stream.append_with("x", &options).await.unwrap();
     let seen = script.seen();
     let tokens: Vec<_> = seen.iter().map(|seen| seen.header("authorization")).collect();
@@ -193,12 +160,7 @@ async fn a_header_function_that_fails_fails_the_call_and_nothing_is_sent() {
     let script = Script::new(|_, _| answer(200, &[NEXT]));
     let refuse: everstream::Provider =
         Arc::new(|| Box::pin(async { Err(everstream::Error::invalid_argument("no token today")) }));
-    let client = script
-        .builder()
-        .header_provider("authorization", refuse)
-        .unwrap()
-        .build()
-        .unwrap();
+    let client = script.builder().header_provider("authorization", refuse).unwrap().build().unwrap();
     let error = client.stream(URL).unwrap().head().await.unwrap_err();
     assert!(error.to_string().contains("no token today"));
     assert!(script.seen().is_empty());
@@ -207,13 +169,8 @@ async fn a_header_function_that_fails_fails_the_call_and_nothing_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn secrets_are_in_no_debug_output() {
     let script = Script::new(|_, _| answer(200, &[NEXT]));
-    let client = script
-        .builder()
-        .header("authorization", "Bearer s3cret")
-        .unwrap()
-        .param("key", "s3cret")
-        .build()
-        .unwrap();
+    let client =
+        script.builder().header("authorization", "Bearer s3cret").unwrap().param("key", "s3cret").build().unwrap();
     let stream = client.stream("http://u:s3cret@h/a").unwrap();
     assert!(!format!("{client:?}{:?}", stream.read(Default::default())).contains("s3cret"));
     stream.head().await.unwrap();
@@ -222,13 +179,7 @@ async fn secrets_are_in_no_debug_output() {
 
 #[tokio::test(start_paused = true)]
 async fn the_error_hook_can_mend_a_call() {
-    let script = Script::new(|_, number| {
-        if number == 0 {
-            answer(401, &[])
-        } else {
-            answer(200, &[NEXT])
-        }
-    });
+    let script = Script::new(|_, number| if number == 0 { answer(401, &[]) } else { answer(200, &[NEXT]) });
     let client = script
         .builder()
         .on_error(|error| Box::pin(async move { error.kind() == &ErrorKind::Unauthorized }))
@@ -249,11 +200,7 @@ async fn the_body_of_an_error_is_kept_for_people() {
 async fn dropping_a_call_aborts_its_request() {
     let script = Script::new(|_, _| Reply::Silence);
     let stream = script.client().stream(URL).unwrap();
-    assert!(
-        tokio::time::timeout(Duration::from_secs(1), stream.head())
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_secs(1), stream.head()).await.is_err());
     assert_eq!(*script.aborted.lock().unwrap(), 1);
 }
 
@@ -265,26 +212,8 @@ fn settings_that_cannot_be_used_are_named() {
     assert!(message(Client::builder().identity_pem("nonsense")).contains("identity"));
     let pem = "-----BEGIN CERTIFICATE-----\nbm9uc2Vuc2U=\n-----END CERTIFICATE-----\n";
     assert!(message(Client::builder().root_certificates_pem(pem)).contains("root certificates"));
-    let backoff = Backoff {
-        multiplier: 0.0,
-        ..Backoff::default()
-    };
-    assert!(
-        message(Client::builder().retry(RetryPolicy {
-            backoff,
-            ..RetryPolicy::default()
-        }))
-        .contains("multiplier")
-    );
+    let backoff = Backoff { multiplier: 0.0, ..Backoff::default() };
+    assert!(message(Client::builder().retry(RetryPolicy { backoff, ..RetryPolicy::default() })).contains("multiplier"));
     assert!(Client::new().unwrap().stream("/relative").is_err());
-    assert_eq!(
-        Client::builder()
-            .base_url("http://h/r/")
-            .build()
-            .unwrap()
-            .stream("/s")
-            .unwrap()
-            .url(),
-        "http://h/r/s"
-    );
+    assert_eq!(Client::builder().base_url("http://h/r/").build().unwrap().stream("/s").unwrap().url(), "http://h/r/s");
 }

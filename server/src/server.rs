@@ -27,11 +27,7 @@ pub struct Server(());
 impl Server {
     /// Describes a server, starting from the defaults of [`Config`].
     pub fn builder() -> ServerBuilder {
-        ServerBuilder {
-            config: Config::default(),
-            storage: None,
-            clock: Arc::new(SystemClock),
-        }
+        ServerBuilder { config: Config::default(), storage: None, clock: Arc::new(SystemClock) }
     }
 }
 
@@ -106,11 +102,7 @@ impl ServerBuilder {
 
     /// Puts streams at `/` instead of below `/v1/stream`.
     pub fn mount_at_root(mut self, on: bool) -> Self {
-        self.config.stream_root = if on {
-            String::new()
-        } else {
-            Config::default().stream_root
-        };
+        self.config.stream_root = if on { String::new() } else { Config::default().stream_root };
         self
     }
 
@@ -148,33 +140,16 @@ impl ServerBuilder {
         let engine = Engine::new(storage, self.clock);
         engine.recover().await.map_err(StartError::Storage)?;
         let bind = config.bind;
-        let listener = TcpListener::bind(bind)
-            .await
-            .map_err(|source| StartError::Bind { addr: bind, source })?;
-        let addr = listener
-            .local_addr()
-            .map_err(|source| StartError::Bind { addr: bind, source })?;
+        let listener = TcpListener::bind(bind).await.map_err(|source| StartError::Bind { addr: bind, source })?;
+        let addr = listener.local_addr().map_err(|source| StartError::Bind { addr: bind, source })?;
         let stop = CancellationToken::new();
         let abort = CancellationToken::new();
         let app = Arc::new(App::new(config, engine.clone(), stop.clone()).map_err(StartError::Config)?);
         let tasks = TaskTracker::new();
-        tasks.spawn(accept(
-            listener,
-            Arc::clone(&app),
-            stop.clone(),
-            abort.clone(),
-            tasks.clone(),
-        ));
+        tasks.spawn(accept(listener, Arc::clone(&app), stop.clone(), abort.clone(), tasks.clone()));
         tasks.spawn(sweep(engine.clone(), app.config().sweep_interval, stop.clone()));
         tracing::info!(%addr, "listening");
-        Ok(RunningServer {
-            addr,
-            app,
-            engine,
-            stop,
-            abort,
-            tasks,
-        })
+        Ok(RunningServer { addr, app, engine, stop, abort, tasks })
     }
 }
 
@@ -234,12 +209,7 @@ impl RunningServer {
 
     /// The URL of a stream, whose name may contain slashes and is percent-encoded where needed.
     pub fn stream_url(&self, name: &str) -> String {
-        format!(
-            "{}{}/{}",
-            self.url(),
-            self.app.config().stream_root,
-            crate::http::encode_name(name)
-        )
+        format!("{}{}/{}", self.url(), self.app.config().stream_root, crate::http::encode_name(name))
     }
 
     /// The address that was bound.
@@ -257,10 +227,7 @@ impl RunningServer {
     pub async fn shutdown(self) {
         self.stop.cancel();
         self.tasks.close();
-        if tokio::time::timeout(self.app.config().shutdown_grace, self.tasks.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(self.app.config().shutdown_grace, self.tasks.wait()).await.is_err() {
             self.abort.cancel();
             self.tasks.wait().await;
         }

@@ -47,10 +47,7 @@ impl SlowStorage {
 }
 
 fn io_error() -> StorageError {
-    StorageError {
-        kind: StorageErrorKind::Io,
-        message: "the disk is on fire".into(),
-    }
+    StorageError { kind: StorageErrorKind::Io, message: "the disk is on fire".into() }
 }
 
 struct SlowLog {
@@ -60,16 +57,12 @@ struct SlowLog {
 
 impl Storage for SlowStorage {
     fn load(&self, name: &str) -> Reply<Option<Loaded>> {
-        let Reply::Ready(Some(Ok(loaded))) = self.inner.load(name) else {
-            unreachable!()
-        };
+        let Reply::Ready(Some(Ok(loaded))) = self.inner.load(name) else { unreachable!() };
         Reply::ready(Ok(loaded.map(|loaded| self.slow(loaded))))
     }
 
     fn create(&self, stream: NewStream) -> Reply<Loaded> {
-        let Reply::Ready(Some(made)) = self.inner.create(stream) else {
-            unreachable!()
-        };
+        let Reply::Ready(Some(made)) = self.inner.create(stream) else { unreachable!() };
         Reply::ready(made.map(|loaded| self.slow(loaded)))
     }
 
@@ -84,10 +77,7 @@ impl Storage for SlowStorage {
 
 impl SlowStorage {
     fn slow(&self, loaded: Loaded) -> Loaded {
-        let log = Arc::new(SlowLog {
-            inner: Arc::clone(&loaded.log),
-            held: Arc::clone(&self.held),
-        });
+        let log = Arc::new(SlowLog { inner: Arc::clone(&loaded.log), held: Arc::clone(&self.held) });
         Loaded { log, ..loaded }
     }
 }
@@ -95,10 +85,7 @@ impl SlowStorage {
 impl StreamLog for SlowLog {
     fn commit(&self, commit: Commit) -> Reply<()> {
         let (answer, answered) = oneshot::channel();
-        self.held
-            .lock()
-            .unwrap()
-            .push_back((Arc::clone(&self.inner), commit, answer));
+        self.held.lock().unwrap().push_back((Arc::clone(&self.inner), commit, answer));
         Reply::pending(async move { answered.await.unwrap_or_else(|_| Err(io_error())) })
     }
 
@@ -114,10 +101,7 @@ impl StreamLog for SlowLog {
 async fn setup() -> (Arc<SlowStorage>, Engine) {
     let storage = Arc::new(SlowStorage::default());
     let engine = Engine::new(Arc::clone(&storage) as Arc<dyn Storage>, Arc::new(SystemClock));
-    let request = CreateRequest {
-        content_type: Some("text/plain".into()),
-        ..CreateRequest::default()
-    };
+    let request = CreateRequest { content_type: Some("text/plain".into()), ..CreateRequest::default() };
     engine.create("s", request).await.unwrap();
     (storage, engine)
 }
@@ -127,11 +111,7 @@ fn append(body: &'static str) -> Append {
 }
 
 fn by(mut append: Append, seq: u64) -> Append {
-    append.producer = Some(ProducerTag {
-        id: Bytes::from_static(b"p"),
-        epoch: 0,
-        seq,
-    });
+    append.producer = Some(ProducerTag { id: Bytes::from_static(b"p"), epoch: 0, seq });
     append
 }
 
@@ -238,10 +218,7 @@ async fn an_append_whose_client_went_away_is_still_published() {
 #[tokio::test]
 async fn many_writers_each_get_their_own_place() {
     let engine = Engine::new(Arc::new(MemoryStorage::new()), Arc::new(SystemClock));
-    let request = CreateRequest {
-        content_type: Some("text/plain".into()),
-        ..CreateRequest::default()
-    };
+    let request = CreateRequest { content_type: Some("text/plain".into()), ..CreateRequest::default() };
     let stream = engine.create("s", request).await.unwrap().stream;
     let writers: Vec<_> = (0..8)
         .map(|writer| {
@@ -260,10 +237,7 @@ async fn many_writers_each_get_their_own_place() {
     let result = stream.read(Position(0), usize::MAX).await.unwrap();
     let text = String::from_utf8(result.data.concat()).unwrap();
     for writer in 0..8 {
-        let own: Vec<_> = text
-            .split(';')
-            .filter(|part| part.starts_with(&format!("{writer}:")))
-            .collect();
+        let own: Vec<_> = text.split(';').filter(|part| part.starts_with(&format!("{writer}:"))).collect();
         let expected: Vec<_> = (0..100).map(|n| format!("{writer}:{n:02}")).collect();
         assert_eq!(own, expected);
     }
@@ -291,10 +265,7 @@ async fn creates_that_race_for_a_name_agree_on_one_stream() {
 async fn a_stream_that_was_dropped_from_memory_comes_back_as_it_was() {
     let storage = Arc::new(MemoryStorage::new());
     let engine = Engine::new(Arc::clone(&storage) as Arc<dyn Storage>, Arc::new(SystemClock));
-    let request = || CreateRequest {
-        content_type: Some("text/plain".into()),
-        ..CreateRequest::default()
-    };
+    let request = || CreateRequest { content_type: Some("text/plain".into()), ..CreateRequest::default() };
     let first = engine.create("first", request()).await.unwrap().stream;
     first.append(by(append("ab"), 0)).await.unwrap();
     let followed = first.follow();
@@ -304,22 +275,13 @@ async fn a_stream_that_was_dropped_from_memory_comes_back_as_it_was() {
         engine.create(&n.to_string(), request()).await.unwrap();
     }
     assert_eq!(at_rest.strong_count(), 0, "nobody uses it");
-    assert!(
-        Arc::ptr_eq(&engine.stream("first").await.unwrap(), &first),
-        "someone follows it"
-    );
+    assert!(Arc::ptr_eq(&engine.stream("first").await.unwrap(), &first), "someone follows it");
     engine.stream("at rest").await.unwrap();
 
-    let again = Engine::new(storage, Arc::new(SystemClock))
-        .stream("first")
-        .await
-        .unwrap();
+    let again = Engine::new(storage, Arc::new(SystemClock)).stream("first").await.unwrap();
     assert!(!Arc::ptr_eq(&again, &first));
     assert_eq!(again.tail(), first.tail());
-    assert_eq!(
-        again.append(by(append("ab"), 0)).await.unwrap().outcome,
-        Outcome::Duplicate
-    );
+    assert_eq!(again.append(by(append("ab"), 0)).await.unwrap().outcome, Outcome::Duplicate);
     drop(followed);
 }
 

@@ -17,37 +17,23 @@ fn at(position: u64) -> String {
 async fn create_answers_with_location_type_and_offset() {
     let server = quick().start().await.unwrap();
     let client = Client(&server);
-    let made = client
-        .put("a/b", &[("content-type", "Text/Plain; charset=UTF-8")], "hello")
-        .await;
+    let made = client.put("a/b", &[("content-type", "Text/Plain; charset=UTF-8")], "hello").await;
     assert_eq!(made.status, 201);
     assert_eq!(made.header("location"), Some("http://example.test/v1/stream/a/b"));
     assert_eq!(made.header("content-type"), Some("Text/Plain; charset=UTF-8"));
     assert_eq!(made.offset(), at(5));
     assert_eq!(made.header("stream-closed"), None);
     let again = client.put("a/b", &[TEXT], "other body").await;
-    assert_eq!(
-        (again.status, again.header("location"), again.offset()),
-        (200, None, at(5))
-    );
+    assert_eq!((again.status, again.header("location"), again.offset()), (200, None, at(5)));
     assert_eq!(again.header("stream-incarnation"), made.header("stream-incarnation"));
     assert_eq!(client.put("a/b", &[JSON], "").await.status, 409);
     assert_eq!(client.get("a/b").await.text(), "hello");
-    assert_eq!(
-        client.put("n", &[], "").await.header("content-type"),
-        Some("application/octet-stream")
-    );
+    assert_eq!(client.put("n", &[], "").await.header("content-type"), Some("application/octet-stream"));
     let malformed = client.put("m", &[("content-type", "nonsense")], "").await;
     assert_eq!(malformed.header("content-type"), Some("application/octet-stream"));
     let closed = client.put("c", &[TEXT, ("stream-closed", "TRUE")], "all").await;
     assert_eq!((closed.status, closed.header("stream-closed")), (201, Some("true")));
-    assert_eq!(
-        client
-            .put("o", &[TEXT, ("stream-closed", "yes")], "")
-            .await
-            .header("stream-closed"),
-        None
-    );
+    assert_eq!(client.put("o", &[TEXT, ("stream-closed", "yes")], "").await.header("stream-closed"), None);
     assert_eq!(client.put("j", &[JSON], "[]").await.offset(), ZERO);
     assert_eq!(client.put("k", &[JSON], "[1,").await.status, 400);
     assert_eq!(client.head("k").await.status, 404);
@@ -58,14 +44,7 @@ async fn every_outcome_of_an_append_has_the_headers_of_t_resp() {
     let server = quick().start().await.unwrap();
     let client = Client(&server);
     client.put("s", &[TEXT], "").await;
-    let producer = |epoch, seq| {
-        [
-            TEXT,
-            ("producer-id", "p"),
-            ("producer-epoch", epoch),
-            ("producer-seq", seq),
-        ]
-    };
+    let producer = |epoch, seq| [TEXT, ("producer-id", "p"), ("producer-epoch", epoch), ("producer-seq", seq)];
     let seqs = |answer: &support::Answer| {
         (
             answer.status,
@@ -76,10 +55,7 @@ async fn every_outcome_of_an_append_has_the_headers_of_t_resp() {
     let owned = |text: &str| Some(text.to_owned());
 
     let plain = client.post("s", &[TEXT], "ab").await;
-    assert_eq!(
-        (plain.status, plain.offset(), plain.header("producer-seq")),
-        (204, at(2), None)
-    );
+    assert_eq!((plain.status, plain.offset(), plain.header("producer-seq")), (204, at(2), None));
     let first = client.post("s", &producer("3", "0"), "cd").await;
     assert_eq!(seqs(&first), (200, owned("3"), owned("0")));
     assert_eq!(first.offset(), at(4));
@@ -91,11 +67,7 @@ async fn every_outcome_of_an_append_has_the_headers_of_t_resp() {
     assert_eq!(seqs(&stale), (403, owned("3"), None));
     let gap = client.post("s", &producer("3", "9"), "x").await;
     assert_eq!(
-        (
-            gap.status,
-            gap.header("producer-expected-seq"),
-            gap.header("producer-received-seq")
-        ),
+        (gap.status, gap.header("producer-expected-seq"), gap.header("producer-received-seq")),
         (409, Some("2"), Some("9"))
     );
     assert_eq!(client.post("s", &producer("4", "1"), "x").await.status, 400);
@@ -112,10 +84,7 @@ async fn every_outcome_of_an_append_has_the_headers_of_t_resp() {
     let repeat = client.post("s", &closing, "body").await;
     assert_eq!(seqs(&repeat), (204, owned("3"), owned("2")));
     let late = client.post("s", &[TEXT], "x").await;
-    assert_eq!(
-        (late.status, late.offset(), late.header("stream-closed")),
-        (409, at(7), Some("true"))
-    );
+    assert_eq!((late.status, late.offset(), late.header("stream-closed")), (409, at(7), Some("true")));
     assert_eq!(client.get("s").await.text(), "abcdefg");
 }
 
@@ -134,50 +103,10 @@ async fn what_is_malformed_is_refused_and_changes_nothing() {
         ("t", &[TEXT], &big, 413),
         ("t", &[TEXT, ("content-encoding", "gzip")], "x", 415),
         ("t", &[TEXT, ("producer-id", "p")], "x", 400),
-        (
-            "t",
-            &[
-                TEXT,
-                ("producer-id", ""),
-                ("producer-epoch", "0"),
-                ("producer-seq", "0"),
-            ],
-            "x",
-            400,
-        ),
-        (
-            "t",
-            &[
-                TEXT,
-                ("producer-id", "p"),
-                ("producer-epoch", "1e3"),
-                ("producer-seq", "0"),
-            ],
-            "x",
-            400,
-        ),
-        (
-            "t",
-            &[
-                TEXT,
-                ("producer-id", "p"),
-                ("producer-epoch", "0"),
-                ("producer-seq", "9007199254740992"),
-            ],
-            "x",
-            400,
-        ),
-        (
-            "t",
-            &[
-                TEXT,
-                ("producer-id", "p"),
-                ("producer-epoch", "0"),
-                ("producer-seq", "1"),
-            ],
-            "x",
-            409,
-        ),
+        ("t", &[TEXT, ("producer-id", ""), ("producer-epoch", "0"), ("producer-seq", "0")], "x", 400),
+        ("t", &[TEXT, ("producer-id", "p"), ("producer-epoch", "1e3"), ("producer-seq", "0")], "x", 400),
+        ("t", &[TEXT, ("producer-id", "p"), ("producer-epoch", "0"), ("producer-seq", "9007199254740992")], "x", 400),
+        ("t", &[TEXT, ("producer-id", "p"), ("producer-epoch", "0"), ("producer-seq", "1")], "x", 409),
         ("j", &[JSON], "{", 400),
         ("j", &[JSON], "[]", 400),
         ("j", &[JSON], "1 2", 400),
@@ -193,17 +122,8 @@ async fn what_is_malformed_is_refused_and_changes_nothing() {
     assert_eq!(invalid_utf8.status, 400);
     assert_eq!(client.get("t").await.text(), "kept");
     assert_eq!(client.get("j").await.text(), "[1]");
-    let first = [
-        TEXT,
-        ("producer-id", "p"),
-        ("producer-epoch", "0"),
-        ("producer-seq", "0"),
-    ];
-    assert_eq!(
-        client.post("t", &first, "!").await.status,
-        200,
-        "no producer state was left behind"
-    );
+    let first = [TEXT, ("producer-id", "p"), ("producer-epoch", "0"), ("producer-seq", "0")];
+    assert_eq!(client.post("t", &first, "!").await.status, 200, "no producer state was left behind");
 }
 
 #[tokio::test]
@@ -282,11 +202,7 @@ async fn paths_and_methods_that_mean_nothing_are_refused() {
         ("GET", "/readyz", 200),
     ];
     for (method, path, status) in rows {
-        assert_eq!(
-            request(&server, method, path, &[], b"").await.status,
-            status,
-            "{method} {path}"
-        );
+        assert_eq!(request(&server, method, path, &[], b"").await.status, status, "{method} {path}");
     }
     let long = format!("/v1/stream/{}", "x".repeat(1025));
     assert_eq!(request(&server, "PUT", &long, &[], b"").await.status, 400);
@@ -304,14 +220,7 @@ async fn a_trailing_slash_and_percent_encoding_do_not_make_another_stream() {
     assert_eq!(client.get("a%20b/").await.text(), "x");
     assert_eq!(client.put("%61%20b", &[TEXT], "").await.status, 200);
     assert_eq!(server.stream_url("a b"), format!("{}/v1/stream/a%20b", server.url()));
-    assert!(
-        client
-            .put("x/", &[TEXT], "")
-            .await
-            .header("location")
-            .unwrap()
-            .ends_with("/v1/stream/x/")
-    );
+    assert!(client.put("x/", &[TEXT], "").await.header("location").unwrap().ends_with("/v1/stream/x/"));
 }
 
 #[tokio::test]
@@ -319,10 +228,7 @@ async fn a_body_that_breaks_off_appends_nothing() {
     let server = quick().start().await.unwrap();
     let client = Client(&server);
     client.put("s", &[TEXT], "").await;
-    for head in [
-        "content-length: 10\r\n\r\nabc",
-        "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n",
-    ] {
+    for head in ["content-length: 10\r\n\r\nabc", "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
         let mut connection = Connection::open(&server).await;
         let request = format!("POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\n{head}");
         connection.send(request.as_bytes()).await;
@@ -340,15 +246,11 @@ async fn chunked_bodies_are_one_append_and_limited_like_others() {
     let head =
         "POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let mut connection = Connection::open(&server).await;
-    connection
-        .send(format!("{head}3\r\n[1,\r\n2\r\n2]\r\n0\r\n\r\n").as_bytes())
-        .await;
+    connection.send(format!("{head}3\r\n[1,\r\n2\r\n2]\r\n0\r\n\r\n").as_bytes()).await;
     assert_eq!(connection.answer(false).await.status, 204);
     assert_eq!(client.get("s").await.text(), "[1,2]");
     let mut connection = Connection::open(&server).await;
-    connection
-        .send(format!("{head}5\r\n[1,2,\r\n5\r\n3,44]\r\n0\r\n\r\n").as_bytes())
-        .await;
+    connection.send(format!("{head}5\r\n[1,2,\r\n5\r\n3,44]\r\n0\r\n\r\n").as_bytes()).await;
     assert_eq!(connection.answer(false).await.status, 413);
     assert_eq!(client.get("s").await.text(), "[1,2]");
 }
@@ -358,15 +260,10 @@ async fn json_text_comes_back_as_it_was_written() {
     let server = quick().start().await.unwrap();
     let client = Client(&server);
     client.put("s", &[JSON], "").await;
-    client
-        .post("s", &[JSON], "[{\"b\":1.00, \"a\":12345678901234567890}, [1]]")
-        .await;
+    client.post("s", &[JSON], "[{\"b\":1.00, \"a\":12345678901234567890}, [1]]").await;
     client.post("s", &[JSON], "\u{feff} \"\u{2028}\\u00e9\" ").await;
     let read = client.get("s").await;
-    assert_eq!(
-        read.text(),
-        "[{\"b\":1.00, \"a\":12345678901234567890},[1],\"\u{2028}\\u00e9\"]"
-    );
+    assert_eq!(read.text(), "[{\"b\":1.00, \"a\":12345678901234567890},[1],\"\u{2028}\\u00e9\"]");
     assert_eq!(client.get(&format!("s?offset={}", read.offset())).await.text(), "[]");
     assert_eq!(client.get("s?offset=now").await.text(), "[]");
 }
@@ -380,35 +277,20 @@ async fn reads_have_the_headers_of_t_get_and_t_cache() {
     client.post("s", &[TEXT], "def").await;
     let first = client.get("s").await;
     assert_eq!((first.status, first.text(), first.offset()), (200, "abc", at(3)));
-    assert_eq!(
-        (first.header("stream-up-to-date"), first.header("cache-control")),
-        (None, shared)
-    );
+    assert_eq!((first.header("stream-up-to-date"), first.header("cache-control")), (None, shared));
     let second = client.get(&format!("s?offset={}", first.offset())).await;
-    assert_eq!(
-        (second.text(), second.header("stream-up-to-date")),
-        ("def", Some("true"))
-    );
+    assert_eq!((second.text(), second.header("stream-up-to-date")), ("def", Some("true")));
     let tail = client.get(&format!("s?offset={}", second.offset())).await;
-    assert_eq!(
-        (tail.status, tail.text(), tail.header("cache-control")),
-        (200, "", Some("no-store"))
-    );
+    assert_eq!((tail.status, tail.text(), tail.header("cache-control")), (200, "", Some("no-store")));
     assert!(tail.header("etag").is_some());
     let now = client.get("s?offset=now").await;
     assert_eq!((now.status, now.text(), now.offset()), (200, "", at(6)));
-    assert_eq!(
-        (now.header("etag"), now.header("cache-control")),
-        (None, Some("no-store"))
-    );
+    assert_eq!((now.header("etag"), now.header("cache-control")), (None, Some("no-store")));
     client.post("s", &[("stream-closed", "true")], "").await;
     let partial = client.get("s").await;
     assert_eq!(partial.header("stream-closed"), None);
     let end = client.get(&format!("s?offset={}", second.offset())).await;
-    assert_eq!(
-        (end.header("stream-closed"), end.header("cache-control")),
-        (Some("true"), shared)
-    );
+    assert_eq!((end.header("stream-closed"), end.header("cache-control")), (Some("true"), shared));
     assert_ne!(end.header("etag"), tail.header("etag"), "closure changes the tag");
     assert_eq!(client.get("s?offset=now").await.header("stream-closed"), Some("true"));
 }
@@ -422,13 +304,7 @@ async fn a_tag_that_is_known_gets_304_and_a_recreated_stream_has_others() {
     let tag = first.header("etag").unwrap().to_owned();
     let same = client.get_with("s", &[("if-none-match", &tag)]).await;
     assert_eq!((same.status, same.header("etag")), (304, Some(tag.as_str())));
-    assert_eq!(
-        client
-            .get_with("s", &[("if-none-match", &format!("\"x\", W/{tag}"))])
-            .await
-            .status,
-        304
-    );
+    assert_eq!(client.get_with("s", &[("if-none-match", &format!("\"x\", W/{tag}"))]).await.status, 304);
     assert_eq!(client.get_with("s", &[("if-none-match", "*")]).await.status, 304);
     assert_eq!(client.get_with("s", &[("if-none-match", "\"x\"")]).await.status, 200);
     assert_eq!(client.head("s").await.header("etag"), Some(tag.as_str()));
@@ -447,18 +323,10 @@ async fn head_tells_everything_and_touches_nothing() {
     let client = Client(&server);
     client.put("s", &[TEXT, ("stream-ttl", "3600")], "abc").await;
     let head = client.head("s").await;
-    assert_eq!(
-        (head.status, head.offset(), head.header("content-type")),
-        (200, at(3), Some("text/plain"))
-    );
-    assert_eq!(
-        (head.header("stream-ttl"), head.header("cache-control")),
-        (Some("3600"), Some("no-store"))
-    );
+    assert_eq!((head.status, head.offset(), head.header("content-type")), (200, at(3), Some("text/plain")));
+    assert_eq!((head.header("stream-ttl"), head.header("cache-control")), (Some("3600"), Some("no-store")));
     assert_eq!(head.header("stream-closed"), None);
-    client
-        .put("e", &[("stream-expires-at", "2040-01-01T00:00:00+01:00")], "")
-        .await;
+    client.put("e", &[("stream-expires-at", "2040-01-01T00:00:00+01:00")], "").await;
     let head = client.head("e").await;
     assert_eq!(head.header("stream-expires-at"), Some("2040-01-01T00:00:00+01:00"));
     assert_eq!(client.head("gone").await.status, 404);
@@ -487,27 +355,14 @@ async fn every_response_carries_cors_and_security_headers() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{answer:?}");
         assert_eq!(answer.header("cross-origin-resource-policy"), Some("cross-origin"));
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-        assert!(
-            answer
-                .header("access-control-allow-headers")
-                .unwrap()
-                .contains("if-none-match")
-        );
-        assert!(
-            answer
-                .header("access-control-expose-headers")
-                .unwrap()
-                .contains("stream-sse-data-encoding")
-        );
+        assert!(answer.header("access-control-allow-headers").unwrap().contains("if-none-match"));
+        assert!(answer.header("access-control-expose-headers").unwrap().contains("stream-sse-data-encoding"));
     }
     let preflight = request(&server, "OPTIONS", "/v1/stream/s", &[], b"").await;
     assert_eq!((preflight.status, preflight.body.len()), (204, 0));
     let own = quick().cors_origin("https://app.example").start().await.unwrap();
     let answer = Client(&own).get("gone").await;
-    assert_eq!(
-        answer.header("access-control-allow-origin"),
-        Some("https://app.example")
-    );
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
 }
 
 #[tokio::test]
@@ -519,27 +374,18 @@ async fn large_answers_are_compressed_when_the_client_offers_it() {
     let plain = client.get("s").await;
     assert_eq!((plain.header("content-encoding"), plain.text()), (None, body.as_str()));
     let zipped = client.get_with("s", &[("accept-encoding", "deflate, gzip")]).await;
-    assert_eq!(
-        (zipped.header("content-encoding"), zipped.header("vary")),
-        (Some("gzip"), Some("accept-encoding"))
-    );
+    assert_eq!((zipped.header("content-encoding"), zipped.header("vary")), (Some("gzip"), Some("accept-encoding")));
     assert_ne!(zipped.header("etag"), plain.header("etag"));
     let mut unzipped = String::new();
-    flate2::read::GzDecoder::new(&zipped.body[..])
-        .read_to_string(&mut unzipped)
-        .unwrap();
+    flate2::read::GzDecoder::new(&zipped.body[..]).read_to_string(&mut unzipped).unwrap();
     assert_eq!(unzipped, body);
     let deflated = client.get_with("s", &[("accept-encoding", "gzip;q=0, deflate")]).await;
     assert_eq!(deflated.header("content-encoding"), Some("deflate"));
     let mut inflated = String::new();
-    flate2::read::ZlibDecoder::new(&deflated.body[..])
-        .read_to_string(&mut inflated)
-        .unwrap();
+    flate2::read::ZlibDecoder::new(&deflated.body[..]).read_to_string(&mut inflated).unwrap();
     assert_eq!(inflated, body);
     let tag = zipped.header("etag").unwrap();
-    let known = client
-        .get_with("s", &[("accept-encoding", "gzip"), ("if-none-match", tag)])
-        .await;
+    let known = client.get_with("s", &[("accept-encoding", "gzip"), ("if-none-match", tag)]).await;
     assert_eq!((known.status, known.header("content-encoding")), (304, None));
     client.put("small", &[TEXT], &"x".repeat(1023)).await;
     let small = client.get_with("small", &[("accept-encoding", "gzip")]).await;
@@ -558,9 +404,7 @@ async fn large_json_answers_in_many_blocks_are_one_array() {
     let message = format!("\"{}\"", "m".repeat(10_000));
     let mut connection = Connection::open(&server).await;
     for _ in 0..150 {
-        connection
-            .request("POST", "/v1/stream/s", &[JSON], message.as_bytes())
-            .await;
+        connection.request("POST", "/v1/stream/s", &[JSON], message.as_bytes()).await;
     }
     let (mut total, mut offset) = (0, "-1".to_owned());
     loop {
@@ -604,9 +448,7 @@ async fn http2_in_clear_text_serves_the_same_streams() {
     .unwrap();
     tokio::spawn(connection);
     let get = |query: &str| {
-        hyper::Request::get(format!("{}/v1/stream/s{query}", server.url()))
-            .body(Empty::<Bytes>::new())
-            .unwrap()
+        hyper::Request::get(format!("{}/v1/stream/s{query}", server.url())).body(Empty::<Bytes>::new()).unwrap()
     };
     // A live read under way does not stand in the way of others on the same connection.
     let waiting = sender.send_request(get("?offset=now&live=long-poll"));
@@ -614,10 +456,7 @@ async fn http2_in_clear_text_serves_the_same_streams() {
     assert_eq!(read.headers()["stream-next-offset"], at(5).as_str());
     assert_eq!(read.into_body().collect().await.unwrap().to_bytes(), "hello");
     Client(&server).post("s", &[TEXT], "!").await;
-    assert_eq!(
-        waiting.await.unwrap().into_body().collect().await.unwrap().to_bytes(),
-        "!"
-    );
+    assert_eq!(waiting.await.unwrap().into_body().collect().await.unwrap().to_bytes(), "!");
 }
 
 #[tokio::test]
@@ -634,10 +473,7 @@ async fn injected_faults_follow_their_order_and_are_used_up() {
     assert_eq!(inject("nonsense").await.0, 400);
 
     let ok = (200, r#"{"ok":true}"#.to_owned());
-    assert_eq!(
-        inject(r#"{"path":"/v1/stream/s","status":503,"count":2,"retryAfter":7,"method":"GET"}"#).await,
-        ok
-    );
+    assert_eq!(inject(r#"{"path":"/v1/stream/s","status":503,"count":2,"retryAfter":7,"method":"GET"}"#).await, ok);
     assert_eq!(client.head("s").await.status, 200, "another method");
     let failed = client.get("s").await;
     assert_eq!(
@@ -660,10 +496,7 @@ async fn injected_faults_follow_their_order_and_are_used_up() {
     let (mut connection, _) = client.sse("s?offset=-1&live=sse").await;
     assert_eq!(connection.events(1).await, "event: control\ndata:{oops\n\n");
     inject(r#"{"path":"/v1/stream/s","status":500}"#).await;
-    assert_eq!(
-        request(&server, "DELETE", "/_test/inject-error", &[], b"").await.status,
-        200
-    );
+    assert_eq!(request(&server, "DELETE", "/_test/inject-error", &[], b"").await.status, 200);
     assert_eq!(client.get("s").await.status, 200);
 }
 
@@ -677,24 +510,12 @@ async fn streams_are_listed_in_pages_by_name() {
     let paths = |body: &[u8]| -> (Vec<String>, Option<String>) {
         let page: serde_json::Value = serde_json::from_slice(body).unwrap();
         let streams = page["streams"].as_array().unwrap();
-        let names = streams
-            .iter()
-            .map(|stream| stream["path"].as_str().unwrap().to_owned())
-            .collect();
+        let names = streams.iter().map(|stream| stream["path"].as_str().unwrap().to_owned()).collect();
         (names, page["next"].as_str().map(str::to_owned))
     };
     let first = client.get("__ds/streams?limit=3").await;
-    assert_eq!(
-        paths(&first.body),
-        (vec!["a/1".into(), "a/2".into(), "b".into()], Some("b".into()))
-    );
-    assert_eq!(
-        paths(&client.get("__ds/streams?limit=3&after=b").await.body),
-        (vec!["c".into()], None)
-    );
-    assert_eq!(
-        paths(&client.get("__ds/streams?prefix=a%2F").await.body).0,
-        ["a/1", "a/2"]
-    );
+    assert_eq!(paths(&first.body), (vec!["a/1".into(), "a/2".into(), "b".into()], Some("b".into())));
+    assert_eq!(paths(&client.get("__ds/streams?limit=3&after=b").await.body), (vec!["c".into()], None));
+    assert_eq!(paths(&client.get("__ds/streams?prefix=a%2F").await.body).0, ["a/1", "a/2"]);
     assert_eq!(client.get("__ds/streams?limit=0").await.status, 400);
 }

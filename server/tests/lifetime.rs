@@ -33,12 +33,7 @@ async fn successful_reads_and_writes_restart_the_window_and_nothing_else_does() 
     let (server, clock) = on_a_clock().await;
     let client = Client(&server);
     client.put("s", &[TEXT, ("stream-ttl", "10")], "x").await;
-    let producer = [
-        TEXT,
-        ("producer-id", "p"),
-        ("producer-epoch", "0"),
-        ("producer-seq", "0"),
-    ];
+    let producer = [TEXT, ("producer-id", "p"), ("producer-epoch", "0"), ("producer-seq", "0")];
     let offset = format!("s?offset={}", at(1));
     for round in 0..5 {
         clock.advance(9_000);
@@ -91,9 +86,7 @@ async fn a_deadline_stands_whatever_is_read_or_written() {
     assert_eq!(client.put("s", &[TEXT, same], "").await.status, 200);
     clock.advance(1);
     assert_eq!(client.get("s").await.status, 404);
-    let past = client
-        .put("p", &[("stream-expires-at", "1999-01-01T00:00:00Z")], "")
-        .await;
+    let past = client.put("p", &[("stream-expires-at", "1999-01-01T00:00:00Z")], "").await;
     assert_eq!((past.status, client.head("p").await.status), (201, 404));
 }
 
@@ -124,20 +117,14 @@ async fn the_reaper_removes_what_has_expired_and_only_that() {
     server.engine().sweep().await;
     let names = async || {
         let page = server.engine().list("", None, 10).await.unwrap();
-        page.iter()
-            .map(|listed| listed.meta.name.to_string())
-            .collect::<Vec<_>>()
+        page.iter().map(|listed| listed.meta.name.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(names().await, ["ever", "long"]);
     clock.advance(60_000);
     client.get("long").await;
     clock.advance(60_000);
     server.engine().sweep().await;
-    assert_eq!(
-        names().await,
-        ["ever", "long"],
-        "its entry in the queue was older than its deadline"
-    );
+    assert_eq!(names().await, ["ever", "long"], "its entry in the queue was older than its deadline");
     clock.advance(40_000);
     server.engine().sweep().await;
     assert_eq!(names().await, ["ever"]);
@@ -172,19 +159,10 @@ async fn a_fork_reads_what_it_inherited_and_then_its_own() {
     client.put("a", &[JSON], "[1,2]").await;
     client.post("a", &[JSON], "[3,4,5]").await;
     let offset = at(4);
-    let made = fork(
-        &client,
-        "b",
-        "a",
-        &[("stream-fork-offset", &offset), ("stream-fork-sub-offset", "2")],
-    )
-    .await;
+    let made = fork(&client, "b", "a", &[("stream-fork-offset", &offset), ("stream-fork-sub-offset", "2")]).await;
     assert_eq!((made.status, made.offset()), (201, at(8)));
     assert_eq!(made.header("content-type"), Some("application/json"));
-    assert_eq!(
-        (made.header("stream-forked-from"), made.header("stream-fork-offset")),
-        (None, None)
-    );
+    assert_eq!((made.header("stream-forked-from"), made.header("stream-fork-offset")), (None, None));
     assert_eq!(client.get("b").await.text(), "[1,2,3,4]");
     client.post("b", &[JSON], "6").await;
     client.post("a", &[JSON], "7").await;
@@ -193,13 +171,7 @@ async fn a_fork_reads_what_it_inherited_and_then_its_own() {
     let at_end = client.get(&format!("b?offset={}", made.offset())).await;
     assert_eq!(at_end.text(), "[6]");
 
-    let deeper = fork(
-        &client,
-        "c",
-        "b",
-        &[("stream-fork-offset", &at(2)), ("stream-fork-sub-offset", "1")],
-    )
-    .await;
+    let deeper = fork(&client, "c", "b", &[("stream-fork-offset", &at(2)), ("stream-fork-sub-offset", "1")]).await;
     assert_eq!((deeper.status, deeper.offset()), (201, at(4)));
     client.post("c", &[JSON], "8").await;
     assert_eq!(client.get("c").await.text(), "[1,2,8]");
@@ -216,11 +188,7 @@ async fn a_byte_fork_may_cut_a_message_at_every_level() {
     let sub = |count: &'static str| [("stream-fork-offset", "0_0"), ("stream-fork-sub-offset", count)];
     assert_eq!(fork(&client, "b", "a", &sub("4")).await.offset(), at(4));
     assert_eq!(fork(&client, "c", "b", &sub("2")).await.offset(), at(2));
-    assert_eq!(
-        fork(&client, "x", "b", &sub("5")).await.status,
-        400,
-        "b has only four bytes there"
-    );
+    assert_eq!(fork(&client, "x", "b", &sub("5")).await.status, 400, "b has only four bytes there");
     assert_eq!(fork(&client, "x", "a", &sub("7")).await.status, 400);
     client.post("b", &[TEXT], "B").await;
     client.post("c", &[TEXT], "C").await;
@@ -234,13 +202,7 @@ async fn a_byte_fork_may_cut_a_message_at_every_level() {
 async fn forks_start_open_with_fresh_producers_and_do_not_hear_their_source() {
     let server = quick().start().await.unwrap();
     let client = Client(&server);
-    let producer = [
-        TEXT,
-        ("producer-id", "p"),
-        ("producer-epoch", "0"),
-        ("producer-seq", "0"),
-        ("stream-seq", "z"),
-    ];
+    let producer = [TEXT, ("producer-id", "p"), ("producer-epoch", "0"), ("producer-seq", "0"), ("stream-seq", "z")];
     client.put("a", &[TEXT], "x").await;
     client.post("a", &producer, "y").await;
     client.post("a", &[("stream-closed", "true")], "").await;
@@ -275,11 +237,7 @@ async fn a_deleted_source_is_gone_but_feeds_its_forks_until_the_last_goes() {
         assert_eq!(client.put(name, &[TEXT], "").await.status, 409);
         assert_eq!(fork(&client, "x", name, &[]).await.status, 409);
     }
-    assert_eq!(
-        fork(&client, "c", "b", &[]).await.status,
-        200,
-        "a repeat needs no source"
-    );
+    assert_eq!(fork(&client, "c", "b", &[]).await.status, 200, "a repeat needs no source");
     assert_eq!(client.get("c").await.text(), "123");
     assert_eq!(client.delete("c").await.status, 204);
     for name in ["a", "b", "c"] {
@@ -301,11 +259,7 @@ async fn a_source_that_nobody_deleted_survives_its_forks() {
     client.delete("b").await;
     assert_eq!(client.get("a").await.text(), "1");
     assert_eq!(client.delete("a").await.status, 204);
-    assert_eq!(
-        client.get("a").await.status,
-        404,
-        "rejected forks left no reference behind"
-    );
+    assert_eq!(client.get("a").await.status, 404, "rejected forks left no reference behind");
 }
 
 #[tokio::test]

@@ -17,10 +17,7 @@ fn at(position: u64) -> String {
 const NOW: u64 = 1_728_432_000_000 + 50 * 20_000;
 
 fn control(position: u64, rest: &str) -> String {
-    format!(
-        "event: control\ndata:{{\"streamNextOffset\":\"{}\"{rest}}}\n\n",
-        at(position)
-    )
+    format!("event: control\ndata:{{\"streamNextOffset\":\"{}\"{rest}}}\n\n", at(position))
 }
 
 const OPEN: &str = ",\"streamCursor\":\"50\",\"upToDate\":true";
@@ -46,20 +43,14 @@ async fn a_long_poll_returns_what_exists_at_once_and_what_comes_when_it_comes() 
     let client = Client(&server);
     client.put("s", &[TEXT], "old").await;
     let existing = client.get("s?offset=-1&live=long-poll").await;
-    assert_eq!(
-        (existing.status, existing.text(), existing.header("stream-cursor")),
-        (200, "old", Some("50"))
-    );
+    assert_eq!((existing.status, existing.text(), existing.header("stream-cursor")), (200, "old", Some("50")));
     assert_eq!(existing.header("stream-up-to-date"), Some("true"));
     assert!(existing.header("etag").is_some());
     let mut waiting = long_poll(&server, "s", "offset=now").await;
     client.post("s", &[TEXT], "new").await;
     let woken = waiting.answer(false).await;
     assert_eq!((woken.status, woken.text(), woken.offset()), (200, "new", at(6)));
-    assert_eq!(
-        (woken.header("stream-up-to-date"), woken.header("etag")),
-        (Some("true"), None)
-    );
+    assert_eq!((woken.header("stream-up-to-date"), woken.header("etag")), (Some("true"), None));
 }
 
 #[tokio::test]
@@ -71,10 +62,7 @@ async fn a_long_poll_that_times_out_says_where_it_stands() {
         let nothing = client.get(&format!("s?live=long-poll&{query}")).await;
         assert_eq!((nothing.status, nothing.offset()), (204, at(3)), "{query}");
         assert_eq!(nothing.header("stream-up-to-date"), Some("true"));
-        assert_eq!(
-            (nothing.header("stream-cursor"), nothing.header("cache-control")),
-            (Some("50"), Some("no-store"))
-        );
+        assert_eq!((nothing.header("stream-cursor"), nothing.header("cache-control")), (Some("50"), Some("no-store")));
         assert!(nothing.header("stream-incarnation").is_some());
     }
     let ahead = client.get("s?live=long-poll&offset=now&cursor=50").await;
@@ -95,10 +83,7 @@ async fn closure_and_deletion_wake_a_long_poll() {
     let mut waiting = long_poll(&server, "c", "offset=now").await;
     client.post("c", &[("stream-closed", "true")], "").await;
     assert_eq!(closed(&waiting.answer(false).await), (204, yes(), yes()));
-    assert_eq!(
-        closed(&client.get("c?offset=now&live=long-poll").await),
-        (204, yes(), yes())
-    );
+    assert_eq!(closed(&client.get("c?offset=now&live=long-poll").await), (204, yes(), yes()));
 
     client.put("f", &[TEXT], "").await;
     let mut waiting = long_poll(&server, "f", "offset=now").await;
@@ -133,36 +118,21 @@ async fn sse_sends_data_then_control_and_ends_at_closure() {
     let client = Client(&server);
     client.put("s", &[JSON], "[{\"n\":1},2]").await;
     let (mut events, head) = client.sse("s?offset=-1&live=sse").await;
-    assert_eq!(
-        (head.status, head.header("content-type")),
-        (200, Some("text/event-stream"))
-    );
-    assert_eq!(
-        (head.header("cache-control"), head.header("content-length")),
-        (Some("no-cache"), None)
-    );
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!((head.header("cache-control"), head.header("content-length")), (Some("no-cache"), None));
     assert_eq!(head.header("stream-sse-data-encoding"), None);
     assert!(head.header("stream-incarnation").is_some());
     let data = "event: data\ndata:[{\"n\":1},2]\n\n";
     assert_eq!(events.events(2).await, format!("{data}{}", control(10, OPEN)));
     client.post("s", &[JSON], "3").await;
-    assert_eq!(
-        events.events(2).await,
-        format!("event: data\ndata:[3]\n\n{}", control(12, OPEN))
-    );
+    assert_eq!(events.events(2).await, format!("event: data\ndata:[3]\n\n{}", control(12, OPEN)));
     client.post("s", &[JSON, ("stream-closed", "true")], "4").await;
-    assert_eq!(
-        events.events(9).await,
-        format!("event: data\ndata:[4]\n\n{}", control(14, END))
-    );
+    assert_eq!(events.events(9).await, format!("event: data\ndata:[4]\n\n{}", control(14, END)));
 
     let (mut events, _) = client.sse("s?offset=now&live=sse").await;
     assert_eq!(events.events(9).await, control(14, END));
     let (mut events, _) = client.sse("s?offset=0_12&live=sse").await;
-    assert_eq!(
-        events.events(9).await,
-        format!("event: data\ndata:[4]\n\n{}", control(14, END))
-    );
+    assert_eq!(events.events(9).await, format!("event: data\ndata:[4]\n\n{}", control(14, END)));
 }
 
 #[tokio::test]
@@ -180,9 +150,7 @@ async fn sse_says_at_once_where_the_tail_is() {
 async fn sse_keeps_text_lines_apart_and_encodes_bytes() {
     let server = patient().clock(TestClock::at(NOW)).start().await.unwrap();
     let client = Client(&server);
-    client
-        .put("t", &[TEXT, ("stream-closed", "true")], "a\r\n b\rc\n\nevent: x")
-        .await;
+    client.put("t", &[TEXT, ("stream-closed", "true")], "a\r\n b\rc\n\nevent: x").await;
     let (mut events, _) = client.sse("t?offset=-1&live=sse").await;
     let data = "event: data\ndata:a\ndata:  b\ndata:c\ndata:\ndata:event: x\n\n";
     assert_eq!(events.events(9).await, format!("{data}{}", control(17, END)));
@@ -190,10 +158,7 @@ async fn sse_keeps_text_lines_apart_and_encodes_bytes() {
     client.put("b", &[("stream-closed", "true")], "\0\u{1}x").await;
     let (mut events, head) = client.sse("b?offset=-1&live=sse").await;
     assert_eq!(head.header("stream-sse-data-encoding"), Some("base64"));
-    assert_eq!(
-        events.events(9).await,
-        format!("event: data\ndata:AAF4\n\n{}", control(3, END))
-    );
+    assert_eq!(events.events(9).await, format!("event: data\ndata:AAF4\n\n{}", control(3, END)));
 }
 
 #[tokio::test]
@@ -210,35 +175,19 @@ async fn sse_text_is_not_cut_inside_a_code_point() {
     let (mut events, _) = client.sse("s?offset=-1&live=sse").await;
     // The first append is whole; the second waits for what completes it.
     let open = OPEN.replace(",\"upToDate\":true", "");
-    assert_eq!(
-        events.events(2).await,
-        format!("event: data\ndata:ok\n\n{}", control(2, &open))
-    );
+    assert_eq!(events.events(2).await, format!("event: data\ndata:ok\n\n{}", control(2, &open)));
     append(&euro[1..]).await;
-    assert_eq!(
-        events.events(2).await,
-        format!("event: data\ndata:€\n\n{}", control(5, OPEN))
-    );
+    assert_eq!(events.events(2).await, format!("event: data\ndata:€\n\n{}", control(5, OPEN)));
     append(b"\xf0\x9f").await;
     client.post("s", &[("stream-closed", "true")], "").await;
-    assert_eq!(
-        events.events(9).await,
-        format!("event: data\ndata:\u{fffd}\n\n{}", control(7, END))
-    );
+    assert_eq!(events.events(9).await, format!("event: data\ndata:\u{fffd}\n\n{}", control(7, END)));
 }
 
 #[tokio::test]
 async fn sse_events_are_bounded_and_each_has_its_control() {
-    let server = patient()
-        .clock(TestClock::at(NOW))
-        .max_read_bytes(4)
-        .start()
-        .await
-        .unwrap();
+    let server = patient().clock(TestClock::at(NOW)).max_read_bytes(4).start().await.unwrap();
     let client = Client(&server);
-    client
-        .put("s", &[JSON, ("stream-closed", "true")], "[1,2,3,44444]")
-        .await;
+    client.put("s", &[JSON, ("stream-closed", "true")], "[1,2,3,44444]").await;
     let (mut events, _) = client.sse("s?offset=-1&live=sse").await;
     let more = ",\"streamCursor\":\"50\"";
     let expected = [
@@ -254,12 +203,7 @@ async fn sse_events_are_bounded_and_each_has_its_control() {
 
 #[tokio::test]
 async fn idle_sse_connections_are_kept_alive_and_end_after_their_lifetime() {
-    let server = quick()
-        .clock(TestClock::at(NOW))
-        .sse_lifetime(Duration::from_millis(400))
-        .start()
-        .await
-        .unwrap();
+    let server = quick().clock(TestClock::at(NOW)).sse_lifetime(Duration::from_millis(400)).start().await.unwrap();
     let client = Client(&server);
     client.put("s", &[TEXT], "").await;
     let (mut events, _) = client.sse("s?offset=now&live=sse").await;
@@ -330,10 +274,7 @@ async fn shutdown_ends_live_reads_cleanly_and_closes_the_port() {
     idle.request("HEAD", "/v1/stream/s", &[], b"").await;
     let mut waiting = long_poll(&server, "s", "offset=now").await;
     let (mut events, _) = client.sse("s?offset=-1&live=sse").await;
-    assert_eq!(
-        events.events(2).await,
-        format!("event: data\ndata:abc\n\n{}", control(3, OPEN))
-    );
+    assert_eq!(events.events(2).await, format!("event: data\ndata:abc\n\n{}", control(3, OPEN)));
     let addr = server.addr();
     tokio::time::timeout(support::LIMIT, server.shutdown()).await.unwrap();
     let nothing = waiting.answer(false).await;
@@ -358,11 +299,7 @@ async fn a_request_under_way_is_finished_within_the_grace_and_cut_after_it() {
     shutdown.await.unwrap();
     assert_eq!(engine.stream("s").await.unwrap().tail().position.0, 3);
 
-    let server = patient()
-        .shutdown_grace(Duration::from_millis(50))
-        .start()
-        .await
-        .unwrap();
+    let server = patient().shutdown_grace(Duration::from_millis(50)).start().await.unwrap();
     Client(&server).put("s", &[TEXT], "").await;
     let mut stuck = Connection::open(&server).await;
     stuck.send(head.as_bytes()).await;

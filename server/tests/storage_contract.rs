@@ -25,11 +25,7 @@ fn meta(name: &str, id: u64, content_type: &str) -> StreamMeta {
 }
 
 fn new(meta: StreamMeta) -> NewStream {
-    NewStream {
-        meta,
-        content: Messages::default(),
-        closed: false,
-    }
+    NewStream { meta, content: Messages::default(), closed: false }
 }
 
 fn forked(name: &str, id: u64, source: &str, base: u64) -> NewStream {
@@ -53,11 +49,7 @@ fn json(body: &str) -> Messages {
 }
 
 fn append(messages: Messages) -> Commit {
-    Commit {
-        at: 8,
-        messages,
-        ..Commit::default()
-    }
+    Commit { at: 8, messages, ..Commit::default() }
 }
 
 async fn made(storage: &dyn Storage, content_type: &str) -> Loaded {
@@ -65,11 +57,7 @@ async fn made(storage: &dyn Storage, content_type: &str) -> Loaded {
 }
 
 async fn read(log: &Arc<dyn StreamLog>, from: u64, to: u64, max_bytes: usize) -> (String, u64) {
-    let range = ReadRange {
-        from: Position(from),
-        to: Position(to),
-        max_bytes,
-    };
+    let range = ReadRange { from: Position(from), to: Position(to), max_bytes };
     let Piece { data, next } = log.read(range).await.unwrap();
     (String::from_utf8(data.concat()).unwrap(), next.0)
 }
@@ -100,11 +88,7 @@ async fn what_is_made_is_loaded_as_it_was_made(storage: Arc<dyn Storage>) {
 
 async fn a_commit_changes_everything_that_it_names_in_one_step(storage: Arc<dyn Storage>) {
     let stream = made(&*storage, "text/plain").await;
-    let tag = ProducerTag {
-        id: Bytes::from_static(b"p:1"),
-        epoch: 4,
-        seq: 9,
-    };
+    let tag = ProducerTag { id: Bytes::from_static(b"p:1"), epoch: 4, seq: 9 };
     let commit = Commit {
         at: 99,
         messages: text("abc"),
@@ -123,10 +107,7 @@ async fn a_commit_changes_everything_that_it_names_in_one_step(storage: Arc<dyn 
 
 async fn an_empty_commit_only_restarts_the_window(storage: Arc<dyn Storage>) {
     let stream = made(&*storage, "text/plain").await;
-    let touch = |at| Commit {
-        at,
-        ..Commit::default()
-    };
+    let touch = |at| Commit { at, ..Commit::default() };
     stream.log.commit(touch(50)).await.unwrap();
     stream.log.commit(touch(40)).await.unwrap();
     let state = storage.load("s").await.unwrap().unwrap().state;
@@ -135,9 +116,7 @@ async fn an_empty_commit_only_restarts_the_window(storage: Arc<dyn Storage>) {
 
 async fn commits_keep_the_order_of_their_calls(storage: Arc<dyn Storage>) {
     let stream = made(&*storage, "text/plain").await;
-    let replies: Vec<_> = (0..200)
-        .map(|n| stream.log.commit(append(text(&format!("{n:03}")))))
-        .collect();
+    let replies: Vec<_> = (0..200).map(|n| stream.log.commit(append(text(&format!("{n:03}"))))).collect();
     for reply in replies {
         reply.await.unwrap();
     }
@@ -204,10 +183,7 @@ async fn removal_frees_the_name_and_leaves_open_readers_alone(storage: Arc<dyn S
     let old = made(&*storage, "text/plain").await;
     old.log.commit(append(text("old"))).await.unwrap();
     storage.delete("s", StreamId(99), Removal::Remove).await.unwrap();
-    assert!(
-        storage.load("s").await.unwrap().is_some(),
-        "another incarnation is not touched"
-    );
+    assert!(storage.load("s").await.unwrap().is_some(), "another incarnation is not touched");
     storage.delete("s", StreamId(1), Removal::Remove).await.unwrap();
     assert!(storage.load("s").await.unwrap().is_none());
     storage.delete("s", StreamId(1), Removal::Remove).await.unwrap();
@@ -222,10 +198,7 @@ async fn references_are_counted_with_the_forks(storage: Arc<dyn Storage>) {
     assert_eq!(orphan.kind, StorageErrorKind::Conflict);
     storage.create(forked("f", 2, "s", 0)).await.unwrap();
     storage.create(forked("g", 3, "s", 0)).await.unwrap();
-    assert_eq!(
-        storage.create(forked("g", 4, "s", 0)).await.unwrap_err().kind,
-        StorageErrorKind::Conflict
-    );
+    assert_eq!(storage.create(forked("g", 4, "s", 0)).await.unwrap_err().kind, StorageErrorKind::Conflict);
     let references = async || storage.load("s").await.unwrap().unwrap().references;
     assert_eq!(references().await.forks, 2);
     let needed = storage.delete("s", StreamId(1), Removal::Remove).await.unwrap_err();
@@ -234,10 +207,7 @@ async fn references_are_counted_with_the_forks(storage: Arc<dyn Storage>) {
     storage.delete("f", StreamId(2), Removal::Remove).await.unwrap();
     assert_eq!(references().await.forks, 1);
     storage.delete("s", StreamId(1), Removal::SoftDelete).await.unwrap();
-    let expected = References {
-        forks: 1,
-        soft_deleted: true,
-    };
+    let expected = References { forks: 1, soft_deleted: true };
     assert_eq!(references().await, expected);
 }
 
@@ -258,9 +228,7 @@ async fn a_listing_comes_in_pages_in_order(storage: Arc<dyn Storage>) {
     }
     let page = async |prefix: &str, after: Option<&str>, limit| {
         let page = storage.list(prefix, after, limit).await.unwrap();
-        page.iter()
-            .map(|listed| listed.meta.name.to_string())
-            .collect::<Vec<_>>()
+        page.iter().map(|listed| listed.meta.name.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(page("", None, 10).await, ["a", "b", "b/1", "b/10", "b/2", "c"]);
     assert_eq!(page("b/", None, 2).await, ["b/1", "b/10"]);
@@ -293,14 +261,8 @@ async fn pieces_join_to_the_whole(storage: Arc<dyn Storage>, sizes: Vec<usize>, 
     }
     assert_eq!(joined, whole);
     for pair in ends.windows(2) {
-        let expected = AppendShape {
-            start: Position(pair[0]),
-            ends: vec![Position(pair[1])],
-        };
-        assert_eq!(
-            stream.log.append_after(Position(pair[0])).await.unwrap(),
-            Some(expected)
-        );
+        let expected = AppendShape { start: Position(pair[0]), ends: vec![Position(pair[1])] };
+        assert_eq!(stream.log.append_after(Position(pair[0])).await.unwrap(), Some(expected));
     }
 }
 

@@ -15,23 +15,9 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn steps() -> Vec<Step> {
     vec![
         Step::new("format", || call(&mut cargo(["fmt", "--all", "--check"]))),
-        Step::new("lints", || {
-            call(&mut cargo([
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "--deny=warnings",
-            ]))
-        }),
+        Step::new("lints", || call(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "--deny=warnings"]))),
         Step::new("lints of the core without a runtime", || {
-            call(&mut cargo([
-                "clippy",
-                "--package=everstream",
-                "--no-default-features",
-                "--",
-                "--deny=warnings",
-            ]))
+            call(&mut cargo(["clippy", "--package=everstream", "--no-default-features", "--", "--deny=warnings"]))
         }),
         Step::new("the protocol needs no runtime", fence),
         Step::new("documentation", || {
@@ -54,25 +40,17 @@ fn fence() -> Result<()> {
     if !found.is_empty() {
         bail!("the core without `client` depends on {}", found.join(", "));
     }
-    println!(
-        "the core without `client` depends on {} packages",
-        packages(&tree).count()
-    );
+    println!("the core without `client` depends on {} packages", packages(&tree).count());
     Ok(())
 }
 
 fn forbidden(tree: &str) -> Vec<&str> {
-    packages(tree)
-        .filter(|package| OUTSIDE_THE_FENCE.contains(package))
-        .collect()
+    packages(tree).filter(|package| OUTSIDE_THE_FENCE.contains(package)).collect()
 }
 
 /// The names in the output of `cargo tree --prefix=none`, without the root and without repetitions.
 fn packages(tree: &str) -> impl Iterator<Item = &str> {
-    tree.lines()
-        .skip(1)
-        .filter(|line| !line.ends_with("(*)"))
-        .filter_map(|line| line.split_whitespace().next())
+    tree.lines().skip(1).filter(|line| !line.ends_with("(*)")).filter_map(|line| line.split_whitespace().next())
 }
 
 #[cfg(test)]
@@ -84,9 +62,6 @@ mod tests {
         let tree = "everstream v0.1.0\nhyperlocal v1.0.0\nbytes v1.0.0\nbytes v1.0.0 (*)\n";
         assert_eq!(forbidden(tree), Vec::<&str>::new());
         assert_eq!(packages(tree).count(), 2);
-        assert_eq!(
-            forbidden(&format!("{tree}tokio v1.0.0\nhyper v1.0.0\n")),
-            ["tokio", "hyper"]
-        );
+        assert_eq!(forbidden(&format!("{tree}tokio v1.0.0\nhyper v1.0.0\n")), ["tokio", "hyper"]);
     }
 }

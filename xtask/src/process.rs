@@ -10,9 +10,7 @@ use anyhow::{Context, Result, bail};
 
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("this package is a folder of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is a folder of the workspace")
 }
 
 /// Where build output goes, and everything else that may be deleted.
@@ -22,10 +20,7 @@ pub(crate) fn target_dir() -> PathBuf {
 
 /// A runtime for what runs in this process, beside the programs that it waits for.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start a runtime")
 }
 
 /// Cargo, in the root of the workspace.
@@ -67,10 +62,7 @@ pub(crate) fn npm_ci(folder: &Path) -> Result<()> {
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = shown(command);
     println!("$ {line}");
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot run `{line}`"))?;
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot run `{line}`"))?;
     if !status.success() {
         bail!("`{line}` failed: {status}");
     }

@@ -41,10 +41,7 @@ pub(crate) fn rust() -> Result<()> {
                 manifest.replace(r#"path = "core""#, &format!("path = {core}"))
             ),
         ),
-        (
-            "src/main.rs",
-            program.replace(DEFAULT_ADDRESS, &server.addr().to_string()),
-        ),
+        ("src/main.rs", program.replace(DEFAULT_ADDRESS, &server.addr().to_string())),
         // The versions that everything else is tested with.
         ("Cargo.lock", fs::read_to_string(root().join("Cargo.lock"))?),
     ];
@@ -53,9 +50,7 @@ pub(crate) fn rust() -> Result<()> {
     }
     let in_folder = |subcommand| {
         let mut command = cargo([subcommand, "--quiet"]);
-        command
-            .current_dir(&folder)
-            .env("CARGO_TARGET_DIR", folder.join("target"));
+        command.current_dir(&folder).env("CARGO_TARGET_DIR", folder.join("target"));
         command
     };
     call(&mut in_folder("build"))?;
@@ -76,10 +71,7 @@ pub(crate) fn cli() -> Result<()> {
             .chain(env::split_paths(&env::var_os("PATH").unwrap_or_default()))
             .collect(),
     };
-    let [(serve, _)] = commands(&serve)?
-        .try_into()
-        .ok()
-        .context("one command starts the server")?;
+    let [(serve, _)] = commands(&serve)?.try_into().ok().context("one command starts the server")?;
     let server = Serving::start(shell.command(&serve).env("EVERSTREAM_PORT", "0"))?;
     for (line, expected) in session {
         println!("$ {line}");
@@ -120,10 +112,7 @@ fn same(what: &str, expected: &str, actual: &str) -> Result<()> {
 /// The code block after the comment with this name.
 fn block(text: &str, name: &str) -> Result<String> {
     let marker = format!("<!-- quickstart: {name} -->");
-    let after = text
-        .split_once(&marker)
-        .with_context(|| format!("README.md has no block called {name}"))?
-        .1;
+    let after = text.split_once(&marker).with_context(|| format!("README.md has no block called {name}"))?.1;
     let mut lines = after.lines().skip_while(|line| line.trim().is_empty());
     if !lines.next().is_some_and(|line| line.starts_with("```")) {
         bail!("no code block follows the name {name} in README.md");
@@ -164,11 +153,7 @@ impl Shell {
         let mut command = Command::new("sh");
         let path = env::join_paths(&self.path).expect("they came out of a PATH, and a build folder");
         // `exec` leaves one process, so that it can be stopped.
-        let line = if line.contains(['|', ';', '&', '<', '>']) {
-            line.to_owned()
-        } else {
-            format!("exec {line}")
-        };
+        let line = if line.contains(['|', ';', '&', '<', '>']) { line.to_owned() } else { format!("exec {line}") };
         command.args(["-c", &line]).env("PATH", path);
         command
     }
@@ -182,17 +167,11 @@ struct Serving {
 
 impl Serving {
     fn start(command: &mut Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("the server does not start")?;
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("the server does not start")?;
         let mut line = String::new();
         let stdout = child.stdout.take().context("the output of the server is a pipe")?;
-        let mut serving = Self {
-            child,
-            address: String::new(),
-        };
+        let mut serving = Self { child, address: String::new() };
         BufReader::new(stdout).read_line(&mut line)?;
         let address = line.trim_end().rsplit_once("http://");
         let (_, address) = address.with_context(|| format!("the server does not say where it is: {line:?}"))?;

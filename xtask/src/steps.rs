@@ -14,10 +14,7 @@ pub(crate) struct Step {
 
 impl Step {
     pub(crate) fn new(name: &'static str, action: impl FnOnce() -> Result<()> + 'static) -> Self {
-        Self {
-            name,
-            action: Box::new(action),
-        }
+        Self { name, action: Box::new(action) }
     }
 }
 

@@ -17,9 +17,7 @@ pub(crate) fn run() -> Result<()> {
         Step::new("unit, property, model and documentation tests", || {
             call(&mut cargo(["test", "--workspace", "--quiet"]))
         }),
-        Step::new("official server suite", || {
-            conformance::run(&conformance::Arguments::default())
-        }),
+        Step::new("official server suite", || conformance::run(&conformance::Arguments::default())),
         Step::new("quick start in Rust", quickstart::rust),
         Step::new("quick start on the command line", quickstart::cli),
         Step::new("demo in small", || demo::run(&demo::Arguments::small(DEMO_RECORDS))),

@@ -28,10 +28,7 @@ struct Content {
 
 impl CheckpointFile {
     pub(crate) fn new(path: &Path, stream: &str) -> Self {
-        Self {
-            path: path.to_owned(),
-            stream: stream.to_owned(),
-        }
+        Self { path: path.to_owned(), stream: stream.to_owned() }
     }
 
     /// What the file says, if it is there.
@@ -46,15 +43,8 @@ impl CheckpointFile {
         if content.stream != self.stream {
             return Err(self.failure("use", &format!("it belongs to stream {:?}", content.stream)));
         }
-        let from: ReadFrom = content
-            .from
-            .parse()
-            .map_err(|error| self.failure("use", &format!("{error}")))?;
-        Ok(Some(Checkpoint {
-            from,
-            skip: content.skip,
-            incarnation: content.incarnation,
-        }))
+        let from: ReadFrom = content.from.parse().map_err(|error| self.failure("use", &format!("{error}")))?;
+        Ok(Some(Checkpoint { from, skip: content.skip, incarnation: content.incarnation }))
     }
 
     pub(crate) fn store(&self, checkpoint: &Checkpoint) -> Result<(), Failure> {
@@ -90,20 +80,12 @@ mod tests {
         assert!(file.load().unwrap().is_none());
         for checkpoint in [
             Checkpoint::default(),
-            Checkpoint {
-                from: Offset::new("0_7").unwrap().into(),
-                skip: 3,
-                incarnation: Some("x".into()),
-            },
+            Checkpoint { from: Offset::new("0_7").unwrap().into(), skip: 3, incarnation: Some("x".into()) },
         ] {
             file.store(&checkpoint).unwrap();
             assert_eq!(file.load().unwrap(), Some(checkpoint));
         }
-        assert_eq!(
-            std::fs::read_dir(dir.path()).unwrap().count(),
-            1,
-            "no file is left beside it"
-        );
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no file is left beside it");
     }
 
     #[test]

@@ -73,13 +73,9 @@ mod tests {
 
     #[test]
     fn escapes_are_read_once_from_left_to_right() {
-        for (typed, plain) in [
-            (r"a\nb", "a\nb"),
-            (r"\t\r\\", "\t\r\\"),
-            (r"\\n", r"\n"),
-            (r"C:\dir\", r"C:\dir\"),
-            ("ä\\n", "ä\n"),
-        ] {
+        for (typed, plain) in
+            [(r"a\nb", "a\nb"), (r"\t\r\\", "\t\r\\"), (r"\\n", r"\n"), (r"C:\dir\", r"C:\dir\"), ("ä\\n", "ä\n")]
+        {
             assert_eq!(unescape(typed), plain, "{typed}");
         }
     }

@@ -9,25 +9,15 @@ use crate::target::Target;
 pub(crate) async fn run(target: &Target, args: &CreateArgs) -> Result<(), Failure> {
     let id = &args.stream.id;
     let stream = target.stream(id)?;
-    let content_type = if args.json {
-        "application/json"
-    } else {
-        &args.content_type
-    };
+    let content_type = if args.json { "application/json" } else { &args.content_type };
     let options = CreateOptions {
         ttl: args.lifetime.ttl,
         expires_at: args.lifetime.expires_at.clone(),
         closed: args.closed,
         ..CreateOptions::content_type(content_type)
     };
-    let created = stream
-        .create(&options)
-        .await
-        .map_err(|error| Failure::of("create stream", id, &error))?;
-    say(&format!(
-        "Stream created successfully: \"{id}\"\n  URL: {}",
-        stream.url()
-    ));
+    let created = stream.create(&options).await.map_err(|error| Failure::of("create stream", id, &error))?;
+    say(&format!("Stream created successfully: \"{id}\"\n  URL: {}", stream.url()));
     if !created.created {
         say("  It existed already, with the same configuration");
     }

@@ -15,11 +15,7 @@ pub(crate) async fn run(target: &Target, args: &ForkArgs) -> Result<(), Failure>
         expires_at: args.lifetime.expires_at.clone(),
         closed: args.closed,
         body: None,
-        fork: Some(Fork {
-            source: target.path_of(source)?,
-            offset: args.offset.clone(),
-            sub_offset: args.sub_offset,
-        }),
+        fork: Some(Fork { source: target.path_of(source)?, offset: args.offset.clone(), sub_offset: args.sub_offset }),
     };
     let created = stream
         .create(&options)

@@ -9,10 +9,7 @@ use crate::target::Target;
 pub(crate) async fn run(target: &Target, args: &HeadArgs) -> Result<(), Failure> {
     let id = &args.stream.id;
     let stream = target.stream(id)?;
-    let info = stream
-        .head()
-        .await
-        .map_err(|error| Failure::of("look at stream", id, &error))?;
+    let info = stream.head().await.map_err(|error| Failure::of("look at stream", id, &error))?;
     if args.json {
         let object = json!({
             "id": id,

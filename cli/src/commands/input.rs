@@ -52,10 +52,7 @@ pub(crate) async fn whole(
     let mut input = BufReader::new(input);
     if format == StreamFormat::Json {
         let mut document = Vec::new();
-        (&mut input)
-            .take(LONGEST_MESSAGE as u64 + 1)
-            .read_to_end(&mut document)
-            .await?;
+        (&mut input).take(LONGEST_MESSAGE as u64 + 1).read_to_end(&mut document).await?;
         if document.is_empty() {
             return Err(Stop::Nothing);
         }
@@ -72,11 +69,7 @@ pub(crate) async fn whole(
         let room = (PIECE - piece.len()) as u64;
         let is_end = (&mut input).take(room).read_to_end(&mut piece).await? < room as usize;
         if piece.is_empty() {
-            return if writer.messages == 0 {
-                Err(Stop::Nothing)
-            } else {
-                Ok(())
-            };
+            return if writer.messages == 0 { Err(Stop::Nothing) } else { Ok(()) };
         }
         let end = if is_end { piece.len() } else { whole_characters(&piece) };
         writer.append(&piece[..end]).await?;
@@ -116,9 +109,7 @@ pub(crate) async fn lines(
             () = writer.failed() => return Ok(()),
         }
         if line.len() > LONGEST_MESSAGE {
-            return Err(Stop::Input(format!(
-                "Line {number} has more than {LONGEST_MESSAGE} bytes"
-            )));
+            return Err(Stop::Input(format!("Line {number} has more than {LONGEST_MESSAGE} bytes")));
         }
         let message = match format {
             StreamFormat::Json => line.trim_ascii(),
@@ -156,9 +147,7 @@ pub(crate) async fn elements(mut input: impl AsyncRead + Unpin, writer: &mut Wri
         };
         let mut done = base;
         for range in found.drain(..) {
-            writer
-                .append(&compact(&held[range.start - base..range.end - base]))
-                .await?;
+            writer.append(&compact(&held[range.start - base..range.end - base])).await?;
             done = range.end;
         }
         held.drain(..done - base);

@@ -41,20 +41,12 @@ pub(crate) async fn run(target: &Target, args: &LsArgs) -> Result<(), Failure> {
         Ok(listed) => listed
             .into_iter()
             .map(|stream| {
-                let entry = Entry {
-                    content_type: Some(stream.content_type),
-                    created_at: Some(stream.created_at),
-                };
+                let entry = Entry { content_type: Some(stream.content_type), created_at: Some(stream.created_at) };
                 (stream.path, entry)
             })
             .collect(),
         // The route is our own; a server that has another one below it answers in its own way.
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::NotFound | ErrorKind::NotSupported | ErrorKind::Parse
-            ) =>
-        {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotSupported | ErrorKind::Parse) => {
             registered(target, &args.prefix).await?
         }
         Err(error) => return Err(Failure::new("Failed to list streams").because(&error)),
@@ -78,9 +70,7 @@ async fn registered(target: &Target, prefix: &str) -> Result<BTreeMap<String, En
         let batch = batch.map_err(|error| match error.kind() {
             ErrorKind::NotFound => Failure::new("Failed to list streams")
                 .detail(describe(&error))
-                .detail(format!(
-                    "The server lists no streams, and has no registry stream \"{REGISTRY}\""
-                )),
+                .detail(format!("The server lists no streams, and has no registry stream \"{REGISTRY}\"")),
             _ => Failure::new("Failed to list streams").because(&error),
         })?;
         for message in batch.messages() {
@@ -118,11 +108,7 @@ fn show(name: &str, entry: &Entry, args: &LsArgs) -> String {
     if !args.long {
         return name;
     }
-    let content_type = entry
-        .content_type
-        .as_deref()
-        .unwrap_or("-")
-        .replace(char::is_control, "?");
+    let content_type = entry.content_type.as_deref().unwrap_or("-").replace(char::is_control, "?");
     let created = entry.created_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
     format!("{name}\t{content_type}\t{created}")
 }
@@ -144,10 +130,7 @@ mod tests {
         ] {
             fold(&mut streams, event.as_bytes(), "a/");
         }
-        let entry = Entry {
-            content_type: Some("text/plain".into()),
-            created_at: Some(5),
-        };
+        let entry = Entry { content_type: Some("text/plain".into()), created_at: Some(5) };
         assert_eq!(streams.into_iter().collect::<Vec<_>>(), [("a/x".to_owned(), entry)]);
     }
 }

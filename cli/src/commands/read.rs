@@ -111,26 +111,14 @@ impl Part {
                 false => end_on_terminal(array(&messages).into()),
             };
             let counted = messages.len() as u64;
-            return Self {
-                text,
-                counted,
-                units: (!is_whole).then_some(counted),
-            };
+            return Self { text, counted, units: (!is_whole).then_some(counted) };
         }
         let Some(limit) = limit else {
-            return Self {
-                text: batch.chunks(),
-                counted: 0,
-                units: None,
-            };
+            return Self { text: batch.chunks(), counted: 0, units: None };
         };
         let bytes = batch.bytes();
         let (end, counted) = lines(&bytes, limit);
-        Self {
-            text: vec![bytes.slice(..end)],
-            counted,
-            units: (end < bytes.len()).then_some(end as u64),
-        }
+        Self { text: vec![bytes.slice(..end)], counted, units: (end < bytes.len()).then_some(end as u64) }
     }
 }
 

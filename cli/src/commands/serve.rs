@@ -12,9 +12,7 @@ use crate::signals;
 pub(crate) async fn run(args: &ServeArgs) -> Result<(), Failure> {
     match args.storage {
         StorageKind::Memory if args.data_dir.is_some() => {
-            return Err(Failure::new(
-                "Error: --data-dir means nothing to --storage memory, which keeps no files",
-            ));
+            return Err(Failure::new("Error: --data-dir means nothing to --storage memory, which keeps no files"));
         }
         StorageKind::Memory => {}
     }

@@ -29,9 +29,8 @@ pub(crate) async fn run(target: &Target, args: &WriteArgs) -> Result<(), Failure
         stream = stream.with_content_type(content_type);
     }
     let failed = |error: everstream::Error| Failure::of("write to stream", id, &error);
-    let (producer, format) = producer(target, &stream, args.producer_id.as_deref(), args.epoch)
-        .await
-        .map_err(failed)?;
+    let (producer, format) =
+        producer(target, &stream, args.producer_id.as_deref(), args.epoch).await.map_err(failed)?;
     let mut writer = Writer::new(producer, args.producer_id.is_none());
     let stopped = match content {
         Some(content) => write_content(&content, format, args.batch_json, &mut writer).await?,
@@ -94,11 +93,7 @@ async fn finish(
         (Err(Stop::Refused(error)), Ok(())) => return Err(headline().because(&error).detail(stored_before(writer))),
     }
     let wrote = if args.lines {
-        format!(
-            "{} ({})",
-            plural(writer.messages, "message"),
-            format_bytes(writer.bytes)
-        )
+        format!("{} ({})", plural(writer.messages, "message"), format_bytes(writer.bytes))
     } else if args.batch_json {
         plural(writer.messages, "message")
     } else if format == StreamFormat::Json {
@@ -108,10 +103,7 @@ async fn finish(
     };
     say(&format!("Wrote {wrote} to stream \"{id}\""));
     if args.close {
-        writer
-            .close()
-            .await
-            .map_err(|error| Failure::of("close stream", id, &error))?;
+        writer.close().await.map_err(|error| Failure::of("close stream", id, &error))?;
         say(&format!("Stream closed successfully: \"{id}\""));
     }
     Ok(())

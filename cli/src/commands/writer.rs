@@ -36,10 +36,7 @@ pub(crate) async fn producer(
 
 fn random_id() -> everstream::Result<String> {
     let random = getrandom::u32().map_err(|error| {
-        Error::new(
-            everstream::ErrorKind::Internal,
-            format!("the system gives no randomness: {error}"),
-        )
+        Error::new(everstream::ErrorKind::Internal, format!("the system gives no randomness: {error}"))
     })?;
     Ok(format!("cli-{random:08x}"))
 }
@@ -57,14 +54,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(producer: Producer, is_alone: bool) -> Self {
-        Self {
-            producer,
-            is_alone,
-            last: None,
-            messages: 0,
-            bytes: 0,
-            progress: Progress::new(),
-        }
+        Self { producer, is_alone, last: None, messages: 0, bytes: 0, progress: Progress::new() }
     }
 
     /// Takes a message; waits while the producer's buffer is full.
@@ -141,11 +131,7 @@ impl Unstored {
             ),
         };
         let lost = self.accepted.saturating_sub(self.stored + self.unknown);
-        let mut fate = vec![format!(
-            "{} of {} stored",
-            self.stored,
-            plural(self.accepted, "message")
-        )];
+        let mut fate = vec![format!("{} of {} stored", self.stored, plural(self.accepted, "message"))];
         if lost > 0 {
             fate.push(format!("{lost} not stored"));
         }
@@ -171,12 +157,7 @@ impl Progress {
 
     fn new() -> Self {
         let now = Instant::now();
-        Self {
-            bar: None,
-            started: now,
-            shown: now,
-            enabled: std::io::stderr().is_terminal(),
-        }
+        Self { bar: None, started: now, shown: now, enabled: std::io::stderr().is_terminal() }
     }
 
     fn update(&mut self, messages: u64, bytes: u64) {

@@ -23,9 +23,7 @@ impl Setup {
     }
 
     pub async fn with(change: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
-        let builder = Server::builder()
-            .bind(([127, 0, 0, 1], 0))
-            .long_poll_timeout(Duration::from_millis(500));
+        let builder = Server::builder().bind(([127, 0, 0, 1], 0)).long_poll_timeout(Duration::from_millis(500));
         let server = change(builder).start().await.expect("a free port");
         let cli = Cli::new(server.url());
         Self { server, cli }
@@ -63,10 +61,7 @@ pub struct Cli {
 
 impl Cli {
     pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            binary: env!("CARGO_BIN_EXE_everstream"),
-        }
+        Self { url: url.into(), binary: env!("CARGO_BIN_EXE_everstream") }
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
@@ -92,11 +87,7 @@ impl Cli {
     }
 
     pub async fn pipe(&self, args: &[&str], input: impl AsRef<[u8]>) -> Run {
-        let mut child = self
-            .command(args)
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
+        let mut child = self.command(args).stdin(Stdio::piped()).spawn().expect("the binary runs");
         let mut stdin = child.stdin.take().expect("piped");
         let feed = async {
             // A run that fails early does not read it all.
@@ -131,10 +122,7 @@ impl Follower {
     pub fn new(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the binary runs");
         let stdout = child.stdout.take().expect("piped");
-        Self {
-            child,
-            lines: BufReader::new(stdout).lines(),
-        }
+        Self { child, lines: BufReader::new(stdout).lines() }
     }
 
     pub async fn line(&mut self) -> Option<String> {

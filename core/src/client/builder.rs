@@ -148,14 +148,7 @@ impl ClientBuilder {
             None => Arc::new(self.connect()?),
         };
         let request_timeout = self.request_timeout.unwrap_or(Duration::from_secs(30));
-        let core = Core::new(
-            transport,
-            self.base_url,
-            self.extras,
-            self.retry,
-            request_timeout,
-            self.on_error,
-        )?;
+        let core = Core::new(transport, self.base_url, self.extras, self.retry, request_timeout, self.on_error)?;
         Ok(Client { core: Arc::new(core) })
     }
 

@@ -69,16 +69,7 @@ impl Core {
     ) -> Result<Self> {
         let seed = getrandom::u64()
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the system gives no randomness: {error}")))?;
-        Ok(Self {
-            transport,
-            base_url,
-            extras,
-            retry,
-            request_timeout,
-            on_error,
-            started: Clock::now(),
-            seed,
-        })
+        Ok(Self { transport, base_url, extras, retry, request_timeout, on_error, started: Clock::now(), seed })
     }
 
     /// A URL of the caller's; one that starts with `/` is below the base URL.
@@ -126,27 +117,16 @@ impl Core {
         let (mut headers, params) = target.extras.resolve().await.map_err(Failure::Fatal)?;
         request.take_over(&mut headers);
         let url = target.url.with_query(&params, &request.query);
-        let answer = self
-            .transport
-            .send(HttpRequest {
-                method: request.method.clone(),
-                url,
-                headers,
-                body,
-            })
-            .await;
+        let answer = self.transport.send(HttpRequest { method: request.method.clone(), url, headers, body }).await;
         match answer {
             Ok(answer) => {
                 tracing::trace!(operation = %request.operation, status = answer.status.as_u16(), "answered");
                 let head = ResponseHead::new(answer.status, answer.headers, SystemTime::now());
-                Ok(Answer {
-                    head,
-                    body: answer.body,
-                })
+                Ok(Answer { head, body: answer.body })
             }
-            Err(error) if error.permanent => Err(Failure::Fatal(
-                Error::invalid_argument(error.to_string()).with_source(error),
-            )),
+            Err(error) if error.permanent => {
+                Err(Failure::Fatal(Error::invalid_argument(error.to_string()).with_source(error)))
+            }
             Err(error) => Err(Failure::Lost(disconnect(error))),
         }
     }
@@ -177,26 +157,13 @@ impl Core {
         let mut call = Call::new(request, self.retry.clone(), self.seed());
         loop {
             call.handle_sent(self.now());
-            let body = RequestBody::Bytes {
-                data: call.request().body.clone(),
-                on_sent: None,
-            };
+            let body = RequestBody::Bytes { data: call.request().body.clone(), on_sent: None };
             let outcome = tokio::time::timeout(self.request_timeout, async {
                 let answer = self.send(target, call.request(), body).await?;
-                let limit = if answer.head.status.is_success() {
-                    usize::MAX
-                } else {
-                    ERROR_BODY_BYTES
-                };
-                let body = collect(answer.body, limit)
-                    .await
-                    .map_err(|error| Failure::Lost(disconnect(error)));
+                let limit = if answer.head.status.is_success() { usize::MAX } else { ERROR_BODY_BYTES };
+                let body = collect(answer.body, limit).await.map_err(|error| Failure::Lost(disconnect(error)));
                 // The status says it all; the body of an error is only for diagnosis (C-ERR-3).
-                let body = if limit == usize::MAX {
-                    body?
-                } else {
-                    body.unwrap_or_default()
-                };
+                let body = if limit == usize::MAX { body? } else { body.unwrap_or_default() };
                 Ok((answer.head, body))
             })
             .await;
@@ -204,10 +171,7 @@ impl Core {
                 Ok(Ok((head, body))) => (call.handle_response(head, self.now()), body),
                 Ok(Err(Failure::Fatal(error))) => return Err(error),
                 Ok(Err(Failure::Lost(cause))) => (call.handle_disconnect(cause, self.now()), Bytes::new()),
-                Err(_) => (
-                    call.handle_disconnect(timed_out(self.request_timeout), self.now()),
-                    Bytes::new(),
-                ),
+                Err(_) => (call.handle_disconnect(timed_out(self.request_timeout), self.now()), Bytes::new()),
             };
             match step {
                 Step::Done(Ok(head)) => return Ok((head, body)),
@@ -227,10 +191,7 @@ impl Core {
             Ok(answer) => {
                 let unknown = answer.head.is_transient() && !answer.head.did_nothing();
                 let error = answer.head.to_error(&request).with_outcome_unknown(unknown);
-                Err(with_body(
-                    error,
-                    &collect(answer.body, ERROR_BODY_BYTES).await.unwrap_or_default(),
-                ))
+                Err(with_body(error, &collect(answer.body, ERROR_BODY_BYTES).await.unwrap_or_default()))
             }
             Err(Failure::Lost(cause)) => Err(cause.error.with_outcome_unknown(!cause.not_sent)),
             Err(Failure::Fatal(error)) => Err(error),
@@ -241,20 +202,13 @@ impl Core {
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core")
-            .field("base_url", &self.base_url)
-            .field("extras", &self.extras)
-            .finish_non_exhaustive()
+        f.debug_struct("Core").field("base_url", &self.base_url).field("extras", &self.extras).finish_non_exhaustive()
     }
 }
 
 /// How the machines hear of a transport error.
 pub(super) fn disconnect(error: TransportError) -> Disconnect {
-    let what = if error.not_sent {
-        "no connection to the server"
-    } else {
-        "the connection broke"
-    };
+    let what = if error.not_sent { "no connection to the server" } else { "the connection broke" };
     Disconnect {
         not_sent: error.not_sent,
         error: Error::new(ErrorKind::Network, format!("{what}: {error}")).with_source(error),

@@ -118,9 +118,7 @@ impl Extras {
 /// A header value that no `Debug` output shows.
 fn header_value(name: &str, value: &str) -> Result<HeaderValue> {
     let mut value = HeaderValue::from_str(value).map_err(|_| {
-        Error::invalid_argument(format!(
-            "headers: the value of {name} has characters no header can hold"
-        ))
+        Error::invalid_argument(format!("headers: the value of {name} has characters no header can hold"))
     })?;
     value.set_sensitive(true);
     Ok(value)
@@ -130,9 +128,6 @@ impl fmt::Debug for Extras {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         let params: Vec<&str> = self.params.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("Extras")
-            .field("headers", &headers)
-            .field("params", &params)
-            .finish_non_exhaustive()
+        f.debug_struct("Extras").field("headers", &headers).field("params", &params).finish_non_exhaustive()
     }
 }

@@ -36,16 +36,8 @@ struct Page {
 }
 
 pub(super) async fn list(core: &Arc<Core>, root: &str, prefix: &str) -> Result<Vec<ListedStream>> {
-    let url = format!(
-        "{}/{}/{}",
-        core.join(root).trim_end_matches('/'),
-        names::CONTROL_SEGMENT,
-        names::LIST_ROUTE
-    );
-    let target = Target {
-        url: StreamUrl::parse(&url)?,
-        extras: core.extras.clone(),
-    };
+    let url = format!("{}/{}/{}", core.join(root).trim_end_matches('/'), names::CONTROL_SEGMENT, names::LIST_ROUTE);
+    let target = Target { url: StreamUrl::parse(&url)?, extras: core.extras.clone() };
     let mut streams = Vec::new();
     let mut after = None;
     loop {

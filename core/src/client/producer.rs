@@ -117,10 +117,7 @@ impl IntoFuture for Delivery {
 
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Delivery")
-            .field("message", &self.message)
-            .field("outcome", &self.outcome())
-            .finish()
+        f.debug_struct("Delivery").field("message", &self.message).field("outcome", &self.outcome()).finish()
     }
 }
 
@@ -143,18 +140,9 @@ impl Producer {
             abandoned: AtomicBool::new(false),
         });
         tokio::spawn(
-            Task {
-                shared: shared.clone(),
-                exchanges: JoinSet::new(),
-                tries: HashMap::new(),
-                abandoned: false,
-            }
-            .run(),
+            Task { shared: shared.clone(), exchanges: JoinSet::new(), tries: HashMap::new(), abandoned: false }.run(),
         );
-        Self {
-            _alive: Arc::new(Alive(shared.clone())),
-            shared,
-        }
+        Self { _alive: Arc::new(Alive(shared.clone())), shared }
     }
 
     /// Takes a message: a JSON document on a JSON stream, bytes as they are on any other. Waits while the buffer is full.
@@ -189,10 +177,7 @@ impl Producer {
         Machine::check_message(self.shared.json, message.as_ref()).map_err(|error| self.context(error))?;
         // Never ahead of one that waits.
         let Ok(_turn) = self.shared.turn.try_lock() else {
-            return Err(self.context(Error::new(
-                ErrorKind::BufferFull,
-                "other messages wait for space in the buffer",
-            )));
+            return Err(self.context(Error::new(ErrorKind::BufferFull, "other messages wait for space in the buffer")));
         };
         self.push(message.as_ref())
     }
@@ -225,10 +210,7 @@ impl Producer {
         {
             let mut state = self.shared.lock();
             let now = self.shared.core.now();
-            state
-                .machine
-                .close(final_message, now)
-                .map_err(|error| self.context(error))?;
+            state.machine.close(final_message, now).map_err(|error| self.context(error))?;
             state.closes.push(sender);
         }
         self.shared.wake.notify_one();
@@ -251,11 +233,7 @@ impl Producer {
     pub async fn restart(&self) -> Result<()> {
         // What failed before is what the caller restarts for.
         let _ = self.flush().await;
-        self.shared
-            .lock()
-            .machine
-            .restart()
-            .map_err(|error| self.context(error))
+        self.shared.lock().machine.restart().map_err(|error| self.context(error))
     }
 
     /// The epoch in use.
@@ -309,10 +287,8 @@ impl Producer {
     fn push(&self, message: &[u8]) -> Result<Delivery> {
         let now = self.shared.core.now();
         let mut state = self.shared.lock();
-        let Appended { batch, message, wake } = state
-            .machine
-            .append(message, now)
-            .map_err(|error| self.context(error))?;
+        let Appended { batch, message, wake } =
+            state.machine.append(message, now).map_err(|error| self.context(error))?;
         let cell = match &state.current {
             Some((current, cell)) if *current == batch => cell.clone(),
             _ => {
@@ -330,16 +306,8 @@ impl Producer {
     }
 
     async fn answer<T>(&self, receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
-        let lost = || {
-            Err(Error::new(
-                ErrorKind::Cancelled,
-                "the runtime that carried the producer was shut down",
-            ))
-        };
-        receiver
-            .await
-            .unwrap_or_else(|_| lost())
-            .map_err(|error| self.context(error))
+        let lost = || Err(Error::new(ErrorKind::Cancelled, "the runtime that carried the producer was shut down"));
+        receiver.await.unwrap_or_else(|_| lost()).map_err(|error| self.context(error))
     }
 
     fn context(&self, error: Error) -> Error {
@@ -349,9 +317,7 @@ impl Producer {
 
 impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Producer")
-            .field("url", &self.shared.target.url.shown())
-            .finish_non_exhaustive()
+        f.debug_struct("Producer").field("url", &self.shared.target.url.shown()).finish_non_exhaustive()
     }
 }
 
@@ -441,11 +407,7 @@ impl Task {
     }
 
     fn send(&mut self, transmit: Transmit) {
-        let Transmit {
-            batch,
-            attempt,
-            request,
-        } = transmit;
+        let Transmit { batch, attempt, request } = transmit;
         let shared = self.shared.clone();
         let exchange = async move {
             let on_sent = {
@@ -455,10 +417,7 @@ impl Task {
                     shared.wake.notify_one();
                 })
             };
-            let body = RequestBody::Bytes {
-                data: request.body.clone(),
-                on_sent: Some(on_sent),
-            };
+            let body = RequestBody::Bytes { data: request.body.clone(), on_sent: Some(on_sent) };
             let outcome = match shared.core.send(&shared.target, &request, body).await {
                 // The connection is free for the next batch only when the body was read; an answer that breaks off
                 // in its body is an answer all the same.
@@ -492,9 +451,7 @@ impl Task {
     /// Refused credentials may be renewed by the caller; the batch then goes out again, since it was not stored.
     async fn ask_hook(&self, head: ResponseHead) -> Outcome {
         let request = crate::proto::request::Request::close();
-        let error = head
-            .to_error(&request)
-            .with_context(Operation::Produce, self.shared.target.url.shown());
+        let error = head.to_error(&request).with_context(Operation::Produce, self.shared.target.url.shown());
         let fenced = head.headers.contains_key(crate::proto::names::PRODUCER_EPOCH);
         if !fenced && self.shared.core.wants_retry(&error).await {
             Outcome::Lost(Disconnect { not_sent: true, error })

@@ -211,17 +211,9 @@ impl Reader {
     fn send(&self, request: Request) -> BoxFuture<std::result::Result<Answer, Failure>> {
         tracing::trace!(url = %self.target.url.shown(), query = ?request.query, "read");
         let (core, target) = (self.core.clone(), self.target.clone());
-        Box::pin(async move {
-            core.send(
-                &target,
-                &request,
-                RequestBody::Bytes {
-                    data: Bytes::new(),
-                    on_sent: None,
-                },
-            )
-            .await
-        })
+        Box::pin(
+            async move { core.send(&target, &request, RequestBody::Bytes { data: Bytes::new(), on_sent: None }).await },
+        )
     }
 
     fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<Progress> {
@@ -231,10 +223,7 @@ impl Reader {
             Exchange::Receiving(body) => body.as_mut().poll_next(context).map(Progress::Received),
             Exchange::Asking(asking, error) => {
                 let error = error.clone();
-                asking
-                    .as_mut()
-                    .poll(context)
-                    .map(|retry| Progress::Decided(retry, error))
+                asking.as_mut().poll(context).map(|retry| Progress::Decided(retry, error))
             }
         }
     }

@@ -26,11 +26,7 @@ impl Transport for ReqwestTransport {
         Box::pin(async move {
             let response = builder.send().await.map_err(refused)?;
             let (status, headers) = (response.status(), response.headers().clone());
-            Ok(HttpResponse {
-                status,
-                headers,
-                body: Box::pin(Body(reqwest::Body::from(response))),
-            })
+            Ok(HttpResponse { status, headers, body: Box::pin(Body(reqwest::Body::from(response))) })
         })
     }
 }
@@ -59,11 +55,9 @@ impl Stream for Body {
                     // Trailers mean nothing to the protocol.
                     Err(_) => continue,
                 },
-                Some(Err(error)) => Some(Err(TransportError {
-                    not_sent: false,
-                    permanent: false,
-                    source: error.into(),
-                })),
+                Some(Err(error)) => {
+                    Some(Err(TransportError { not_sent: false, permanent: false, source: error.into() }))
+                }
                 None => None,
             });
         }

@@ -82,24 +82,14 @@ pub struct StreamInfo {
 impl DurableStream {
     pub(super) fn new(core: Arc<Core>, url: &str) -> Result<Self> {
         let url = StreamUrl::parse(&core.join(url))?;
-        let target = Target {
-            url,
-            extras: core.extras.clone(),
-        };
-        Ok(Self {
-            core,
-            target,
-            content_type: Arc::default(),
-        })
+        let target = Target { url, extras: core.extras.clone() };
+        Ok(Self { core, target, content_type: Arc::default() })
     }
 
     /// The same stream with more headers and parameters; they win over the client's.
     #[must_use]
     pub fn with(&self, extras: &Extras) -> Self {
-        let target = Target {
-            url: self.target.url.clone(),
-            extras: self.target.extras.merged(extras),
-        };
+        let target = Target { url: self.target.url.clone(), extras: self.target.extras.merged(extras) };
         Self { target, ..self.clone() }
     }
 
@@ -108,10 +98,7 @@ impl DurableStream {
     pub fn with_content_type(self, content_type: impl Into<String>) -> Self {
         let known = OnceLock::new();
         known.get_or_init(|| content_type.into());
-        Self {
-            content_type: Arc::new(known),
-            ..self
-        }
+        Self { content_type: Arc::new(known), ..self }
     }
 
     /// The address without credentials and query.
@@ -178,20 +165,14 @@ impl DurableStream {
     pub async fn append_with(&self, data: impl Into<Bytes>, options: &AppendOptions) -> Result<Appended> {
         let data = data.into();
         if data.is_empty() {
-            let refusal = ErrorResponse {
-                status: 400,
-                headers: http::HeaderMap::new(),
-                body: None,
-            };
+            let refusal = ErrorResponse { status: 400, headers: http::HeaderMap::new(), body: None };
             return Err(Error::new(ErrorKind::BadRequest, "an append must not be empty").with_response(refusal));
         }
         let content_type = self.content_type_of(options).await?;
         let body = frame(&content_type, data)?;
         let request = Request::append(body, Some(&content_type), options, false)?;
         let (head, _) = self.core.call(&self.target, request).await?;
-        Ok(Appended {
-            offset: head.next_offset(),
-        })
+        Ok(Appended { offset: head.next_offset() })
     }
 
     /// Appends a value as one JSON message, whatever it is: a string becomes a JSON string.
@@ -206,9 +187,7 @@ impl DurableStream {
         let body = wrap_json(&to_json(value)?);
         let request = Request::append(body, Some(&content_type), &AppendOptions::default(), false)?;
         let (head, _) = self.core.call(&self.target, request).await?;
-        Ok(Appended {
-            offset: head.next_offset(),
-        })
+        Ok(Appended { offset: head.next_offset() })
     }
 
     /// Appends a body that comes in pieces, as one atomic append (S-HTTP-11). It is sent once: a failure after the
@@ -220,9 +199,7 @@ impl DurableStream {
         let content_type = self.content_type_of(options).await?;
         let request = Request::append(Bytes::new(), Some(&content_type), options, false)?;
         let head = self.core.send_stream(&self.target, request, body).await?;
-        Ok(Appended {
-            offset: head.next_offset(),
-        })
+        Ok(Appended { offset: head.next_offset() })
     }
 
     /// Closes the stream for everyone; can be repeated (C-WRITE-6).
@@ -231,9 +208,7 @@ impl DurableStream {
     /// `NotFound`, and as all requests.
     pub async fn close(&self) -> Result<Closed> {
         let (head, _) = self.core.call(&self.target, Request::close()).await?;
-        Ok(Closed {
-            final_offset: head.next_offset(),
-        })
+        Ok(Closed { final_offset: head.next_offset() })
     }
 
     /// Appends a last message and closes the stream in the same step (S-CLOSE-1).
@@ -245,9 +220,7 @@ impl DurableStream {
         let body = frame(&content_type, data.into())?;
         let request = Request::append(body, Some(&content_type), options, true)?;
         let (head, _) = self.core.call(&self.target, request).await?;
-        Ok(Closed {
-            final_offset: head.next_offset(),
-        })
+        Ok(Closed { final_offset: head.next_offset() })
     }
 
     /// Deletes the stream.
@@ -270,11 +243,7 @@ impl DurableStream {
     /// `InvalidArgument` for an empty id or options out of range; as [`head`](Self::head).
     pub async fn producer(&self, id: &str, options: ProducerOptions) -> Result<Producer> {
         // An instance that may have to take over wants to know the tail before it sends anything.
-        let tail = if options.auto_claim {
-            Some(self.head().await?.offset)
-        } else {
-            None
-        };
+        let tail = if options.auto_claim { Some(self.head().await?.offset) } else { None };
         let content_type = self.content_type_of(&AppendOptions::default()).await?;
         let mut machine = Machine::new(id, content_type, options, &self.core.retry, self.core.seed())?;
         if let Some(tail) = tail {
@@ -288,11 +257,7 @@ impl DurableStream {
         if let Some(content_type) = options.content_type.as_deref().or_else(|| self.content_type()) {
             return Ok(content_type.to_owned());
         }
-        Ok(self
-            .head()
-            .await?
-            .content_type
-            .unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned()))
+        Ok(self.head().await?.content_type.unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned()))
     }
 
     fn learn_content_type(&self, head: &ResponseHead) -> Option<String> {

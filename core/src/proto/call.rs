@@ -32,13 +32,7 @@ pub enum Step {
 impl Call {
     /// A request and how it may be repeated.
     pub fn new(request: Request, policy: RetryPolicy, jitter_seed: u64) -> Self {
-        Self {
-            request,
-            policy,
-            retry: RetryState::default(),
-            jitter: Jitter::new(jitter_seed),
-            unanswered: false,
-        }
+        Self { request, policy, retry: RetryState::default(), jitter: Jitter::new(jitter_seed), unanswered: false }
     }
 
     /// The request to send.
@@ -84,18 +78,13 @@ impl Call {
 
     fn again(&mut self, error: Error, allowed: bool, now: Instant) -> Step {
         let delay = match allowed {
-            true => self
-                .retry
-                .failed(&self.policy, error.retry_after(), &mut self.jitter, now),
+            true => self.retry.failed(&self.policy, error.retry_after(), &mut self.jitter, now),
             false => None,
         };
         match delay {
             Some(delay) => Step::Retry(now + delay, error),
             None => {
-                let is_write = !matches!(
-                    self.request.operation,
-                    Operation::Read | Operation::Head | Operation::List
-                );
+                let is_write = !matches!(self.request.operation, Operation::Read | Operation::Head | Operation::List);
                 Step::Done(Err(error.with_outcome_unknown(is_write && self.unanswered)))
             }
         }
@@ -118,17 +107,11 @@ mod tests {
     }
 
     fn lost(not_sent: bool) -> Disconnect {
-        Disconnect {
-            not_sent,
-            error: Error::new(ErrorKind::Network, "reset"),
-        }
+        Disconnect { not_sent, error: Error::new(ErrorKind::Network, "reset") }
     }
 
     fn append(seq: Option<&str>) -> Call {
-        let options = AppendOptions {
-            seq: seq.map(str::to_owned),
-            ..AppendOptions::default()
-        };
+        let options = AppendOptions { seq: seq.map(str::to_owned), ..AppendOptions::default() };
         let request = Request::append(Bytes::from_static(b"x"), None, &options, false).unwrap();
         Call::new(request, RetryPolicy::default(), 7)
     }
@@ -143,10 +126,7 @@ mod tests {
     #[test]
     fn c4_a_plain_append_is_not_resent_when_it_may_have_been_stored() {
         for status in [502, 504] {
-            assert!(
-                error(append(None).handle_response(answer(status), NOW)).outcome_unknown(),
-                "{status}"
-            );
+            assert!(error(append(None).handle_response(answer(status), NOW)).outcome_unknown(), "{status}");
         }
         assert!(error(append(None).handle_disconnect(lost(false), NOW)).outcome_unknown());
     }
@@ -154,15 +134,9 @@ mod tests {
     #[test]
     fn a_plain_append_is_resent_when_the_server_did_nothing_with_it() {
         for status in [429, 503, 500] {
-            assert!(
-                matches!(append(None).handle_response(answer(status), NOW), Step::Retry(..)),
-                "{status}"
-            );
+            assert!(matches!(append(None).handle_response(answer(status), NOW), Step::Retry(..)), "{status}");
         }
-        assert!(matches!(
-            append(None).handle_disconnect(lost(true), NOW),
-            Step::Retry(..)
-        ));
+        assert!(matches!(append(None).handle_disconnect(lost(true), NOW), Step::Retry(..)));
         let mut strict = append(None);
         strict.policy.plain_appends_on_500 = false;
         assert!(error(strict.handle_response(answer(500), NOW)).outcome_unknown());

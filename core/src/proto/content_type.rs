@@ -45,14 +45,9 @@ pub fn same_media_type(a: &str, b: &str) -> bool {
 
 /// Whether a value has the shape `type/subtype`; anything else counts as absent on create (S-CREATE-1).
 pub fn is_well_formed(content_type: &str) -> bool {
-    let is_token = |s: &str| {
-        !s.is_empty()
-            && s.bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-    };
-    media_type(content_type)
-        .split_once('/')
-        .is_some_and(|(kind, sub)| is_token(kind) && is_token(sub))
+    let is_token =
+        |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    media_type(content_type).split_once('/').is_some_and(|(kind, sub)| is_token(kind) && is_token(sub))
 }
 
 #[cfg(test)]
@@ -63,14 +58,7 @@ mod tests {
     fn parameters_and_case_do_not_change_the_format() {
         assert_eq!(StreamFormat::of("Application/JSON; charset=utf-8"), StreamFormat::Json);
         assert_eq!(StreamFormat::of("TEXT/markdown;x=y"), StreamFormat::Text);
-        for other in [
-            "application/ndjson",
-            "application/x-ndjson",
-            "text",
-            "",
-            "application/json-seq",
-            "image/png",
-        ] {
+        for other in ["application/ndjson", "application/x-ndjson", "text", "", "application/json-seq", "image/png"] {
             assert_eq!(StreamFormat::of(other), StreamFormat::Binary, "{other}");
         }
     }

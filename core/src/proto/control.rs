@@ -26,11 +26,7 @@ impl Control {
     /// # Errors
     /// The offset is not one.
     pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, InvalidOffset> {
-        let text = |name| {
-            headers
-                .get(name)
-                .and_then(|value: &http::HeaderValue| value.to_str().ok())
-        };
+        let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
         let Some(offset) = text(names::STREAM_NEXT_OFFSET) else {
             return Ok(None);
         };
@@ -102,10 +98,7 @@ mod tests {
             up_to_date: true,
             closed: false,
         };
-        assert_eq!(
-            control.to_event(),
-            r#"{"streamNextOffset":"0_1","streamCursor":"12","upToDate":true}"#
-        );
+        assert_eq!(control.to_event(), r#"{"streamNextOffset":"0_1","streamCursor":"12","upToDate":true}"#);
         assert_eq!(Control::from_event(&control.to_event()), Ok(control));
     }
 
@@ -114,22 +107,12 @@ mod tests {
         let control =
             Control::from_event(r#"{"streamNextOffset":"x","streamClosed":true,"streamCursor":"1"}"#).unwrap();
         assert!(control.up_to_date);
-        assert_eq!(
-            control.to_event(),
-            r#"{"streamNextOffset":"x","streamClosed":true,"upToDate":true}"#
-        );
+        assert_eq!(control.to_event(), r#"{"streamNextOffset":"x","streamClosed":true,"upToDate":true}"#);
     }
 
     #[test]
     fn a_broken_control_event_is_an_error_and_not_an_empty_one() {
-        for bad in [
-            "",
-            "{",
-            "[]",
-            "{}",
-            r#"{"streamNextOffset":3}"#,
-            r#"{"streamNextOffset":"-1"}"#,
-        ] {
+        for bad in ["", "{", "[]", "{}", r#"{"streamNextOffset":3}"#, r#"{"streamNextOffset":"-1"}"#] {
             assert!(Control::from_event(bad).is_err(), "{bad}");
         }
     }

@@ -29,10 +29,7 @@ pub fn check_document(text: &[u8]) -> Result<(), JsonError> {
 pub fn messages(body: &[u8]) -> Result<Vec<Range<usize>>, JsonError> {
     let skipped = if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
     check_utf8(&body[skipped..], skipped)?;
-    let mut scanner = Scanner {
-        position: skipped,
-        ..Scanner::new()
-    };
+    let mut scanner = Scanner { position: skipped, ..Scanner::new() };
     let mut found = Vec::new();
     scanner.feed(&body[skipped..], &mut found)?;
     scanner.finish(&mut found)?;
@@ -42,10 +39,7 @@ pub fn messages(body: &[u8]) -> Result<Vec<Range<usize>>, JsonError> {
 fn check_utf8(bytes: &[u8], base: usize) -> Result<(), JsonError> {
     match std::str::from_utf8(bytes) {
         Ok(_) => Ok(()),
-        Err(error) => Err(JsonError {
-            position: base + error.valid_up_to(),
-            expected: "UTF-8",
-        }),
+        Err(error) => Err(JsonError { position: base + error.valid_up_to(), expected: "UTF-8" }),
     }
 }
 
@@ -120,13 +114,7 @@ impl Default for Scanner {
 impl Scanner {
     /// A scanner at the start of a text.
     pub fn new() -> Self {
-        Self {
-            state: State::Start,
-            open: BitStack::default(),
-            position: 0,
-            message_start: 0,
-            in_array: false,
-        }
+        Self { state: State::Start, open: BitStack::default(), position: 0, message_start: 0, in_array: false }
     }
 
     /// Reads the next piece and pushes the range of each message that ends in it, counted from the start
@@ -178,11 +166,7 @@ impl Scanner {
                     if !byte.is_ascii_hexdigit() {
                         return self.fail("four hexadecimal digits");
                     }
-                    self.state = if left == 1 {
-                        State::Text { key }
-                    } else {
-                        State::Hex { key, left: left - 1 }
-                    };
+                    self.state = if left == 1 { State::Text { key } } else { State::Hex { key, left: left - 1 } };
                 }
                 State::Literal { rest } => {
                     // The lowest eight bits.
@@ -239,10 +223,7 @@ impl Scanner {
     /// [`finish`](Self::finish).
     fn end(&mut self, found: &mut impl FnMut(Range<usize>)) -> Result<(), JsonError> {
         if self.open.depth == 0
-            && matches!(
-                self.state,
-                State::Zero | State::Integer | State::Fraction | State::ExponentDigits
-            )
+            && matches!(self.state, State::Zero | State::Integer | State::Fraction | State::ExponentDigits)
         {
             self.value_ends(self.position, found);
         }
@@ -259,10 +240,7 @@ impl Scanner {
     }
 
     fn fail<T>(&self, expected: &'static str) -> Result<T, JsonError> {
-        Err(JsonError {
-            position: self.position,
-            expected,
-        })
+        Err(JsonError { position: self.position, expected })
     }
 
     /// Containers around a message: the top-level array, if there is one.
@@ -314,11 +292,7 @@ impl Scanner {
         if self.open.depth == self.message_depth() {
             found(self.message_start..end);
         }
-        self.state = if self.open.depth == 0 {
-            State::End
-        } else {
-            State::CommaOrEnd
-        };
+        self.state = if self.open.depth == 0 { State::End } else { State::CommaOrEnd };
     }
 
     fn number_start(&mut self, byte: u8) -> Result<(), JsonError> {
@@ -414,11 +388,7 @@ mod tests {
     use serde_json::Value;
 
     fn parts(body: &str) -> Vec<&str> {
-        messages(body.as_bytes())
-            .unwrap()
-            .into_iter()
-            .map(|range| &body[range])
-            .collect()
+        messages(body.as_bytes()).unwrap().into_iter().map(|range| &body[range]).collect()
     }
 
     #[test]

@@ -15,13 +15,8 @@ use crate::error::{Error, Result};
 use crate::options::{AppendOptions, CreateOptions};
 
 /// Headers that only the protocol sets.
-const CONTROLLED_HEADERS: [HeaderName; 5] = [
-    CONTENT_TYPE,
-    names::STREAM_CLOSED,
-    names::PRODUCER_ID,
-    names::PRODUCER_EPOCH,
-    names::PRODUCER_SEQ,
-];
+const CONTROLLED_HEADERS: [HeaderName; 5] =
+    [CONTENT_TYPE, names::STREAM_CLOSED, names::PRODUCER_ID, names::PRODUCER_EPOCH, names::PRODUCER_SEQ];
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,8 +109,7 @@ impl Request {
 
     fn closing(mut self, closed: bool) -> Self {
         if closed {
-            self.headers
-                .insert(names::STREAM_CLOSED, HeaderValue::from_static(names::TRUE));
+            self.headers.insert(names::STREAM_CLOSED, HeaderValue::from_static(names::TRUE));
         }
         self
     }
@@ -155,14 +149,8 @@ impl Request {
     /// A header value that no header can hold.
     pub fn append(body: Bytes, content_type: Option<&str>, options: &AppendOptions, closed: bool) -> Result<Self> {
         let operation = if closed { Operation::Close } else { Operation::Append };
-        let content_type = options
-            .content_type
-            .as_deref()
-            .or(content_type)
-            .unwrap_or(DEFAULT_CONTENT_TYPE);
-        let mut request = Self::new(operation, Method::POST)
-            .closing(closed)
-            .header(CONTENT_TYPE, content_type)?;
+        let content_type = options.content_type.as_deref().or(content_type).unwrap_or(DEFAULT_CONTENT_TYPE);
+        let mut request = Self::new(operation, Method::POST).closing(closed).header(CONTENT_TYPE, content_type)?;
         request.repeat = Repeat::Unsafe;
         if let Some(seq) = &options.seq {
             // A repeat of a stored append then answers 409 instead of storing it again.
@@ -202,9 +190,7 @@ impl Request {
         request.query.push((names::QUERY_OFFSET, from.as_str().to_owned()));
         if let Some(live) = live {
             request.query.push((names::QUERY_LIVE, live.to_owned()));
-            request
-                .query
-                .extend(cursor.map(|cursor| (names::QUERY_CURSOR, cursor.to_owned())));
+            request.query.extend(cursor.map(|cursor| (names::QUERY_CURSOR, cursor.to_owned())));
         }
         request
     }
@@ -265,10 +251,7 @@ mod tests {
     #[test]
     fn a_cursor_goes_out_only_on_live_reads() {
         let from = ReadFrom::Beginning;
-        assert_eq!(
-            Request::read(&from, None, Some("7")).query,
-            [("offset", "-1".to_owned())]
-        );
+        assert_eq!(Request::read(&from, None, Some("7")).query, [("offset", "-1".to_owned())]);
         assert_eq!(Request::read(&from, Some("sse"), Some("7")).query.len(), 3);
     }
 
@@ -278,11 +261,7 @@ mod tests {
         let options = CreateOptions {
             ttl: Some(Duration::from_secs(60)),
             closed: true,
-            fork: Some(Fork {
-                source: "/v1/stream/a".into(),
-                offset: None,
-                sub_offset: 2,
-            }),
+            fork: Some(Fork { source: "/v1/stream/a".into(), offset: None, sub_offset: 2 }),
             ..CreateOptions::json()
         };
         let request = Request::create(&options).unwrap();
@@ -303,13 +282,7 @@ mod tests {
 
     #[test]
     fn a_header_injection_is_an_invalid_argument() {
-        let options = AppendOptions {
-            seq: Some("a\r\nX: y".into()),
-            ..AppendOptions::default()
-        };
-        assert_eq!(
-            Request::append(Bytes::new(), None, &options, false).unwrap_err().code(),
-            "INVALID_ARGUMENT"
-        );
+        let options = AppendOptions { seq: Some("a\r\nX: y".into()), ..AppendOptions::default() };
+        assert_eq!(Request::append(Bytes::new(), None, &options, false).unwrap_err().code(), "INVALID_ARGUMENT");
     }
 }

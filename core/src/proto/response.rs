@@ -25,14 +25,8 @@ pub struct ResponseHead {
 impl ResponseHead {
     /// An answer as a driver got it at `now`.
     pub fn new(status: StatusCode, headers: HeaderMap, now: SystemTime) -> Self {
-        let retry_after = headers
-            .get(RETRY_AFTER)
-            .and_then(|value| parse_retry_after(value.to_str().ok()?, now));
-        Self {
-            status,
-            headers,
-            retry_after,
-        }
+        let retry_after = headers.get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?, now));
+        Self { status, headers, retry_after }
     }
 
     /// A header as text, if it is there and is text.
@@ -68,13 +62,11 @@ impl ResponseHead {
     /// The error that a refusal stands for (T-CLASS). Not for 2xx and 304.
     pub fn to_error(&self, request: &Request) -> Error {
         let (kind, message) = self.classify(request);
-        Error::new(kind, message)
-            .with_retry_after(self.retry_after)
-            .with_response(ErrorResponse {
-                status: self.status.as_u16(),
-                headers: self.headers.clone(),
-                body: None,
-            })
+        Error::new(kind, message).with_retry_after(self.retry_after).with_response(ErrorResponse {
+            status: self.status.as_u16(),
+            headers: self.headers.clone(),
+            body: None,
+        })
     }
 
     fn classify(&self, request: &Request) -> (ErrorKind, String) {
@@ -92,18 +84,14 @@ impl ResponseHead {
             },
             (404, _) => plain(ErrorKind::NotFound, "no such stream"),
             (409, operation) => self.classify_conflict(operation, request),
-            (410, _) => plain(
-                ErrorKind::Gone,
-                "the stream or this part of it is gone; start from -1 or now",
-            ),
+            (410, _) => plain(ErrorKind::Gone, "the stream or this part of it is gone; start from -1 or now"),
             (413, _) => plain(ErrorKind::PayloadTooLarge, "more than the server takes in one request"),
             (429, _) => plain(ErrorKind::RateLimited, "the server limits the rate of requests"),
             (503, _) => plain(ErrorKind::Unavailable, "the server is not available for now"),
             (500 | 502 | 504, _) => plain(ErrorKind::ServerError, "the server failed"),
-            (405 | 501, _) => plain(
-                ErrorKind::NotSupported,
-                "the server does not support this operation on the stream",
-            ),
+            (405 | 501, _) => {
+                plain(ErrorKind::NotSupported, "the server does not support this operation on the stream")
+            }
             (status, _) => (ErrorKind::UnexpectedStatus, format!("the server answered {status}")),
         }
     }
@@ -129,14 +117,10 @@ impl ResponseHead {
                 ErrorKind::CreateConflict,
                 "the stream exists with another configuration, or is soft-deleted".to_owned(),
             ),
-            _ if request.headers.contains_key(names::STREAM_SEQ) => (
-                ErrorKind::SequenceConflict,
-                "Stream-Seq is not greater than the last one accepted".to_owned(),
-            ),
-            _ => (
-                ErrorKind::ContentTypeConflict,
-                "the content type differs from the stream's".to_owned(),
-            ),
+            _ if request.headers.contains_key(names::STREAM_SEQ) => {
+                (ErrorKind::SequenceConflict, "Stream-Seq is not greater than the last one accepted".to_owned())
+            }
+            _ => (ErrorKind::ContentTypeConflict, "the content type differs from the stream's".to_owned()),
         }
     }
 }
@@ -168,39 +152,21 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     fn head(status: u16, headers: &[(HeaderName, &str)]) -> ResponseHead {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.parse().unwrap()))
-            .collect();
+        let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
         ResponseHead::new(StatusCode::from_u16(status).unwrap(), headers, UNIX_EPOCH)
     }
 
     fn append(seq: Option<&str>) -> Request {
-        let options = AppendOptions {
-            seq: seq.map(str::to_owned),
-            ..AppendOptions::default()
-        };
+        let options = AppendOptions { seq: seq.map(str::to_owned), ..AppendOptions::default() };
         Request::append(Bytes::from_static(b"x"), None, &options, false).unwrap()
     }
 
     #[test]
     fn the_kinds_of_409_are_told_apart_by_headers() {
         let closed = head(409, &[(names::STREAM_CLOSED, "True"), (names::STREAM_NEXT_OFFSET, "7")]);
-        assert_eq!(
-            closed.to_error(&append(Some("1"))).final_offset().unwrap().as_str(),
-            "7"
-        );
-        let gap = head(
-            409,
-            &[(names::PRODUCER_EXPECTED_SEQ, "2"), (names::PRODUCER_RECEIVED_SEQ, "5")],
-        );
-        assert_eq!(
-            gap.to_error(&append(None)).kind(),
-            &ErrorKind::SequenceGap {
-                expected: 2,
-                received: 5
-            }
-        );
+        assert_eq!(closed.to_error(&append(Some("1"))).final_offset().unwrap().as_str(), "7");
+        let gap = head(409, &[(names::PRODUCER_EXPECTED_SEQ, "2"), (names::PRODUCER_RECEIVED_SEQ, "5")]);
+        assert_eq!(gap.to_error(&append(None)).kind(), &ErrorKind::SequenceGap { expected: 2, received: 5 });
         assert_eq!(head(409, &[]).to_error(&append(Some("1"))).code(), "CONFLICT_SEQ");
         assert_eq!(head(409, &[]).to_error(&append(None)).code(), "CONFLICT_CONTENT_TYPE");
         let create = Request::create(&CreateOptions::default()).unwrap();
@@ -211,10 +177,7 @@ mod tests {
     fn c2_a_403_is_fencing_only_with_an_epoch_and_only_for_producers() {
         let fenced = head(403, &[(names::PRODUCER_EPOCH, "4")]);
         let batch = Request::produce(("p", 0, 0), "text/plain", Bytes::from_static(b"x"), false).unwrap();
-        assert_eq!(
-            fenced.to_error(&batch).kind(),
-            &ErrorKind::ProducerFenced { current_epoch: 4 }
-        );
+        assert_eq!(fenced.to_error(&batch).kind(), &ErrorKind::ProducerFenced { current_epoch: 4 });
         assert_eq!(fenced.to_error(&append(None)).code(), "FORBIDDEN");
         assert_eq!(head(403, &[]).to_error(&batch).code(), "FORBIDDEN");
     }
@@ -223,14 +186,8 @@ mod tests {
     fn retry_after_takes_seconds_and_dates_and_ignores_the_rest() {
         let now = UNIX_EPOCH + Duration::from_secs(784_111_770);
         assert_eq!(parse_retry_after("12", now), Some(Duration::from_secs(12)));
-        assert_eq!(
-            parse_retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now),
-            Some(Duration::from_secs(7))
-        );
-        assert_eq!(
-            parse_retry_after("Tue, 06 Nov 1990 08:49:37 GMT", now),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(parse_retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(Duration::from_secs(7)));
+        assert_eq!(parse_retry_after("Tue, 06 Nov 1990 08:49:37 GMT", now), Some(Duration::ZERO));
         for garbage in ["", "-1", "1.5", "soon"] {
             assert_eq!(parse_retry_after(garbage, now), None, "{garbage}");
         }

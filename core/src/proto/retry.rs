@@ -22,11 +22,7 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            initial: Duration::from_millis(100),
-            max: Duration::from_secs(60),
-            multiplier: 1.3,
-        }
+        Self { initial: Duration::from_millis(100), max: Duration::from_secs(60), multiplier: 1.3 }
     }
 }
 
@@ -68,11 +64,7 @@ impl RetryPolicy {
     /// The same waits, without a limit on tries or time: for live reads and producers.
     #[must_use]
     pub fn unbounded(&self) -> Self {
-        Self {
-            max_retries: None,
-            max_elapsed: None,
-            ..self.clone()
-        }
+        Self { max_retries: None, max_elapsed: None, ..self.clone() }
     }
 
     /// Checks the values.
@@ -119,10 +111,7 @@ impl RetryState {
         }
         let delay = policy.backoff.delay(self.retries, jitter.fraction(), retry_after);
         let since = *self.since.get_or_insert(now);
-        if policy
-            .max_elapsed
-            .is_some_and(|max| (now + delay).saturating_sub(since) > max)
-        {
+        if policy.max_elapsed.is_some_and(|max| (now + delay).saturating_sub(since) > max) {
             return None;
         }
         self.retries += 1;
@@ -161,10 +150,7 @@ mod tests {
     fn a_wait_that_ends_beyond_the_time_limit_is_not_begun() {
         let mut state = RetryState::default();
         let asked = Some(Duration::from_secs(61));
-        assert_eq!(
-            state.failed(&RetryPolicy::default(), asked, &mut Jitter::new(0), Duration::ZERO),
-            None
-        );
+        assert_eq!(state.failed(&RetryPolicy::default(), asked, &mut Jitter::new(0), Duration::ZERO), None);
     }
 
     #[test]

@@ -103,10 +103,7 @@ impl SseDecoder {
         let kind = self.kind.take();
         if std::mem::take(&mut self.has_data) {
             let data = String::from_utf8(std::mem::take(&mut self.data)).map_err(|_| SseError)?;
-            dispatch(SseEvent {
-                kind: kind.unwrap_or(Cow::Borrowed("message")),
-                data,
-            });
+            dispatch(SseEvent { kind: kind.unwrap_or(Cow::Borrowed("message")), data });
         }
         Ok(())
     }
@@ -155,8 +152,7 @@ impl SseEncoder {
         loop {
             let end = memchr::memchr2(b'\n', b'\r', rest);
             let line = &rest[..end.unwrap_or(rest.len())];
-            self.out
-                .extend_from_slice(if line.starts_with(b" ") { b"data: " } else { b"data:" });
+            self.out.extend_from_slice(if line.starts_with(b" ") { b"data: " } else { b"data:" });
             self.out.extend_from_slice(line);
             self.out.push(b'\n');
             let Some(end) = end else { break };
@@ -185,8 +181,7 @@ impl SseEncoder {
 
     /// Appends an event of any type whose data is one line; used for fault injection.
     pub fn event(&mut self, kind: &str, line: &str) {
-        self.out
-            .extend_from_slice(format!("event: {kind}\ndata:{line}\n\n").as_bytes());
+        self.out.extend_from_slice(format!("event: {kind}\ndata:{line}\n\n").as_bytes());
     }
 
     /// Takes what was written.
@@ -213,14 +208,9 @@ impl SseEncoder {
 pub fn decode_base64(data: &str) -> Result<Bytes, String> {
     use base64::Engine as _;
     let engine = base64::engine::general_purpose::STANDARD;
-    let decoded = if data.contains(['\r', '\n']) {
-        engine.decode(data.replace(['\r', '\n'], ""))
-    } else {
-        engine.decode(data)
-    };
-    decoded
-        .map(Bytes::from)
-        .map_err(|error| format!("SSE data is not base64: {error}"))
+    let decoded =
+        if data.contains(['\r', '\n']) { engine.decode(data.replace(['\r', '\n'], "")) } else { engine.decode(data) };
+    decoded.map(Bytes::from).map_err(|error| format!("SSE data is not base64: {error}"))
 }
 
 #[cfg(test)]
@@ -231,9 +221,7 @@ mod tests {
     fn decode(pieces: &[&[u8]]) -> Vec<(String, String)> {
         let (mut decoder, mut events) = (SseDecoder::new(), Vec::new());
         for piece in pieces {
-            decoder
-                .feed(piece, |event| events.push((event.kind.into_owned(), event.data)))
-                .unwrap();
+            decoder.feed(piece, |event| events.push((event.kind.into_owned(), event.data))).unwrap();
         }
         events
     }
@@ -244,36 +232,24 @@ mod tests {
 
     #[test]
     fn exactly_one_space_is_stripped_and_all_three_line_ends_count() {
-        assert_eq!(
-            decode(&[b"event: data\r\ndata:  two\rdata:none\n\n"]),
-            [event("data", " two\nnone")]
-        );
+        assert_eq!(decode(&[b"event: data\r\ndata:  two\rdata:none\n\n"]), [event("data", " two\nnone")]);
         assert_eq!(decode(&[b"data\n\n"]), [event("message", "")]);
     }
 
     #[test]
     fn a_cr_and_lf_in_two_pieces_are_one_line_end() {
-        assert_eq!(
-            decode(&[b"data:a\r", b"\ndata:b\r", b"\n\r", b"\n"]),
-            [event("message", "a\nb")]
-        );
+        assert_eq!(decode(&[b"data:a\r", b"\ndata:b\r", b"\n\r", b"\n"]), [event("message", "a\nb")]);
     }
 
     #[test]
     fn unicode_separators_and_other_controls_are_data() {
         let text = "a\u{85}b\u{2028}c\u{2029}d\u{b}e\u{c}f";
-        assert_eq!(
-            decode(&[format!("data:{text}\n\n").as_bytes()]),
-            [event("message", text)]
-        );
+        assert_eq!(decode(&[format!("data:{text}\n\n").as_bytes()]), [event("message", text)]);
     }
 
     #[test]
     fn comments_unknown_fields_and_events_without_data_are_dropped() {
-        assert_eq!(
-            decode(&[b":hi\nid:1\nretry:5\nfoo:bar\n\nevent: data\n\ndata:x\n\n"]),
-            [event("message", "x")]
-        );
+        assert_eq!(decode(&[b":hi\nid:1\nretry:5\nfoo:bar\n\nevent: data\n\ndata:x\n\n"]), [event("message", "x")]);
     }
 
     #[test]
@@ -283,10 +259,7 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_is_dropped_once() {
-        assert_eq!(
-            decode(&["\u{feff}data:\u{feff}a\n\n".as_bytes()]),
-            [event("message", "\u{feff}a")]
-        );
+        assert_eq!(decode(&["\u{feff}data:\u{feff}a\n\n".as_bytes()]), [event("message", "\u{feff}a")]);
     }
 
     #[test]
@@ -298,10 +271,7 @@ mod tests {
     fn the_wire_bytes_are_those_that_the_protocol_names() {
         let mut encoder = SseEncoder::new();
         encoder.text("a\n b\r\nevent: x\r");
-        assert_eq!(
-            encoder.take(),
-            "event: data\ndata:a\ndata:  b\ndata:event: x\ndata:\n\n"
-        );
+        assert_eq!(encoder.take(), "event: data\ndata:a\ndata:  b\ndata:event: x\ndata:\n\n");
         encoder.base64(b"\xff\x00");
         assert_eq!(encoder.take(), "event: data\ndata:/wA=\n\n");
     }

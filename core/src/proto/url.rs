@@ -45,22 +45,15 @@ impl StreamUrl {
         if base.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
             return Err(invalid("has a space or control character"));
         }
-        let shown: Arc<str> = if host.len() == authority.len() {
-            base.into()
-        } else {
-            format!("{scheme}://{host}{path}").into()
-        };
+        let shown: Arc<str> =
+            if host.len() == authority.len() { base.into() } else { format!("{scheme}://{host}{path}").into() };
         let query = query
             .split('&')
             .filter(|pair| !pair.is_empty())
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        Ok(Self {
-            base: base.into(),
-            shown,
-            query,
-        })
+        Ok(Self { base: base.into(), shown, query })
     }
 
     /// The address without credentials, query and fragment, for people to read.
@@ -75,17 +68,9 @@ impl StreamUrl {
         let is_param = |name: &str| params.iter().any(|(own, _)| own == name);
         let encode = |text: &str| utf8_percent_encode(text, QUERY_VALUE).to_string();
         let mut pairs: Vec<(String, String)> = Vec::with_capacity(self.query.len() + params.len() + protocol.len());
+        pairs.extend(self.query.iter().filter(|(name, _)| !is_protocol(name) && !is_param(name)).cloned());
         pairs.extend(
-            self.query
-                .iter()
-                .filter(|(name, _)| !is_protocol(name) && !is_param(name))
-                .cloned(),
-        );
-        pairs.extend(
-            params
-                .iter()
-                .filter(|(name, _)| !is_protocol(name))
-                .map(|(name, value)| (encode(name), encode(value))),
+            params.iter().filter(|(name, _)| !is_protocol(name)).map(|(name, value)| (encode(name), encode(value))),
         );
         pairs.extend(protocol.iter().map(|(name, value)| ((*name).to_owned(), encode(value))));
         // Stable, so that repeated names keep their order.
@@ -130,15 +115,7 @@ mod tests {
 
     #[test]
     fn what_is_no_http_url_is_refused() {
-        for bad in [
-            "",
-            "h/s",
-            "ftp://h/s",
-            "http://",
-            "http:///s",
-            "http://:80/s",
-            "http://h/a b",
-        ] {
+        for bad in ["", "h/s", "ftp://h/s", "http://", "http:///s", "http://:80/s", "http://h/a b"] {
             assert!(StreamUrl::parse(bad).is_err(), "{bad}");
         }
     }

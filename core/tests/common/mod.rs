@@ -53,22 +53,11 @@ pub fn answer(status: u16, headers: &[(&'static str, &str)]) -> Reply {
 }
 
 pub fn with_body(status: u16, headers: &[(&'static str, &str)], body: &'static str) -> Reply {
-    Reply::Answer {
-        status,
-        headers: headers
-            .iter()
-            .map(|(name, value)| (*name, (*value).to_owned()))
-            .collect(),
-        body,
-    }
+    Reply::Answer { status, headers: headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(), body }
 }
 
 pub fn error(not_sent: bool) -> TransportError {
-    TransportError {
-        not_sent,
-        permanent: false,
-        source: if not_sent { "refused" } else { "reset" }.into(),
-    }
+    TransportError { not_sent, permanent: false, source: if not_sent { "refused" } else { "reset" }.into() }
 }
 
 type Handler = Box<dyn FnMut(&Seen, usize) -> Reply + Send>;
@@ -84,11 +73,7 @@ pub struct Script {
 impl Script {
     /// The handler gets each request and its number, counted from 0.
     pub fn new(handler: impl FnMut(&Seen, usize) -> Reply + Send + 'static) -> Self {
-        Self {
-            seen: Arc::default(),
-            handler: Arc::new(Mutex::new(Box::new(handler))),
-            aborted: Arc::default(),
-        }
+        Self { seen: Arc::default(), handler: Arc::new(Mutex::new(Box::new(handler))), aborted: Arc::default() }
     }
 
     pub fn builder(&self) -> ClientBuilder {
@@ -120,12 +105,7 @@ impl Transport for Script {
                 }
                 RequestBody::Stream(_) => Bytes::new(),
             };
-            let seen = Seen {
-                method: request.method.to_string(),
-                url: request.url,
-                headers: request.headers,
-                body,
-            };
+            let seen = Seen { method: request.method.to_string(), url: request.url, headers: request.headers, body };
             let number = {
                 let mut all = script.seen.lock().unwrap();
                 all.push(seen.clone());

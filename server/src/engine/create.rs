@@ -45,11 +45,7 @@ pub(super) fn confirm(existing: Existing<'_>, request: &CreateRequest) -> Result
     if existing.soft_deleted {
         return Err(EngineError::PathTaken);
     }
-    if matches(existing, request) {
-        Ok(())
-    } else {
-        Err(EngineError::ConfigDiffers)
-    }
+    if matches(existing, request) { Ok(()) } else { Err(EngineError::ConfigDiffers) }
 }
 
 fn matches(existing: Existing<'_>, request: &CreateRequest) -> bool {
@@ -96,10 +92,7 @@ mod tests {
     }
 
     fn request(content_type: &str) -> CreateRequest {
-        CreateRequest {
-            content_type: Some(content_type.into()),
-            ..CreateRequest::default()
-        }
+        CreateRequest { content_type: Some(content_type.into()), ..CreateRequest::default() }
     }
 
     #[test]
@@ -108,37 +101,23 @@ mod tests {
         assert!(matches(plain(&none), &request("APPLICATION/JSON")));
         assert!(!matches(plain(&none), &request("text/plain")));
         assert!(!matches(plain(&none), &CreateRequest::default()));
-        let octets = Existing {
-            content_type: DEFAULT_CONTENT_TYPE,
-            ..plain(&none)
-        };
+        let octets = Existing { content_type: DEFAULT_CONTENT_TYPE, ..plain(&none) };
         assert!(matches(octets, &CreateRequest::default()));
 
-        let ttl = |seconds| CreateRequest {
-            lifetime: Lifetime::Ttl(seconds),
-            ..request("application/json")
-        };
+        let ttl = |seconds| CreateRequest { lifetime: Lifetime::Ttl(seconds), ..request("application/json") };
         assert!(matches(plain(&Lifetime::Ttl(5)), &ttl(5)));
         assert!(!matches(plain(&Lifetime::Ttl(5)), &ttl(6)));
         assert!(!matches(plain(&Lifetime::Ttl(5)), &request("application/json")));
         assert!(!matches(plain(&none), &ttl(5)));
 
-        let deadline = CreateRequest {
-            lifetime: until(1000, "1970-01-01T01:00:01+01:00"),
-            ..request("application/json")
-        };
+        let deadline =
+            CreateRequest { lifetime: until(1000, "1970-01-01T01:00:01+01:00"), ..request("application/json") };
         assert!(matches(plain(&until(1000, "1970-01-01T00:00:01Z")), &deadline));
         assert!(!matches(plain(&until(1001, "1970-01-01T00:00:01.001Z")), &deadline));
 
-        let closed = CreateRequest {
-            closed: true,
-            ..request("application/json")
-        };
+        let closed = CreateRequest { closed: true, ..request("application/json") };
         assert!(!matches(plain(&none), &closed));
-        let now_closed = Existing {
-            closed: true,
-            ..plain(&none)
-        };
+        let now_closed = Existing { closed: true, ..plain(&none) };
         assert!(matches(now_closed, &closed));
         assert!(!matches(now_closed, &request("application/json")));
     }
@@ -153,18 +132,11 @@ mod tests {
             inherited: Lifetime::Ttl(60),
         };
         let fork = |source: &str, offset, sub_offset| CreateRequest {
-            fork: Some(ForkRequest {
-                source: source.into(),
-                offset,
-                sub_offset,
-            }),
+            fork: Some(ForkRequest { source: source.into(), offset, sub_offset }),
             ..CreateRequest::default()
         };
         let inherited = Lifetime::Ttl(60);
-        let existing = Existing {
-            fork: Some(&point),
-            ..plain(&inherited)
-        };
+        let existing = Existing { fork: Some(&point), ..plain(&inherited) };
         assert!(matches(existing, &fork("src", None, 2)));
         assert!(matches(existing, &fork("src", Some(Position(9)), 2)));
         assert!(!matches(existing, &fork("src", Some(Position(8)), 2)));
@@ -173,24 +145,15 @@ mod tests {
         assert!(!matches(existing, &request("application/json")));
         assert!(!matches(plain(&inherited), &fork("src", None, 2)));
         let own = Lifetime::Ttl(7);
-        let with_own = Existing {
-            lifetime: &own,
-            ..existing
-        };
+        let with_own = Existing { lifetime: &own, ..existing };
         assert!(!matches(with_own, &fork("src", None, 2)));
     }
 
     #[test]
     fn a_soft_deleted_stream_keeps_its_path() {
         let none = Lifetime::Unlimited;
-        let deleted = Existing {
-            soft_deleted: true,
-            ..plain(&none)
-        };
-        assert_eq!(
-            confirm(deleted, &request("application/json")),
-            Err(EngineError::PathTaken)
-        );
+        let deleted = Existing { soft_deleted: true, ..plain(&none) };
+        assert_eq!(confirm(deleted, &request("application/json")), Err(EngineError::PathTaken));
         assert_eq!(confirm(plain(&none), &request("a/b")), Err(EngineError::ConfigDiffers));
     }
 }

@@ -43,16 +43,8 @@ pub(super) enum Found {
 
 impl Default for Directory {
     fn default() -> Self {
-        let shard = || {
-            Mutex::new(Shard {
-                slots: HashMap::new(),
-                sweep_at: SWEEP_FROM,
-            })
-        };
-        Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
-            hasher: RandomState::new(),
-        }
+        let shard = || Mutex::new(Shard { slots: HashMap::new(), sweep_at: SWEEP_FROM });
+        Self { shards: (0..SHARDS).map(|_| shard()).collect(), hasher: RandomState::new() }
     }
 }
 
@@ -100,12 +92,7 @@ impl Directory {
     }
 
     fn reserved(self: &Arc<Self>, name: Arc<str>, found: Option<Arc<Stream>>, released: Arc<Notify>) -> Reservation {
-        Reservation {
-            directory: Arc::clone(self),
-            name,
-            stream: found,
-            released,
-        }
+        Reservation { directory: Arc::clone(self), name, stream: found, released }
     }
 
     fn is_reserved_by(&self, name: &str, by: &Arc<Notify>) -> bool {

@@ -94,10 +94,7 @@ mod tests {
     fn a_sliding_window_follows_the_last_touch_and_a_deadline_does_not() {
         assert_eq!(Lifetime::Ttl(2).deadline(1_000), Some(3_000));
         assert_eq!(Lifetime::Ttl(2).deadline(2_500), Some(4_500));
-        let until = Deadline {
-            at: 3_000,
-            text: "x".into(),
-        };
+        let until = Deadline { at: 3_000, text: "x".into() };
         assert_eq!(Lifetime::Until(until).deadline(2_999), Some(3_000));
     }
 

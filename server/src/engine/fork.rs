@@ -86,11 +86,7 @@ pub(super) fn base(
     following: Option<&AppendShape>,
 ) -> Result<Position, EngineError> {
     let Some(append) = following else {
-        return if sub_offset == 0 {
-            Ok(offset)
-        } else {
-            Err(EngineError::ForkSubOffsetBeyond)
-        };
+        return if sub_offset == 0 { Ok(offset) } else { Err(EngineError::ForkSubOffsetBeyond) };
     };
     let aligned = if append.start >= offset || append.ends.contains(&offset) {
         offset
@@ -140,11 +136,7 @@ pub enum Removal {
 impl References {
     /// What deleting the stream means while it has these references (S-DEL-2).
     pub fn removal(self) -> Removal {
-        if self.forks > 0 {
-            Removal::SoftDelete
-        } else {
-            Removal::Remove
-        }
+        if self.forks > 0 { Removal::SoftDelete } else { Removal::Remove }
     }
 }
 
@@ -156,10 +148,7 @@ mod tests {
     const BEYOND: EngineError = EngineError::ForkSubOffsetBeyond;
 
     fn shape(start: u64, ends: &[u64]) -> AppendShape {
-        AppendShape {
-            start: Position(start),
-            ends: ends.iter().copied().map(Position).collect(),
-        }
+        AppendShape { start: Position(start), ends: ends.iter().copied().map(Position).collect() }
     }
 
     #[test]
@@ -194,14 +183,8 @@ mod tests {
     #[test]
     fn a_fork_offset_inside_a_message_moves_to_its_end() {
         let append = shape(10, &[12, 15]);
-        assert_eq!(
-            base(StreamFormat::Json, Position(11), 0, Some(&append)),
-            Ok(Position(12))
-        );
-        assert_eq!(
-            base(StreamFormat::Json, Position(13), 0, Some(&append)),
-            Ok(Position(15))
-        );
+        assert_eq!(base(StreamFormat::Json, Position(11), 0, Some(&append)), Ok(Position(12)));
+        assert_eq!(base(StreamFormat::Json, Position(13), 0, Some(&append)), Ok(Position(15)));
     }
 
     #[test]
@@ -217,28 +200,12 @@ mod tests {
 
     #[test]
     fn offset_and_type_are_checked_against_the_source() {
-        let source = Source {
-            content_type: "text/plain; charset=utf-8",
-            tail: Position(5),
-        };
-        let request = |offset| ForkRequest {
-            source: "s".into(),
-            offset,
-            sub_offset: 0,
-        };
+        let source = Source { content_type: "text/plain; charset=utf-8", tail: Position(5) };
+        let request = |offset| ForkRequest { source: "s".into(), offset, sub_offset: 0 };
         assert_eq!(fork_offset(&request(None), None, source), Ok(Position(5)));
-        assert_eq!(
-            fork_offset(&request(Some(Position(5))), Some("TEXT/PLAIN"), source),
-            Ok(Position(5))
-        );
-        assert_eq!(
-            fork_offset(&request(Some(Position(6))), None, source),
-            Err(EngineError::ForkBeyondTail)
-        );
-        assert_eq!(
-            fork_offset(&request(None), Some("text/html"), source),
-            Err(EngineError::ForkContentTypeDiffers)
-        );
+        assert_eq!(fork_offset(&request(Some(Position(5))), Some("TEXT/PLAIN"), source), Ok(Position(5)));
+        assert_eq!(fork_offset(&request(Some(Position(6))), None, source), Err(EngineError::ForkBeyondTail));
+        assert_eq!(fork_offset(&request(None), Some("text/html"), source), Err(EngineError::ForkContentTypeDiffers));
     }
 
     #[test]

@@ -31,14 +31,10 @@ impl Messages {
         }
         match format {
             StreamFormat::Json => Self::frame_json(&body),
-            StreamFormat::Binary | StreamFormat::Text if body.len() < COPY_BELOW => Ok(Self {
-                data: Bytes::copy_from_slice(&body),
-                ends: Vec::new(),
-            }),
-            StreamFormat::Binary | StreamFormat::Text => Ok(Self {
-                data: body,
-                ends: Vec::new(),
-            }),
+            StreamFormat::Binary | StreamFormat::Text if body.len() < COPY_BELOW => {
+                Ok(Self { data: Bytes::copy_from_slice(&body), ends: Vec::new() })
+            }
+            StreamFormat::Binary | StreamFormat::Text => Ok(Self { data: body, ends: Vec::new() }),
         }
     }
 
@@ -57,10 +53,7 @@ impl Messages {
             } else {
                 found.iter().map(|range| end_of(range.end + 1 - first.start)).collect()
             };
-            return Ok(Self {
-                data: data.into(),
-                ends,
-            });
+            return Ok(Self { data: data.into(), ends });
         }
         let mut data = Vec::with_capacity(body.len() + 1);
         let mut ends = Vec::with_capacity(found.len());
@@ -69,10 +62,7 @@ impl Messages {
             data.push(b',');
             ends.push(end_of(data.len()));
         }
-        Ok(Self {
-            data: data.into(),
-            ends,
-        })
+        Ok(Self { data: data.into(), ends })
     }
 
     /// The stored bytes of all messages.
@@ -110,18 +100,12 @@ mod tests {
 
     fn frame(body: &str) -> (String, Vec<u32>) {
         let messages = Messages::frame(StreamFormat::Json, Bytes::copy_from_slice(body.as_bytes())).unwrap();
-        (
-            String::from_utf8(messages.data().to_vec()).unwrap(),
-            messages.ends().collect(),
-        )
+        (String::from_utf8(messages.data().to_vec()).unwrap(), messages.ends().collect())
     }
 
     #[test]
     fn json_text_is_kept_and_only_framing_is_replaced() {
-        assert_eq!(
-            frame("[1,{\"b\" : 2.50},3]"),
-            ("1,{\"b\" : 2.50},3,".into(), vec![2, 15, 17])
-        );
+        assert_eq!(frame("[1,{\"b\" : 2.50},3]"), ("1,{\"b\" : 2.50},3,".into(), vec![2, 15, 17]));
         assert_eq!(frame(" [ 1 , [2, 3] ] "), ("1,[2, 3],".into(), vec![2, 9]));
         assert_eq!(frame("{\"a\":1}"), ("{\"a\":1},".into(), vec![8]));
         assert_eq!(frame("[]"), (String::new(), vec![]));

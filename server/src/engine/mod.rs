@@ -74,12 +74,7 @@ impl Engine {
     /// may hold streams.
     pub fn new(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                storage,
-                clock,
-                directory: Arc::default(),
-                expiries: ExpiryQueue::default(),
-            }),
+            shared: Arc::new(Shared { storage, clock, directory: Arc::default(), expiries: ExpiryQueue::default() }),
         }
     }
 
@@ -93,12 +88,7 @@ impl Engine {
         loop {
             let page = self.shared.storage.list("", after.as_deref(), PAGE).await?;
             for listed in &page {
-                if let Some(deadline) = listed
-                    .meta
-                    .lifetime
-                    .deadline(listed.touched)
-                    .filter(|_| !listed.soft_deleted)
-                {
+                if let Some(deadline) = listed.meta.lifetime.deadline(listed.touched).filter(|_| !listed.soft_deleted) {
                     self.shared.expiries.push(deadline, Arc::clone(&listed.meta.name));
                 }
             }
@@ -207,11 +197,7 @@ impl Engine {
                 && let Some(loaded) = self.shared.storage.load(reservation.name()).await?
             {
                 let source = match &loaded.meta.fork {
-                    Some(fork) => Some(
-                        self.find(&fork.source)
-                            .await?
-                            .ok_or_else(|| source_missing(&fork.source))?,
-                    ),
+                    Some(fork) => Some(self.find(&fork.source).await?.ok_or_else(|| source_missing(&fork.source))?),
                     None => None,
                 };
                 reservation.set(Some(Stream::new(loaded, source, Arc::clone(&self.shared.clock))));
@@ -273,10 +259,7 @@ impl Engine {
         fork: &ForkRequest,
         source: &Stream,
     ) -> Result<StreamMeta, EngineError> {
-        let facts = fork::Source {
-            content_type: &source.meta().content_type,
-            tail: source.tail().position,
-        };
+        let facts = fork::Source { content_type: &source.meta().content_type, tail: source.tail().position };
         let offset = fork::fork_offset(fork, request.content_type.as_deref(), facts)?;
         let following = source.append_after(offset).await?;
         let base = fork::base(source.format(), offset, fork.sub_offset, following.as_ref())?;
@@ -308,11 +291,7 @@ impl Engine {
     ) -> Result<Created, EngineError> {
         let content = Messages::frame(StreamFormat::of(&meta.content_type), request.body)?;
         let (name, deadline) = (Arc::clone(&meta.name), meta.lifetime.deadline(meta.created_at));
-        let new = NewStream {
-            meta,
-            content,
-            closed: request.closed,
-        };
+        let new = NewStream { meta, content, closed: request.closed };
         let loaded = self.shared.storage.create(new).await?;
         let stream = Stream::new(loaded, source, Arc::clone(&self.shared.clock));
         reservation.set(Some(Arc::clone(&stream)));
@@ -361,9 +340,7 @@ impl Engine {
                 Ok(source) => next = source,
                 Err(error) => {
                     tracing::warn!(stream = &*name, %error, "a deleted stream could not be removed; it will be tried again");
-                    self.shared
-                        .expiries
-                        .push(self.shared.clock.now().saturating_add(1000), name);
+                    self.shared.expiries.push(self.shared.clock.now().saturating_add(1000), name);
                 }
             }
         }
@@ -414,10 +391,7 @@ fn confirm(stream: &Stream, request: &CreateRequest) -> Result<(), EngineError> 
 
 /// A fork exists whose source does not; sources outlive their forks (S-FORK-18).
 fn source_missing(name: &str) -> EngineError {
-    EngineError::Storage(StorageError {
-        kind: StorageErrorKind::Io,
-        message: format!("fork source {name} is missing"),
-    })
+    EngineError::Storage(StorageError { kind: StorageErrorKind::Io, message: format!("fork source {name} is missing") })
 }
 
 fn new_id() -> Result<StreamId, EngineError> {

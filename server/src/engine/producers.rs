@@ -58,10 +58,7 @@ struct Last {
 impl Producers {
     /// Remembers an accepted request.
     pub fn record(&mut self, tag: &ProducerTag) {
-        let last = Last {
-            epoch: tag.epoch,
-            seq: tag.seq,
-        };
+        let last = Last { epoch: tag.epoch, seq: tag.seq };
         match self.table.get_mut(&tag.id) {
             Some(known) => *known = last,
             None => {
@@ -75,10 +72,7 @@ impl Producers {
         let (e, s) = (tag.epoch, tag.seq);
         match self.table.get(&tag.id) {
             None if s == 0 => Verdict::Accept,
-            None => Verdict::Gap {
-                expected: 0,
-                received: s,
-            },
+            None => Verdict::Gap { expected: 0, received: s },
             Some(last) if e < last.epoch => Verdict::Fence { epoch: last.epoch },
             Some(last) if e > last.epoch => {
                 if s == 0 {
@@ -87,25 +81,15 @@ impl Producers {
                     Verdict::BadFirstSeq
                 }
             }
-            Some(last) if s <= last.seq => Verdict::Duplicate {
-                epoch: last.epoch,
-                seq: last.seq,
-            },
+            Some(last) if s <= last.seq => Verdict::Duplicate { epoch: last.epoch, seq: last.seq },
             Some(last) if s == last.seq + 1 => Verdict::Accept,
-            Some(last) => Verdict::Gap {
-                expected: last.seq + 1,
-                received: s,
-            },
+            Some(last) => Verdict::Gap { expected: last.seq + 1, received: s },
         }
     }
 
     /// All producers, each with its current epoch and last seq, in no order.
     pub fn iter(&self) -> impl Iterator<Item = ProducerTag> + '_ {
-        self.table.iter().map(|(id, last)| ProducerTag {
-            id: id.clone(),
-            epoch: last.epoch,
-            seq: last.seq,
-        })
+        self.table.iter().map(|(id, last)| ProducerTag { id: id.clone(), epoch: last.epoch, seq: last.seq })
     }
 }
 
@@ -125,11 +109,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn tag(epoch: u64, seq: u64) -> ProducerTag {
-        ProducerTag {
-            id: Bytes::from_static(b"p"),
-            epoch,
-            seq,
-        }
+        ProducerTag { id: Bytes::from_static(b"p"), epoch, seq }
     }
 
     #[test]
@@ -139,14 +119,7 @@ mod tests {
         let rows = [
             (&none, tag(0, 0), Verdict::Accept),
             (&none, tag(9, 0), Verdict::Accept),
-            (
-                &none,
-                tag(0, 3),
-                Verdict::Gap {
-                    expected: 0,
-                    received: 3,
-                },
-            ),
+            (&none, tag(0, 3), Verdict::Gap { expected: 0, received: 3 }),
             (&stored, tag(4, 0), Verdict::Fence { epoch: 5 }),
             (&stored, tag(4, 99), Verdict::Fence { epoch: 5 }),
             (&stored, tag(6, 0), Verdict::Accept),
@@ -155,14 +128,7 @@ mod tests {
             (&stored, tag(5, 0), Verdict::Duplicate { epoch: 5, seq: 7 }),
             (&stored, tag(5, 7), Verdict::Duplicate { epoch: 5, seq: 7 }),
             (&stored, tag(5, 8), Verdict::Accept),
-            (
-                &stored,
-                tag(5, 9),
-                Verdict::Gap {
-                    expected: 8,
-                    received: 9,
-                },
-            ),
+            (&stored, tag(5, 9), Verdict::Gap { expected: 8, received: 9 }),
         ];
         for (table, tag, verdict) in rows {
             assert_eq!(table.check(&tag), verdict, "{tag:?}");
@@ -172,10 +138,7 @@ mod tests {
     #[test]
     fn producers_do_not_influence_one_another() {
         let stored: Producers = [tag(5, 7)].into_iter().collect();
-        let other = ProducerTag {
-            id: Bytes::from_static(b"q"),
-            ..tag(0, 0)
-        };
+        let other = ProducerTag { id: Bytes::from_static(b"q"), ..tag(0, 0) };
         assert_eq!(stored.check(&other), Verdict::Accept);
     }
 

@@ -27,11 +27,7 @@ impl SseCache {
             Some(known) if known.from == from && known.to == to => known.event.clone(),
             _ => {
                 let event = encode();
-                *kept = Some(Box::new(Encoded {
-                    from,
-                    to,
-                    event: event.clone(),
-                }));
+                *kept = Some(Box::new(Encoded { from, to, event: event.clone() }));
                 event
             }
         }

@@ -33,12 +33,7 @@ pub struct StreamConfig {
 impl StreamConfig {
     /// A stream of a content type, without expiry, that begins at zero.
     pub fn new(content_type: impl Into<Arc<str>>) -> Self {
-        Self {
-            content_type: content_type.into(),
-            lifetime: Lifetime::Unlimited,
-            created_at: 0,
-            base: Position::ZERO,
-        }
+        Self { content_type: content_type.into(), lifetime: Lifetime::Unlimited, created_at: 0, base: Position::ZERO }
     }
 }
 
@@ -72,13 +67,7 @@ impl Append {
 
     /// A close without data.
     pub fn close_only() -> Self {
-        Self {
-            content_type: None,
-            payload: Payload::Empty,
-            close: true,
-            producer: None,
-            stream_seq: None,
-        }
+        Self { content_type: None, payload: Payload::Empty, close: true, producer: None, stream_seq: None }
     }
 }
 
@@ -188,11 +177,7 @@ pub struct StoredState {
 impl StoredState {
     /// The state of an empty, open stream.
     pub fn new(config: &StreamConfig) -> Self {
-        Self {
-            tail: config.base,
-            touched: config.created_at,
-            ..Self::default()
-        }
+        Self { tail: config.base, touched: config.created_at, ..Self::default() }
     }
 
     /// Carries a commit out.
@@ -205,9 +190,7 @@ impl StoredState {
             self.stream_seq = Some(seq.clone());
         }
         if commit.close && self.closed.is_none() {
-            self.closed = Some(Closure {
-                by: commit.producer.clone(),
-            });
+            self.closed = Some(Closure { by: commit.producer.clone() });
         }
         self.touched = self.touched.max(commit.at);
     }
@@ -246,11 +229,7 @@ impl StreamState {
     /// The row of T-POST, T-CLOSE or T-PROD that refuses it.
     pub fn decide(&self, append: &Append, now: Millis) -> Result<Decision, EngineError> {
         if append.payload == Payload::Empty {
-            return if append.close {
-                self.decide_close(append, now)
-            } else {
-                Err(EngineError::EmptyBody)
-            };
+            return if append.close { self.decide_close(append, now) } else { Err(EngineError::EmptyBody) };
         }
         let content_type = append.content_type.as_deref().ok_or(EngineError::MissingContentType)?;
         if self.is_expired(now) {
@@ -310,12 +289,7 @@ impl StreamState {
                 if let Some(answer) = self.check_producer(append)? {
                     return Ok(Decision::Answer(answer));
                 }
-                let commit = Commit {
-                    at: now,
-                    producer: append.producer.clone(),
-                    close: true,
-                    ..Commit::default()
-                };
+                let commit = Commit { at: now, producer: append.producer.clone(), close: true, ..Commit::default() };
                 Ok(Decision::Commit(commit, receipt))
             }
         }

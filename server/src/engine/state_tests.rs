@@ -25,11 +25,7 @@ fn json(body: &'static str) -> Append {
 }
 
 fn tag(id: &'static str, epoch: u64, seq: u64) -> ProducerTag {
-    ProducerTag {
-        id: Bytes::from_static(id.as_bytes()),
-        epoch,
-        seq,
-    }
+    ProducerTag { id: Bytes::from_static(id.as_bytes()), epoch, seq }
 }
 
 trait With {
@@ -94,15 +90,7 @@ fn a_body_needs_a_content_type_and_the_right_one() {
 fn a_plain_append_moves_the_tail_by_its_bytes() {
     let mut state = text();
     let receipt = run(&mut state, &append("hello")).unwrap();
-    assert_eq!(
-        receipt,
-        Receipt {
-            outcome: Outcome::Appended,
-            next: Position(5),
-            closed: false,
-            producer: None
-        }
-    );
+    assert_eq!(receipt, Receipt { outcome: Outcome::Appended, next: Position(5), closed: false, producer: None });
 }
 
 #[test]
@@ -120,9 +108,7 @@ fn a_commit_restarts_the_window_and_a_refusal_does_not() {
     let mut config = StreamConfig::new("text/plain");
     config.lifetime = Lifetime::Ttl(1);
     let mut state = StreamState::new(config);
-    let Decision::Commit(commit, _) = state.decide(&append("x"), 500).unwrap() else {
-        panic!()
-    };
+    let Decision::Commit(commit, _) = state.decide(&append("x"), 500).unwrap() else { panic!() };
     state.apply(&commit);
     assert_eq!(state.deadline(), Some(1500));
     assert!(state.decide(&append(""), 900).is_err());
@@ -145,22 +131,14 @@ fn a_repeat_of_the_closing_tuple_succeeds_whatever_its_body() {
     let mut state = text();
     run(&mut state, &append("ab").by("p", 0, 0)).unwrap();
     run(&mut state, &append("cd").by("p", 0, 1).closing()).unwrap();
-    let expected = Receipt {
-        outcome: Outcome::Closed,
-        next: Position(4),
-        closed: true,
-        producer: Some((0, 1)),
-    };
+    let expected = Receipt { outcome: Outcome::Closed, next: Position(4), closed: true, producer: Some((0, 1)) };
     for repeat in [append("cd").closing(), append("other"), Append::close_only()] {
         assert_eq!(run(&mut state, &repeat.by("p", 0, 1)), Ok(expected));
     }
     let closed = EngineError::Closed { tail: Position(4) };
     for other in [("p", 0, 0), ("p", 0, 2), ("p", 1, 0), ("q", 0, 1)] {
         assert_eq!(refused(&state, &append("x").by(other.0, other.1, other.2)), closed);
-        assert_eq!(
-            refused(&state, &Append::close_only().by(other.0, other.1, other.2)),
-            closed
-        );
+        assert_eq!(refused(&state, &Append::close_only().by(other.0, other.1, other.2)), closed);
     }
 }
 
@@ -168,32 +146,14 @@ fn a_repeat_of_the_closing_tuple_succeeds_whatever_its_body() {
 fn producer_rows_come_before_stream_seq_and_json() {
     let mut state = stream(JSON);
     run(&mut state, &json("1").by("p", 1, 0).at_seq("b")).unwrap();
-    assert_eq!(
-        refused(&state, &json("{").by("p", 0, 0)),
-        EngineError::Fenced { epoch: 1 }
-    );
-    assert_eq!(
-        refused(&state, &json("{").by("p", 2, 1)),
-        EngineError::NewEpochNotAtZero
-    );
-    assert_eq!(
-        refused(&state, &json("{").by("p", 1, 2)),
-        EngineError::Gap {
-            expected: 1,
-            received: 2
-        }
-    );
+    assert_eq!(refused(&state, &json("{").by("p", 0, 0)), EngineError::Fenced { epoch: 1 });
+    assert_eq!(refused(&state, &json("{").by("p", 2, 1)), EngineError::NewEpochNotAtZero);
+    assert_eq!(refused(&state, &json("{").by("p", 1, 2)), EngineError::Gap { expected: 1, received: 2 });
     let duplicate = run(&mut state, &json("{").by("p", 1, 0).at_seq("a")).unwrap();
     assert_eq!(duplicate.outcome, Outcome::Duplicate);
     assert_eq!((duplicate.next, duplicate.producer), (state.tail(), Some((1, 0))));
-    assert_eq!(
-        refused(&state, &json("{").by("p", 1, 1).at_seq("b")),
-        EngineError::SeqRegression
-    );
-    assert!(matches!(
-        refused(&state, &json("{").by("p", 1, 1)),
-        EngineError::InvalidJson(_)
-    ));
+    assert_eq!(refused(&state, &json("{").by("p", 1, 1).at_seq("b")), EngineError::SeqRegression);
+    assert!(matches!(refused(&state, &json("{").by("p", 1, 1)), EngineError::InvalidJson(_)));
     assert_eq!(refused(&state, &json("[]").by("p", 1, 1)), EngineError::EmptyArray);
     assert!(run(&mut state, &json("2").by("p", 1, 1).at_seq("c")).is_ok());
 }
@@ -204,10 +164,7 @@ fn a_duplicate_reports_the_highest_seq() {
     for seq in 0..3 {
         run(&mut state, &append("x").by("p", 0, seq)).unwrap();
     }
-    assert_eq!(
-        run(&mut state, &append("x").by("p", 0, 1)).unwrap().producer,
-        Some((0, 2))
-    );
+    assert_eq!(run(&mut state, &append("x").by("p", 0, 1)).unwrap().producer, Some((0, 2)));
 }
 
 #[test]
@@ -231,20 +188,12 @@ fn stream_seq_is_compared_as_bytes_and_moves_only_with_data() {
     assert_eq!(refused(&state, &append("x").at_seq("10")), EngineError::SeqRegression);
     run(&mut state, &append("x").at_seq("a")).unwrap();
     assert_eq!(refused(&state, &append("x").at_seq("B")), EngineError::SeqRegression);
-    assert_eq!(
-        run(&mut state, &Append::close_only().at_seq("0")).unwrap().outcome,
-        Outcome::Closed
-    );
+    assert_eq!(run(&mut state, &Append::close_only().at_seq("0")).unwrap().outcome, Outcome::Closed);
 }
 
 #[test]
 fn every_row_of_t_close_is_answered_as_the_table_says() {
-    let closed = |producer| Receipt {
-        outcome: Outcome::Closed,
-        next: Position(1),
-        closed: true,
-        producer,
-    };
+    let closed = |producer| Receipt { outcome: Outcome::Closed, next: Position(1), closed: true, producer };
     let open = || {
         let mut state = text();
         run(&mut state, &append("x").by("p", 1, 0)).unwrap();
@@ -252,31 +201,16 @@ fn every_row_of_t_close_is_answered_as_the_table_says() {
     };
     assert_eq!(run(&mut open(), &Append::close_only()), Ok(closed(None)));
     let mut state = open();
-    assert_eq!(
-        run(&mut state, &Append::close_only().by("p", 1, 1)),
-        Ok(closed(Some((1, 1))))
-    );
-    assert_eq!(
-        run(&mut state, &Append::close_only().by("p", 1, 1)),
-        Ok(closed(Some((1, 1))))
-    );
+    assert_eq!(run(&mut state, &Append::close_only().by("p", 1, 1)), Ok(closed(Some((1, 1)))));
+    assert_eq!(run(&mut state, &Append::close_only().by("p", 1, 1)), Ok(closed(Some((1, 1)))));
     assert_eq!(run(&mut state, &Append::close_only()), Ok(closed(None)));
     let final_offset = EngineError::Closed { tail: Position(1) };
     assert_eq!(refused(&state, &Append::close_only().by("p", 1, 2)), final_offset);
 
     let mut state = open();
-    assert_eq!(
-        refused(&state, &Append::close_only().by("p", 0, 0)),
-        EngineError::Fenced { epoch: 1 }
-    );
-    assert_eq!(
-        refused(&state, &Append::close_only().by("p", 2, 1)),
-        EngineError::NewEpochNotAtZero
-    );
-    let gap = EngineError::Gap {
-        expected: 1,
-        received: 2,
-    };
+    assert_eq!(refused(&state, &Append::close_only().by("p", 0, 0)), EngineError::Fenced { epoch: 1 });
+    assert_eq!(refused(&state, &Append::close_only().by("p", 2, 1)), EngineError::NewEpochNotAtZero);
+    let gap = EngineError::Gap { expected: 1, received: 2 };
     assert_eq!(refused(&state, &Append::close_only().by("p", 1, 2)), gap);
     let duplicate = run(&mut state, &Append::close_only().by("p", 1, 0)).unwrap();
     assert_eq!((duplicate.outcome, duplicate.closed), (Outcome::Duplicate, false));
@@ -300,28 +234,13 @@ fn a_close_without_producer_has_no_closing_tuple() {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Append {
-        producer: Option<(u8, u64, u64)>,
-        seq: Option<u8>,
-        close: bool,
-        empty: bool,
-    },
+    Append { producer: Option<(u8, u64, u64)>, seq: Option<u8>, close: bool, empty: bool },
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let producer = prop::option::of((0..2u8, 0..3u64, 0..4u64));
-    (
-        producer,
-        prop::option::of(b'a'..b'f'),
-        prop::bool::weighted(0.05),
-        prop::bool::weighted(0.2),
-    )
-        .prop_map(|(producer, seq, close, empty)| Op::Append {
-            producer,
-            seq,
-            close,
-            empty,
-        })
+    (producer, prop::option::of(b'a'..b'f'), prop::bool::weighted(0.05), prop::bool::weighted(0.2))
+        .prop_map(|(producer, seq, close, empty)| Op::Append { producer, seq, close, empty })
 }
 
 proptest! {

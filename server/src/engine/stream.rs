@@ -92,12 +92,7 @@ impl ReadResult {
 
 impl Stream {
     pub(super) fn new(loaded: Loaded, source: Option<Arc<Self>>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let Loaded {
-            meta,
-            state,
-            references,
-            log,
-        } = loaded;
+        let Loaded { meta, state, references, log } = loaded;
         let config = StreamConfig {
             content_type: Arc::clone(&meta.content_type),
             lifetime: meta.lifetime.clone(),
@@ -180,22 +175,11 @@ impl Stream {
     /// A failure of the storage.
     pub async fn read(&self, from: Position, max_bytes: usize) -> Result<ReadResult, EngineError> {
         let tail = self.tail();
-        let mut result = ReadResult {
-            data: Vec::new(),
-            next: from.min(tail.position),
-            tail,
-        };
+        let mut result = ReadResult { data: Vec::new(), next: from.min(tail.position), tail };
         let mut left = max_bytes;
         while result.next < tail.position {
             let (segment, to) = self.segment(result.next, tail.position);
-            let piece = segment
-                .log
-                .read(ReadRange {
-                    from: result.next,
-                    to,
-                    max_bytes: left,
-                })
-                .await?;
+            let piece = segment.log.read(ReadRange { from: result.next, to, max_bytes: left }).await?;
             left = left.saturating_sub(piece.data.iter().map(Bytes::len).sum());
             // A storage that does not get on would make this loop endless.
             let stuck = piece.next <= result.next;
@@ -399,11 +383,7 @@ impl Stream {
             let now = self.clock.now();
             core.refresh(now);
             if core.decided.is_expired(now) {
-                return Err(if core.references.forks > 0 {
-                    EngineError::SoftDeleted
-                } else {
-                    EngineError::NotFound
-                });
+                return Err(if core.references.forks > 0 { EngineError::SoftDeleted } else { EngineError::NotFound });
             }
         }
         Ok(core)
@@ -455,10 +435,7 @@ impl Stream {
         if now.saturating_sub(core.touch_persisted) < after || core.failed.is_some() || core.removed {
             return;
         }
-        let commit = Commit {
-            at: now,
-            ..Commit::default()
-        };
+        let commit = Commit { at: now, ..Commit::default() };
         let issued = self.issue(core, commit);
         match issued.reply {
             Reply::Ready(result) => {

@@ -71,11 +71,7 @@ pub(crate) enum Body {
 
 impl From<Bytes> for Body {
     fn from(block: Bytes) -> Self {
-        if block.is_empty() {
-            Self::Empty
-        } else {
-            Self::Full(block)
-        }
+        if block.is_empty() { Self::Empty } else { Self::Full(block) }
     }
 }
 

@@ -82,15 +82,7 @@ mod tests {
 
     #[test]
     fn a_client_that_is_behind_gets_the_present_interval() {
-        for client in [
-            None,
-            Some("4"),
-            Some(""),
-            Some("x"),
-            Some("-1"),
-            Some("1234567890123456"),
-            Some("+9"),
-        ] {
+        for client in [None, Some("4"), Some(""), Some("x"), Some("-1"), Some("1234567890123456"), Some("+9")] {
             assert_eq!(cursor(client, NOW, INTERVAL), 5, "{client:?}");
         }
         assert_eq!(cursor(None, 0, INTERVAL), 0);
@@ -116,9 +108,7 @@ mod tests {
             tag.is_named_by(&headers)
         };
         assert!(named("\"0000000000000001:-1:0000000000000000_0000000000000005:c\""));
-        assert!(named(
-            "\"x\", W/\"0000000000000001:-1:0000000000000000_0000000000000005:c\""
-        ));
+        assert!(named("\"x\", W/\"0000000000000001:-1:0000000000000000_0000000000000005:c\""));
         assert!(named("*"));
         assert!(!named("\"0000000000000001:-1:0000000000000000_0000000000000005\""));
         assert!(!named("0000000000000001:-1:0000000000000000_0000000000000005:c"));

@@ -38,10 +38,7 @@ impl Coding {
 pub(super) fn negotiate(headers: &HeaderMap) -> Option<Coding> {
     let (mut gzip, mut deflate, mut any) = (None, None, None);
     let offered = headers.get_all(header::ACCEPT_ENCODING).iter();
-    for item in offered
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-    {
+    for item in offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')) {
         let mut parts = item.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
         let refused = parts
@@ -72,9 +69,7 @@ pub(super) async fn encode(blocks: Vec<Bytes>, coding: Coding) -> io::Result<Byt
     if blocks.iter().map(Bytes::len).sum::<usize>() < OFF_THREAD {
         return encode_here(&blocks, coding);
     }
-    tokio::task::spawn_blocking(move || encode_here(&blocks, coding))
-        .await
-        .map_err(io::Error::other)?
+    tokio::task::spawn_blocking(move || encode_here(&blocks, coding)).await.map_err(io::Error::other)?
 }
 
 fn encode_here(blocks: &[Bytes], coding: Coding) -> io::Result<Bytes> {

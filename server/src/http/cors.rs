@@ -27,10 +27,7 @@ impl CommonHeaders {
         Ok(Self {
             list: [
                 (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-                (
-                    HeaderName::from_static("cross-origin-resource-policy"),
-                    HeaderValue::from_static("cross-origin"),
-                ),
+                (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin")),
                 (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin),
                 (
                     header::ACCESS_CONTROL_ALLOW_METHODS,

@@ -54,11 +54,7 @@ fn location(parts: &Parts) -> Option<HeaderValue> {
     let location = match host {
         Some(host) => {
             let forwarded = parts.headers.get("x-forwarded-proto");
-            let scheme = if forwarded.is_some_and(|scheme| scheme == "https") {
-                "https"
-            } else {
-                "http"
-            };
+            let scheme = if forwarded.is_some_and(|scheme| scheme == "https") { "https" } else { "http" };
             format!("{scheme}://{host}{path}")
         }
         None => path.to_owned(),

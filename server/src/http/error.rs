@@ -44,25 +44,17 @@ pub(super) fn response(error: &HttpError) -> Response<Body> {
     let (status, text) = match error {
         HttpError::BadRequest(why) => (StatusCode::BAD_REQUEST, Bytes::from_static(why.as_bytes())),
         HttpError::Body(CollectError::Broken) => (StatusCode::BAD_REQUEST, Bytes::from_static(b"the body broke off")),
-        HttpError::Body(CollectError::TooLarge) => (
-            StatusCode::PAYLOAD_TOO_LARGE,
-            Bytes::from_static(b"the body is too large"),
-        ),
-        HttpError::MethodNotAllowed => (
-            StatusCode::METHOD_NOT_ALLOWED,
-            Bytes::from_static(b"method not allowed"),
-        ),
+        HttpError::Body(CollectError::TooLarge) => {
+            (StatusCode::PAYLOAD_TOO_LARGE, Bytes::from_static(b"the body is too large"))
+        }
+        HttpError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, Bytes::from_static(b"method not allowed")),
         HttpError::NoRoute => (StatusCode::NOT_FOUND, Bytes::from_static(b"nothing here")),
-        HttpError::UnsupportedCoding => (
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Bytes::from_static(b"content coding not supported"),
-        ),
+        HttpError::UnsupportedCoding => {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, Bytes::from_static(b"content coding not supported"))
+        }
         HttpError::Engine(error) => (engine_status(error, &mut headers), Bytes::from(error.to_string())),
     };
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, super::cache::NO_STORE);
     let mut response = Response::new(text.into());
     *response.status_mut() = status;

@@ -82,12 +82,7 @@ pub(super) fn read_query(query: Option<&str>) -> Result<ReadQuery<'_>, HttpError
         Some(names::OFFSET_NOW) => Start::Now,
         Some(text) => Start::At(Position::parse(text).ok_or(HttpError::BadRequest("malformed offset"))?),
     };
-    Ok(ReadQuery {
-        start,
-        offset: offset.unwrap_or(Cow::Borrowed(names::OFFSET_BEGINNING)),
-        live,
-        cursor,
-    })
+    Ok(ReadQuery { start, offset: offset.unwrap_or(Cow::Borrowed(names::OFFSET_BEGINNING)), live, cursor })
 }
 
 /// Decodes one query component; `+` is a space (S-OFF-8).
@@ -105,9 +100,7 @@ fn decoded(text: &str) -> Result<Cow<'_, str>, HttpError> {
 /// Reads the headers of a create (T-PUT rows 2 to 6). The body is left empty.
 pub(super) fn create_request(headers: &HeaderMap, stream_root: &str) -> Result<CreateRequest, HttpError> {
     Ok(CreateRequest {
-        content_type: text(headers, &header::CONTENT_TYPE)
-            .filter(|value| is_well_formed(value))
-            .map(str::to_owned),
+        content_type: text(headers, &header::CONTENT_TYPE).filter(|value| is_well_formed(value)).map(str::to_owned),
         lifetime: lifetime(headers)?,
         closed: control::is_closed(headers),
         fork: fork(headers, stream_root)?,
@@ -121,21 +114,15 @@ fn lifetime(headers: &HeaderMap) -> Result<Lifetime, HttpError> {
     let expires_at = non_empty(headers, &names::STREAM_EXPIRES_AT);
     match (ttl, expires_at) {
         (None, None) => Ok(Lifetime::Unlimited),
-        (Some(_), Some(_)) => Err(HttpError::BadRequest(
-            "Stream-TTL and Stream-Expires-At exclude each other",
-        )),
+        (Some(_), Some(_)) => Err(HttpError::BadRequest("Stream-TTL and Stream-Expires-At exclude each other")),
         (Some(ttl), None) => {
             let ttl = std::str::from_utf8(ttl).ok().and_then(count);
-            ttl.map(Lifetime::Ttl)
-                .ok_or(HttpError::BadRequest("malformed Stream-TTL"))
+            ttl.map(Lifetime::Ttl).ok_or(HttpError::BadRequest("malformed Stream-TTL"))
         }
         (None, Some(moment)) => {
-            let deadline = std::str::from_utf8(moment).ok().and_then(|text| {
-                Some(Deadline {
-                    at: rfc3339(text)?,
-                    text: text.into(),
-                })
-            });
+            let deadline = std::str::from_utf8(moment)
+                .ok()
+                .and_then(|text| Some(Deadline { at: rfc3339(text)?, text: text.into() }));
             let deadline = deadline.ok_or(HttpError::BadRequest("malformed Stream-Expires-At"))?;
             Ok(Lifetime::Until(deadline))
         }
@@ -155,9 +142,7 @@ fn fork(headers: &HeaderMap, stream_root: &str) -> Result<Option<ForkRequest>, H
     let sub_offset = match headers.get(&names::STREAM_FORK_SUB_OFFSET) {
         None => None,
         Some(_) if source.is_none() => {
-            return Err(HttpError::BadRequest(
-                "Stream-Fork-Sub-Offset without Stream-Forked-From",
-            ));
+            return Err(HttpError::BadRequest("Stream-Fork-Sub-Offset without Stream-Forked-From"));
         }
         Some(value) => {
             let count = value.to_str().ok().and_then(count);
@@ -177,11 +162,7 @@ fn fork(headers: &HeaderMap, stream_root: &str) -> Result<Option<ForkRequest>, H
         // Nothing that could be forked lives there, so it is an unknown source (T-PUT 10).
         Target::Control(_) | Target::Elsewhere => String::new(),
     };
-    Ok(Some(ForkRequest {
-        source,
-        offset,
-        sub_offset: sub_offset.unwrap_or_default(),
-    }))
+    Ok(Some(ForkRequest { source, offset, sub_offset: sub_offset.unwrap_or_default() }))
 }
 
 /// The producer triple: all or nothing (S-PROD-1 to 3).
@@ -193,9 +174,7 @@ pub(super) fn producer(headers: &HeaderMap) -> Result<Option<ProducerTag>, HttpE
         (None, None, None) => return Ok(None),
         (Some(id), Some(epoch), Some(seq)) => (id, epoch, seq),
         _ => {
-            return Err(HttpError::BadRequest(
-                "Producer-Id, Producer-Epoch and Producer-Seq come together",
-            ));
+            return Err(HttpError::BadRequest("Producer-Id, Producer-Epoch and Producer-Seq come together"));
         }
     };
     if id.is_empty() {
@@ -227,11 +206,7 @@ pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), HttpError> {
         .get_all(header::CONTENT_ENCODING)
         .iter()
         .all(|value| value.is_empty() || value.as_bytes().eq_ignore_ascii_case(b"identity"));
-    if all_plain {
-        Ok(())
-    } else {
-        Err(HttpError::UnsupportedCoding)
-    }
+    if all_plain { Ok(()) } else { Err(HttpError::UnsupportedCoding) }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -239,10 +214,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 fn non_empty<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    headers
-        .get(name)
-        .map(http::HeaderValue::as_bytes)
-        .filter(|value| !value.is_empty())
+    headers.get(name).map(http::HeaderValue::as_bytes).filter(|value| !value.is_empty())
 }
 
 /// `0`, or a digit 1-9 and more digits (appendix D). What does not fit 64 bits is refused too: it could
@@ -311,18 +283,7 @@ mod tests {
     #[test]
     fn ttl_is_a_plain_count() {
         let ttl = |text| lifetime(&headers(&[(names::STREAM_TTL, text)]));
-        for bad in [
-            "01",
-            "-1",
-            "+1",
-            "1.5",
-            "1e3",
-            " ",
-            "1 2",
-            "x",
-            "00",
-            "99999999999999999999",
-        ] {
+        for bad in ["01", "-1", "+1", "1.5", "1e3", " ", "1 2", "x", "00", "99999999999999999999"] {
             assert!(ttl(bad).is_err(), "{bad}");
         }
         assert_eq!(ttl("0").unwrap(), Lifetime::Ttl(0));
@@ -332,22 +293,13 @@ mod tests {
 
     #[test]
     fn a_deadline_is_rfc_3339_with_a_zone() {
-        for bad in [
-            "tomorrow",
-            "2030-01-01",
-            "2030-01-01T00:00:00",
-            "2030-13-01T00:00:00Z",
-            "1e3",
-        ] {
+        for bad in ["tomorrow", "2030-01-01", "2030-01-01T00:00:00", "2030-13-01T00:00:00Z", "1e3"] {
             let map = headers(&[(names::STREAM_EXPIRES_AT, bad)]);
             assert!(lifetime(&map).is_err(), "{bad}");
         }
         assert_eq!(rfc3339("1970-01-01T01:00:01.5+01:00"), Some(1500));
         assert_eq!(rfc3339("1969-01-01T00:00:00Z"), Some(0));
-        let both = headers(&[
-            (names::STREAM_EXPIRES_AT, "2030-01-01T00:00:00Z"),
-            (names::STREAM_TTL, "1"),
-        ]);
+        let both = headers(&[(names::STREAM_EXPIRES_AT, "2030-01-01T00:00:00Z"), (names::STREAM_TTL, "1")]);
         assert!(lifetime(&both).is_err());
     }
 
@@ -355,11 +307,8 @@ mod tests {
     fn the_producer_triple_is_all_or_nothing_and_digits_only() {
         let tag = |id: Option<&str>, epoch: Option<&str>, seq: Option<&str>| {
             let mut map = HeaderMap::new();
-            for (name, value) in [
-                (names::PRODUCER_ID, id),
-                (names::PRODUCER_EPOCH, epoch),
-                (names::PRODUCER_SEQ, seq),
-            ] {
+            for (name, value) in [(names::PRODUCER_ID, id), (names::PRODUCER_EPOCH, epoch), (names::PRODUCER_SEQ, seq)]
+            {
                 if let Some(value) = value {
                     map.insert(name, value.parse().unwrap());
                 }
@@ -367,13 +316,8 @@ mod tests {
             producer(&map)
         };
         assert!(tag(None, None, None).unwrap().is_none());
-        let found = tag(Some("a:b/c"), Some("007"), Some("9007199254740991"))
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            (&found.id[..], found.epoch, found.seq),
-            (&b"a:b/c"[..], 7, LARGEST_PRODUCER_INT)
-        );
+        let found = tag(Some("a:b/c"), Some("007"), Some("9007199254740991")).unwrap().unwrap();
+        assert_eq!((&found.id[..], found.epoch, found.seq), (&b"a:b/c"[..], 7, LARGEST_PRODUCER_INT));
         for (id, epoch, seq) in [
             (Some("p"), None, None),
             (None, Some("0"), Some("0")),
@@ -407,18 +351,11 @@ mod tests {
             assert!(fork(&headers(bad), "/v1/stream").is_err(), "{bad:?}");
         }
         let found = fork(
-            &headers(&[
-                from,
-                (names::STREAM_FORK_OFFSET, "0_9"),
-                (names::STREAM_FORK_SUB_OFFSET, "2"),
-            ]),
+            &headers(&[from, (names::STREAM_FORK_OFFSET, "0_9"), (names::STREAM_FORK_SUB_OFFSET, "2")]),
             "/v1/stream",
         );
         let found = found.unwrap().unwrap();
-        assert_eq!(
-            (found.source.as_str(), found.offset, found.sub_offset),
-            ("a b", Some(Position(9)), 2)
-        );
+        assert_eq!((found.source.as_str(), found.offset, found.sub_offset), ("a b", Some(Position(9)), 2));
     }
 
     #[test]

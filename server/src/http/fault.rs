@@ -157,20 +157,13 @@ impl Faults {
     pub(super) fn take(&self, path: &str, method: &Method) -> Option<Fault> {
         let mut faults = self.0.lock();
         let fault = faults.get_mut(path)?;
-        if fault
-            .method
-            .as_deref()
-            .is_some_and(|wanted| !wanted.eq_ignore_ascii_case(method.as_str()))
+        if fault.method.as_deref().is_some_and(|wanted| !wanted.eq_ignore_ascii_case(method.as_str()))
             || fault.probability.is_some_and(|chance| random_fraction() >= chance)
         {
             return None;
         }
         fault.count = fault.count.saturating_sub(1);
-        if fault.count == 0 {
-            faults.remove(path)
-        } else {
-            Some(fault.clone())
-        }
+        if fault.count == 0 { faults.remove(path) } else { Some(fault.clone()) }
     }
 }
 

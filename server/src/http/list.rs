@@ -20,14 +20,8 @@ const PAGE: usize = 1000;
 
 pub(super) async fn handle(app: &Arc<App>, query: Option<&str>) -> Result<Response<Body>, HttpError> {
     let query = Query::parse(query.unwrap_or_default())?;
-    let page = app
-        .engine()
-        .list(&query.prefix, query.after.as_deref(), query.limit)
-        .await?;
-    let next = page
-        .last()
-        .filter(|_| page.len() == query.limit)
-        .map(|last| last.meta.name.to_string());
+    let page = app.engine().list(&query.prefix, query.after.as_deref(), query.limit).await?;
+    let next = page.last().filter(|_| page.len() == query.limit).map(|last| last.meta.name.to_string());
     let streams: Vec<Value> = page
         .iter()
         // Their paths answer 410.
@@ -62,11 +56,7 @@ struct Query {
 
 impl Query {
     fn parse(query: &str) -> Result<Self, HttpError> {
-        let mut parsed = Self {
-            prefix: String::new(),
-            after: None,
-            limit: PAGE,
-        };
+        let mut parsed = Self { prefix: String::new(), after: None, limit: PAGE };
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             let value = percent_decode_str(value)
                 .decode_utf8()
@@ -93,11 +83,7 @@ mod tests {
     #[test]
     fn the_query_is_decoded_and_its_limit_is_bounded() {
         let query = Query::parse("prefix=a%2Fb&after=x%20y&limit=7&other=1").ok();
-        let expected = Query {
-            prefix: "a/b".into(),
-            after: Some("x y".into()),
-            limit: 7,
-        };
+        let expected = Query { prefix: "a/b".into(), after: Some("x y".into()), limit: 7 };
         assert_eq!(query, Some(expected));
         for bad in ["limit=0", "limit=1001", "limit=x", "prefix=%ff"] {
             assert!(Query::parse(bad).is_err(), "{bad}");

@@ -79,10 +79,7 @@ impl App {
         let (mut parts, body) = request.into_parts();
         let mut response = if tracing::enabled!(tracing::Level::DEBUG) {
             let span = tracing::debug_span!("request", method = %parts.method, path = parts.uri.path());
-            let response = self
-                .answer_with_faults(&mut parts, body)
-                .instrument(span.clone())
-                .await?;
+            let response = self.answer_with_faults(&mut parts, body).instrument(span.clone()).await?;
             span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
             response
         } else {
@@ -119,11 +116,7 @@ impl App {
         }
         fault.prepare(&mut parts.headers);
         let response = self.route(parts, body).await;
-        Ok(if parts.method == Method::GET {
-            fault.spoil(response)
-        } else {
-            response
-        })
+        Ok(if parts.method == Method::GET { fault.spoil(response) } else { response })
     }
 
     /// The route table.
@@ -171,10 +164,7 @@ impl App {
         }
         let mut response = Response::new(Body::Full(Bytes::from_static(b"ok")));
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/plain; charset=utf-8"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(header::CACHE_CONTROL, cache::NO_STORE);
         if parts.uri.path() == "/readyz" && self.stop.is_cancelled() {
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -213,9 +203,7 @@ impl App {
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("App").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -223,9 +211,7 @@ impl fmt::Debug for App {
 fn preflight() -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-        .headers_mut()
-        .insert(header::ACCESS_CONTROL_MAX_AGE, cors::MAX_AGE);
+    response.headers_mut().insert(header::ACCESS_CONTROL_MAX_AGE, cors::MAX_AGE);
     response
 }
 

@@ -64,14 +64,7 @@ pub(super) fn target<'a>(root: &str, path: &'a str) -> Target<'a> {
 
 /// Percent-encodes a stream name for use in a URL.
 pub(crate) fn encode_name(name: &str) -> String {
-    const RESERVED: &AsciiSet = &CONTROLS
-        .add(b' ')
-        .add(b'"')
-        .add(b'#')
-        .add(b'%')
-        .add(b'<')
-        .add(b'>')
-        .add(b'?');
+    const RESERVED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?');
     utf8_percent_encode(name, RESERVED).to_string()
 }
 
@@ -122,10 +115,7 @@ mod tests {
     #[test]
     fn the_reserved_segment_is_the_control_api_and_only_as_the_first() {
         for (path, rest) in [("__ds", ""), ("__ds/jwks.json", "jwks.json"), ("%5F_ds/x/y", "x/y")] {
-            assert_eq!(
-                target("/v1/stream", &format!("/v1/stream/{path}")),
-                Target::Control(rest.into())
-            );
+            assert_eq!(target("/v1/stream", &format!("/v1/stream/{path}")), Target::Control(rest.into()));
         }
         assert_eq!(target("/v1/stream", "/v1/stream/a/__ds"), stream("a/__ds"));
         assert_eq!(target("/v1/stream", "/v1/stream/__dsx"), stream("__dsx"));

@@ -41,11 +41,7 @@ async fn catch_up(
 ) -> Result<Response<Body>, HttpError> {
     if query.start == Start::Now {
         let tail = stream.tail();
-        let at_tail = ReadResult {
-            data: Vec::new(),
-            next: tail.position,
-            tail,
-        };
+        let at_tail = ReadResult { data: Vec::new(), next: tail.position, tail };
         return respond(app, stream, &at_tail, query, parts, None).await;
     }
     let from = query.start.resolve(stream.tail().position);
@@ -87,10 +83,7 @@ pub(super) async fn respond(
     } else {
         // An empty answer at an open tail would hide what comes next from those who poll (T-CACHE).
         let momentary = result.is_empty() && !result.is_at_end();
-        headers.insert(
-            header::CACHE_CONTROL,
-            if momentary { cache::NO_STORE } else { cache::SHARED },
-        );
+        headers.insert(header::CACHE_CONTROL, if momentary { cache::NO_STORE } else { cache::SHARED });
         let tag = Tag::new(stream.meta().id, &query.offset, result.next, result.is_at_end(), coding);
         headers.insert(header::ETAG, tag.to_header());
         if tag.is_named_by(&parts.headers) {
@@ -102,9 +95,7 @@ pub(super) async fn respond(
     *response.body_mut() = match coding {
         None => blocks.into(),
         Some(coding) => {
-            response
-                .headers_mut()
-                .insert(header::CONTENT_ENCODING, coding.to_header());
+            response.headers_mut().insert(header::CONTENT_ENCODING, coding.to_header());
             let encoded = compress::encode(blocks, coding).await.map_err(|error| {
                 EngineError::Storage(StorageError {
                     kind: StorageErrorKind::Conflict,

@@ -146,11 +146,7 @@ impl Feed {
         }
         let encode = || encode(stream.format(), &result.data);
         // Only events at the tail are wanted by many at the same time.
-        let event = if result.is_up_to_date() {
-            stream.sse_cache().event(from, result.next, encode)
-        } else {
-            encode()
-        };
+        let event = if result.is_up_to_date() { stream.sse_cache().event(from, result.next, encode) } else { encode() };
         self.waiting = Some(self.control(result.is_up_to_date(), result.is_at_end()));
         Ok(Some(event))
     }
@@ -198,9 +194,7 @@ impl Feed {
     fn control(&mut self, up_to_date: bool, closed: bool) -> Bytes {
         // Cursors never go backwards (S-CUR-2).
         let now = self.app.engine().clock().now();
-        self.cursor = self
-            .cursor
-            .max(cache::cursor(None, now, self.app.config().cursor_interval));
+        self.cursor = self.cursor.max(cache::cursor(None, now, self.app.config().cursor_interval));
         self.state = if closed { State::Done } else { State::Open };
         let mut encoder = SseEncoder::new();
         encoder.control(&Control {

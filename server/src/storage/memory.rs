@@ -74,21 +74,15 @@ impl Storage for MemoryStorage {
             created_at: meta.created_at,
             base: meta.base(),
         };
-        let mut contents = Contents {
-            state: StoredState::new(&config),
-            references: References::default(),
-            blocks: Blocks::default(),
-        };
+        let mut contents =
+            Contents { state: StoredState::new(&config), references: References::default(), blocks: Blocks::default() };
         contents.commit(&Commit {
             at: meta.created_at,
             messages: stream.content,
             close: stream.closed,
             ..Commit::default()
         });
-        let stream = Arc::new(MemoryStream {
-            meta,
-            contents: Mutex::new(contents),
-        });
+        let stream = Arc::new(MemoryStream { meta, contents: Mutex::new(contents) });
         streams.insert(Arc::clone(&stream.meta.name), Arc::clone(&stream));
         Reply::ready(Ok(stream.open()))
     }
@@ -163,10 +157,7 @@ impl Contents {
 }
 
 fn conflict<T>(message: &str) -> Reply<T> {
-    Reply::ready(Err(StorageError {
-        kind: StorageErrorKind::Conflict,
-        message: message.to_owned(),
-    }))
+    Reply::ready(Err(StorageError { kind: StorageErrorKind::Conflict, message: message.to_owned() }))
 }
 
 /// The bytes of a stream in order, and where messages and appends end.
@@ -225,12 +216,7 @@ impl Blocks {
         if let Some(last) = ends.last_mut() {
             last.0 |= End::APPEND;
         }
-        self.blocks.push(Block {
-            start: tail.0,
-            data: messages.data().clone(),
-            ends,
-            level: 0,
-        });
+        self.blocks.push(Block { start: tail.0, data: messages.data().clone(), ends, level: 0 });
         self.merge();
     }
 
@@ -238,10 +224,7 @@ impl Blocks {
         while let Some(first) = self.blocks.len().checked_sub(FAN_IN) {
             let run = &self.blocks[first..];
             let level = run[0].level;
-            if run
-                .iter()
-                .any(|block| block.level != level || block.data.len() >= MERGED)
-            {
+            if run.iter().any(|block| block.level != level || block.data.len() >= MERGED) {
                 return;
             }
             let mut data = BytesMut::with_capacity(run.iter().map(|block| block.data.len()).sum());
@@ -250,12 +233,8 @@ impl Blocks {
                 ends.extend(block.ends.iter().map(|end| end.shifted(data.len())));
                 data.extend_from_slice(&block.data);
             }
-            let merged = Block {
-                start: run[0].start,
-                data: data.freeze(),
-                ends: ends.into(),
-                level: level.saturating_add(1),
-            };
+            let merged =
+                Block { start: run[0].start, data: data.freeze(), ends: ends.into(), level: level.saturating_add(1) };
             self.blocks.truncate(first);
             self.blocks.push(merged);
         }
@@ -263,10 +242,7 @@ impl Blocks {
 
     fn read(&self, range: ReadRange) -> Piece {
         let (from, to) = (range.from.0, range.to.0);
-        let mut piece = Piece {
-            data: Vec::new(),
-            next: Position(from.min(to)),
-        };
+        let mut piece = Piece { data: Vec::new(), next: Position(from.min(to)) };
         let mut left = range.max_bytes;
         let first = self.blocks.partition_point(|block| block.end() <= from);
         for block in self.blocks[first..].iter().take_while(|block| block.start < to) {
@@ -307,15 +283,10 @@ impl Blocks {
         let block = &self.blocks[self.blocks.partition_point(|block| block.end() <= at.0)..].first()?;
         let absolute = |end: &End| Position(block.start + end.at() as u64);
         let first = block.ends.partition_point(|end| absolute(end) <= at);
-        let begin = block.ends[..first]
-            .iter()
-            .rposition(|end| end.ends_append())
-            .map_or(0, |last| last + 1);
+        let begin = block.ends[..first].iter().rposition(|end| end.ends_append()).map_or(0, |last| last + 1);
         let last = block.ends[first..].iter().position(|end| end.ends_append())? + first;
         Some(AppendShape {
-            start: begin
-                .checked_sub(1)
-                .map_or(Position(block.start), |before| absolute(&block.ends[before])),
+            start: begin.checked_sub(1).map_or(Position(block.start), |before| absolute(&block.ends[before])),
             ends: block.ends[begin..=last].iter().map(absolute).collect(),
         })
     }

@@ -18,9 +18,7 @@ pub const JSON: (&str, &str) = ("content-type", "application/json");
 
 /// A server on a free port with a short long-poll.
 pub fn quick() -> ServerBuilder {
-    Server::builder()
-        .bind(([127, 0, 0, 1], 0))
-        .long_poll_timeout(Duration::from_millis(100))
+    Server::builder().bind(([127, 0, 0, 1], 0)).long_poll_timeout(Duration::from_millis(100))
 }
 
 /// A server whose live reads wait longer than any test.
@@ -79,10 +77,7 @@ impl Answer {
 
 impl Connection {
     pub async fn open(server: &RunningServer) -> Self {
-        Self {
-            socket: TcpStream::connect(server.addr()).await.unwrap(),
-            buffer: Vec::new(),
-        }
+        Self { socket: TcpStream::connect(server.addr()).await.unwrap(), buffer: Vec::new() }
     }
 
     /// Sends bytes as they are.
@@ -140,11 +135,7 @@ impl Connection {
             if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
                 break end + 4;
             }
-            assert!(
-                self.fill().await,
-                "no answer: {:?}",
-                String::from_utf8_lossy(&self.buffer)
-            );
+            assert!(self.fill().await, "no answer: {:?}", String::from_utf8_lossy(&self.buffer));
         };
         let head: Vec<u8> = self.buffer.drain(..end).collect();
         let head = String::from_utf8(head).unwrap();
@@ -154,11 +145,7 @@ impl Connection {
             let (name, value) = line.split_once(':').unwrap();
             (name.to_ascii_lowercase(), value.trim().to_owned())
         });
-        Answer {
-            status,
-            headers: headers.collect(),
-            body: Vec::new(),
-        }
+        Answer { status, headers: headers.collect(), body: Vec::new() }
     }
 
     /// Takes one chunk of a chunked body; `None` at its end or when the connection is cut.
@@ -216,10 +203,7 @@ pub async fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Answer {
-    Connection::open(server)
-        .await
-        .request(method, path, headers, body)
-        .await
+    Connection::open(server).await.request(method, path, headers, body).await
 }
 
 /// Shorthands for one server.
@@ -254,9 +238,7 @@ impl Client<'_> {
     /// Opens an SSE connection and takes the head of its answer.
     pub async fn sse(&self, name_and_query: &str) -> (Connection, Answer) {
         let mut connection = Connection::open(self.0).await;
-        connection
-            .start("GET", &format!("/v1/stream/{name_and_query}"), &[], b"")
-            .await;
+        connection.start("GET", &format!("/v1/stream/{name_and_query}"), &[], b"").await;
         let head = connection.head_of().await;
         (connection, head)
     }

@@ -46,28 +46,16 @@ pub(crate) enum Ending {
 
 impl Body {
     pub(crate) fn streamed(incoming: Incoming) -> Self {
-        Self {
-            source: Source::Streamed(incoming),
-            cut: None,
-            lease: None,
-        }
+        Self { source: Source::Streamed(incoming), cut: None, lease: None }
     }
 
     /// A body from the server, over a connection that comes back when the body has ended.
     pub(crate) fn leased(incoming: Incoming, lease: Lease) -> Self {
-        Self {
-            source: Source::Streamed(incoming),
-            cut: None,
-            lease: Some(lease),
-        }
+        Self { source: Source::Streamed(incoming), cut: None, lease: Some(lease) }
     }
 
     pub(crate) fn whole(bytes: Bytes) -> Self {
-        Self {
-            source: Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())),
-            cut: None,
-            lease: None,
-        }
+        Self { source: Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), cut: None, lease: None }
     }
 
     /// Lets `left` more bytes through, and then ends as told.

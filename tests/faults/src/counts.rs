@@ -68,22 +68,13 @@ mod tests {
 
     #[test]
     fn the_line_names_only_what_was_met() {
-        let mut counts = FaultCounts {
-            requests: 9,
-            ..Default::default()
-        };
+        let mut counts = FaultCounts { requests: 9, ..Default::default() };
         assert_eq!(counts.to_string(), "9 requests, 0 faults");
         counts.add(FaultKind::Stall);
         counts.add(FaultKind::CutBody);
         counts.add(FaultKind::Stall);
         counts.upstream_failures = 1;
-        assert_eq!(
-            counts.to_string(),
-            "9 requests, 3 faults (cut-body 1, stall 2), 1 upstream failures"
-        );
-        assert_eq!(
-            (counts.total(), counts.kinds_met(), counts.of(FaultKind::Stall)),
-            (3, 2, 2)
-        );
+        assert_eq!(counts.to_string(), "9 requests, 3 faults (cut-body 1, stall 2), 1 upstream failures");
+        assert_eq!((counts.total(), counts.kinds_met(), counts.of(FaultKind::Stall)), (3, 2, 2));
     }
 }

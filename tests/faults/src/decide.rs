@@ -29,12 +29,7 @@ impl Decider {
             Source::Scripted(rules) => rules.len(),
             Source::Seeded { .. } => 0,
         };
-        Self {
-            plan,
-            ordinal: 0,
-            matched: vec![0; rules],
-            broken: HashMap::new(),
-        }
+        Self { plan, ordinal: 0, matched: vec![0; rules], broken: HashMap::new() }
     }
 
     /// The fault that the next request meets, if any.
@@ -92,13 +87,8 @@ impl FaultPlan {
 
     fn draw_details(&self, kind: FaultKind, draws: &mut Draws, request: &Parts) -> Fault {
         match kind {
-            FaultKind::CutBody => Fault::CutBody {
-                at: CutAt::Part(draws.part()),
-            },
-            FaultKind::CutSse => Fault::CutSse {
-                after_bytes: draw_sse_cut(draws),
-                clean: draws.coin(),
-            },
+            FaultKind::CutBody => Fault::CutBody { at: CutAt::Part(draws.part()) },
+            FaultKind::CutSse => Fault::CutSse { after_bytes: draw_sse_cut(draws), clean: draws.coin() },
             FaultKind::Delay => Fault::Delay(up_to(self.max_delay, draws)),
             FaultKind::DelayAfter => Fault::DelayAfter(up_to(self.max_delay, draws)),
             FaultKind::Duplicate => Fault::Duplicate,
@@ -106,15 +96,8 @@ impl FaultPlan {
             FaultKind::ResetAfter => Fault::ResetAfter,
             FaultKind::ResetBefore => Fault::ResetBefore,
             FaultKind::Stall => {
-                let at = if is_sse(request) {
-                    CutAt::Byte(draw_sse_cut(draws))
-                } else {
-                    CutAt::Part(draws.part())
-                };
-                Fault::Stall {
-                    at,
-                    pause: up_to(self.max_stall, draws),
-                }
+                let at = if is_sse(request) { CutAt::Byte(draw_sse_cut(draws)) } else { CutAt::Part(draws.part()) };
+                Fault::Stall { at, pause: up_to(self.max_stall, draws) }
             }
             FaultKind::Status => self.draw_status(&REFUSALS, false, draws),
             FaultKind::StatusAfter => self.draw_status(&FAILURES, true, draws),
@@ -126,11 +109,7 @@ impl FaultPlan {
         let code = draws.pick(codes).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         let longest = u32::try_from(self.max_delay.as_secs()).unwrap_or(u32::MAX);
         let retry_after = draws.coin().then(|| draws.below(u64::from(longest) + 1) as u32);
-        Fault::Status {
-            code,
-            retry_after,
-            after,
-        }
+        Fault::Status { code, retry_after, after }
     }
 }
 
@@ -175,32 +154,17 @@ fn fits(kind: FaultKind, request: &Parts) -> bool {
 }
 
 fn is_sse(request: &Parts) -> bool {
-    request.method == Method::GET
-        && request
-            .uri
-            .query()
-            .unwrap_or_default()
-            .split('&')
-            .any(|pair| pair == "live=sse")
+    request.method == Method::GET && request.uri.query().unwrap_or_default().split('&').any(|pair| pair == "live=sse")
 }
 
 fn has_body(request: &Parts) -> bool {
     request.headers.contains_key(TRANSFER_ENCODING)
-        || request
-            .headers
-            .get(CONTENT_LENGTH)
-            .is_some_and(|length| length.as_bytes() != b"0")
+        || request.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0")
 }
 
 /// What stays the same when a client sends a request again.
 fn identity(request: &Parts) -> String {
-    let header = |name: &str| {
-        request
-            .headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    };
+    let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (epoch, seq) = (header("producer-epoch"), header("producer-seq"));
     format!("{} {} {epoch} {seq}", request.method, request.uri.path())
 }

@@ -45,12 +45,7 @@ impl Client {
         let (ordinal, fault) = self.shared.decide(&parts);
         prepare_request(&mut parts);
         let lane = format!("{} {}", parts.method, parts.uri.path());
-        let exchange = Exchange {
-            client: self,
-            parts,
-            lane,
-            ordinal,
-        };
+        let exchange = Exchange { client: self, parts, lane, ordinal };
         let answer = exchange.run(Body::streamed(body), fault).await;
         if answer.is_err() {
             // hyper drops the connection when its service fails.
@@ -79,11 +74,7 @@ impl Exchange<'_> {
             }
             Fault::CutSse { after_bytes, clean } => {
                 let answer = self.forward(body).await?;
-                let ending = if clean {
-                    Ending::Clean
-                } else {
-                    Ending::Reset(self.switch())
-                };
+                let ending = if clean { Ending::Clean } else { Ending::Reset(self.switch()) };
                 self.cut(answer, CutAt::Byte(after_bytes), ending).await
             }
             Fault::Delay(delay) => {
@@ -116,11 +107,7 @@ impl Exchange<'_> {
                 }
                 self.cut(answer, at, Ending::Stall(pause, self.switch())).await
             }
-            Fault::Status {
-                code,
-                retry_after,
-                after,
-            } => {
+            Fault::Status { code, retry_after, after } => {
                 if after {
                     self.forward(body).await?;
                 } else {
@@ -151,10 +138,8 @@ impl Exchange<'_> {
         if body.is_end_stream() {
             return Err(Reset);
         }
-        let is_sse = head
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let is_sse =
+            head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         let mut length = body.size_hint().exact();
         if length.is_none() && !is_sse && matches!(at, CutAt::Part(_)) {
             let bytes = body.read().await.map_err(|_| Reset)?;
@@ -166,15 +151,8 @@ impl Exchange<'_> {
             CutAt::Part(part) => (length.unwrap_or(SSE_SPAN) as f64 * part) as u64,
         };
         // The client takes a body whose length it knows for complete as soon as it has that much.
-        let most = if head.headers.contains_key(CONTENT_LENGTH) {
-            length.map(|n| n.saturating_sub(1))
-        } else {
-            None
-        };
-        Ok(Response::from_parts(
-            head,
-            body.cut(most.map_or(wanted, |most| wanted.min(most)), ending),
-        ))
+        let most = if head.headers.contains_key(CONTENT_LENGTH) { length.map(|n| n.saturating_sub(1)) } else { None };
+        Ok(Response::from_parts(head, body.cut(most.map_or(wanted, |most| wanted.min(most)), ending)))
     }
 
     /// Sends half of the body to the server, and resets both connections.
@@ -198,9 +176,7 @@ impl Exchange<'_> {
 fn status_answer(code: StatusCode, retry_after: Option<u32>) -> Response<Body> {
     let mut answer = Response::new(Body::whole(Bytes::from_static(b"Injected fault")));
     *answer.status_mut() = code;
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     if let Some(seconds) = retry_after {
         answer.headers_mut().insert(RETRY_AFTER, seconds.into());
     }

@@ -74,20 +74,12 @@ pub enum CutAt {
 impl Fault {
     /// The status as answer, without the server having seen the request.
     pub fn status(code: StatusCode) -> Self {
-        Self::Status {
-            code,
-            retry_after: None,
-            after: false,
-        }
+        Self::Status { code, retry_after: None, after: false }
     }
 
     /// The status as answer, although the server has done its work.
     pub fn status_after(code: StatusCode) -> Self {
-        Self::Status {
-            code,
-            retry_after: None,
-            after: true,
-        }
+        Self::Status { code, retry_after: None, after: true }
     }
 
     /// The kind of the fault, without its details.
@@ -189,10 +181,7 @@ impl FromStr for FaultKind {
     type Err = UnknownFaultKind;
 
     fn from_str(name: &str) -> Result<Self, UnknownFaultKind> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name() == name)
-            .ok_or_else(|| UnknownFaultKind(name.to_owned()))
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| UnknownFaultKind(name.to_owned()))
     }
 }
 

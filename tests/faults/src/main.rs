@@ -43,28 +43,16 @@ impl Args {
             .max_delay(Duration::from_millis(self.max_delay_ms))
             .max_stall(Duration::from_millis(self.max_stall_ms))
             .max_consecutive(self.max_consecutive);
-        if self.only.is_empty() {
-            plan
-        } else {
-            plan.only(self.only.iter().copied())
-        }
+        if self.only.is_empty() { plan } else { plan.only(self.only.iter().copied()) }
     }
 }
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
     let args = Args::parse();
-    let upstream = tokio::net::lookup_host(&args.upstream)
-        .await?
-        .next()
-        .ok_or(io::ErrorKind::NotFound)?;
+    let upstream = tokio::net::lookup_host(&args.upstream).await?.next().ok_or(io::ErrorKind::NotFound)?;
     let proxy = FaultProxy::start_on(args.listen, upstream, args.plan()).await?;
-    println!(
-        "{} -> {upstream}, seed {}, rate {}; Ctrl-C stops it",
-        proxy.url(),
-        args.seed,
-        args.rate
-    );
+    println!("{} -> {upstream}, seed {}, rate {}; Ctrl-C stops it", proxy.url(), args.seed, args.rate);
     tokio::signal::ctrl_c().await?;
     println!("{}", proxy.counts());
     proxy.shutdown().await;

@@ -42,11 +42,7 @@ impl FaultProxy {
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared::new(upstream, plan));
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self {
-            addr,
-            shared,
-            accepting,
-        })
+        Ok(Self { addr, shared, accepting })
     }
 
     /// Replaces the plan. The new one starts at its first request; faults under way go on.
@@ -95,9 +91,7 @@ impl Drop for FaultProxy {
 
 impl fmt::Debug for FaultProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultProxy")
-            .field("addr", &self.addr)
-            .finish_non_exhaustive()
+        f.debug_struct("FaultProxy").field("addr", &self.addr).finish_non_exhaustive()
     }
 }
 
@@ -115,15 +109,8 @@ struct State {
 
 impl Shared {
     fn new(upstream: SocketAddr, plan: FaultPlan) -> Self {
-        let state = State {
-            upstream,
-            decider: Decider::new(plan),
-            counts: FaultCounts::default(),
-        };
-        Self {
-            state: Mutex::new(state),
-            holds: Holds::default(),
-        }
+        let state = State { upstream, decider: Decider::new(plan), counts: FaultCounts::default() };
+        Self { state: Mutex::new(state), holds: Holds::default() }
     }
 
     /// Counts a request, and says which one it is and which fault it meets.
@@ -170,11 +157,7 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     let Ok(socket) = Socket::new(stream, Arc::clone(&switch)) else {
         return;
     };
-    let client = Client {
-        shared,
-        switch,
-        upstream: Slot::default(),
-    };
+    let client = Client { shared, switch, upstream: Slot::default() };
     let connection = http1::Builder::new().serve_connection(socket, service_fn(|request| client.serve(request)));
     // It fails whenever a fault breaks it or the client leaves: neither is news.
     let _ = connection.await;

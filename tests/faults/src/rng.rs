@@ -49,10 +49,7 @@ mod tests {
     fn the_sequence_is_that_of_splitmix64() {
         // The first outputs of the reference implementation for state 0.
         let mut draws = Draws(0);
-        assert_eq!(
-            [draws.next(), draws.next()],
-            [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]
-        );
+        assert_eq!([draws.next(), draws.next()], [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4]);
     }
 
     #[test]

@@ -22,15 +22,7 @@ pub struct Rule {
 impl Rule {
     /// The first request meets `fault`.
     pub fn new(fault: Fault) -> Self {
-        Self {
-            fault,
-            method: None,
-            path: None,
-            query: None,
-            header: None,
-            nth: 1,
-            times: 1,
-        }
+        Self { fault, method: None, path: None, query: None, header: None, nth: 1, times: 1 }
     }
 
     /// Only requests with this method match.
@@ -83,15 +75,9 @@ impl Rule {
     pub(crate) fn matches(&self, request: &Parts) -> bool {
         self.method.as_ref().is_none_or(|method| *method == request.method)
             && self.path.as_ref().is_none_or(|path| request.uri.path().contains(path))
-            && self
-                .query
-                .as_ref()
-                .is_none_or(|query| request.uri.query().unwrap_or_default().contains(query))
+            && self.query.as_ref().is_none_or(|query| request.uri.query().unwrap_or_default().contains(query))
             && self.header.as_ref().is_none_or(|(name, value)| {
-                request
-                    .headers
-                    .get(name)
-                    .is_some_and(|found| found.as_bytes() == value.as_bytes())
+                request.headers.get(name).is_some_and(|found| found.as_bytes() == value.as_bytes())
             })
     }
 }

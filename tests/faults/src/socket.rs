@@ -53,10 +53,7 @@ impl Drain {
     fn new() -> Self {
         let mut check = tokio::time::interval(Self::PERIOD);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self {
-            check,
-            checks_left: Self::CHECKS,
-        }
+        Self { check, checks_left: Self::CHECKS }
     }
 
     fn poll(&mut self, stream: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
@@ -77,11 +74,7 @@ fn untaken(stream: &TcpStream) -> usize {
     // SAFETY: the descriptor is open as long as `stream` is borrowed, and TIOCOUTQ writes one int to the address.
     let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
     // It fails for a connection that is gone, which takes nothing more.
-    if result == 0 {
-        usize::try_from(bytes).unwrap_or(0)
-    } else {
-        0
-    }
+    if result == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
 /// Not known here: cuts far into a large body may come early.
@@ -93,11 +86,7 @@ fn untaken(_stream: &TcpStream) -> usize {
 impl Socket {
     pub(crate) fn new(stream: TcpStream, switch: Arc<ResetSwitch>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self {
-            io: TokioIo::new(stream),
-            switch,
-            drain: None,
-        })
+        Ok(Self { io: TokioIo::new(stream), switch, drain: None })
     }
 }
 

@@ -33,12 +33,7 @@ impl Upstream {
         let (sender, connection) = http1::handshake(socket).await?;
         // How the connection ends reaches whoever waits for an answer or reads its body.
         let driver = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-        Ok(Self {
-            addr,
-            sender,
-            switch,
-            driver,
-        })
+        Ok(Self { addr, sender, switch, driver })
     }
 }
 
@@ -89,10 +84,7 @@ impl Slot {
     }
 
     fn lease(&self, upstream: Upstream, answer: Response<hyper::body::Incoming>) -> Response<Body> {
-        let lease = Lease {
-            upstream,
-            slot: self.clone(),
-        };
+        let lease = Lease { upstream, slot: self.clone() };
         answer.map(|incoming| Body::leased(incoming, lease))
     }
 
@@ -117,10 +109,7 @@ impl Lease {
 /// Makes a client's request one of our own: without what concerns only the client's connection.
 pub(crate) fn prepare_request(parts: &mut Parts) {
     parts.version = Version::HTTP_11;
-    parts.uri = parts
-        .uri
-        .path_and_query()
-        .map_or_else(Uri::default, |path| Uri::from(path.clone()));
+    parts.uri = parts.uri.path_and_query().map_or_else(Uri::default, |path| Uri::from(path.clone()));
     strip_hop_by_hop(&mut parts.headers);
     // The client's connection has answered this expectation itself.
     parts.headers.remove(EXPECT);

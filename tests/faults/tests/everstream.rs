@@ -28,70 +28,34 @@ async fn setup(content_type: &str, plan: FaultPlan) -> Setup {
         .await
         .unwrap();
     let proxy = FaultProxy::start(server.addr(), plan).await.unwrap();
-    let backoff = Backoff {
-        initial: Duration::from_millis(5),
-        max: Duration::from_millis(50),
-        ..Backoff::default()
-    };
-    let client = Client::builder()
-        .retry(RetryPolicy {
-            backoff,
-            ..RetryPolicy::default()
-        })
-        .build()
-        .unwrap();
-    let handle = |base: &str| {
-        client
-            .stream(&format!("{base}/v1/stream/s"))
-            .unwrap()
-            .with_content_type(content_type)
-    };
+    let backoff = Backoff { initial: Duration::from_millis(5), max: Duration::from_millis(50), ..Backoff::default() };
+    let client = Client::builder().retry(RetryPolicy { backoff, ..RetryPolicy::default() }).build().unwrap();
+    let handle = |base: &str| client.stream(&format!("{base}/v1/stream/s")).unwrap().with_content_type(content_type);
     let direct = handle(&server.url());
     direct.create(&CreateOptions::content_type(content_type)).await.unwrap();
-    Setup {
-        stream: handle(&proxy.url()),
-        direct,
-        proxy,
-        server,
-    }
+    Setup { stream: handle(&proxy.url()), direct, proxy, server }
 }
 
 /// Numbered, with code points of two and three bytes to cut through.
 fn message(json: bool, number: usize) -> String {
-    if json {
-        format!("{{\"n\":{number},\"text\":\"é€{number}\"}}")
-    } else {
-        format!("<{number} é€>")
-    }
+    if json { format!("{{\"n\":{number},\"text\":\"é€{number}\"}}") } else { format!("<{number} é€>") }
 }
 
 fn expected(json: bool) -> String {
     let all: Vec<String> = (0..MESSAGES).map(|number| message(json, number)).collect();
-    if json {
-        format!("[{}]", all.join(","))
-    } else {
-        all.concat()
-    }
+    if json { format!("[{}]", all.join(",")) } else { all.concat() }
 }
 
 async fn read_all(stream: &DurableStream, live: LiveMode) -> String {
-    let options = ReadOptions {
-        live,
-        max_batch_bytes: 100,
-        request_timeout: Duration::from_secs(5),
-        ..ReadOptions::default()
-    };
+    let options =
+        ReadOptions { live, max_batch_bytes: 100, request_timeout: Duration::from_secs(5), ..ReadOptions::default() };
     let mut reader = stream.read(options);
     let (mut json, mut parts) = (false, Vec::new());
     while let Some(batch) = reader.next().await {
         let batch = batch.unwrap();
         json = batch.is_json();
         if json {
-            parts.extend(
-                batch
-                    .messages()
-                    .map(|text| String::from_utf8(text.to_vec()).unwrap().into_bytes()),
-            );
+            parts.extend(batch.messages().map(|text| String::from_utf8(text.to_vec()).unwrap().into_bytes()));
         } else {
             parts.push(batch.bytes().to_vec());
         }
@@ -111,9 +75,7 @@ fn write_faults() -> Vec<Fault> {
         Fault::Duplicate,
         Fault::Delay(Duration::from_millis(30)),
         Fault::DelayAfter(Duration::from_millis(30)),
-        Fault::Reorder {
-            bound: Duration::from_millis(50),
-        },
+        Fault::Reorder { bound: Duration::from_millis(50) },
         Fault::CutBody { at: CutAt::Byte(0) },
     ];
     for code in [429, 500, 502, 503, 504] {
@@ -167,11 +129,7 @@ async fn http_2_and_gzip_carry_the_same() {
             let stream = stream.clone();
             tokio::spawn(async move { read_all(&stream, LiveMode::Auto).await })
         };
-        let options = ProducerOptions {
-            max_batch_items: Some(7),
-            auto_claim: true,
-            ..ProducerOptions::default()
-        };
+        let options = ProducerOptions { max_batch_items: Some(7), auto_claim: true, ..ProducerOptions::default() };
         let producer = stream.producer("p", options).await.unwrap();
         for number in 0..MESSAGES {
             producer.append(message(json, number)).await.unwrap();
@@ -188,20 +146,14 @@ fn read_faults() -> Vec<Fault> {
         Fault::ResetBefore,
         Fault::ResetAfter,
         Fault::Delay(Duration::from_millis(30)),
-        Fault::Stall {
-            at: CutAt::Part(0.5),
-            pause: Duration::from_millis(30),
-        },
+        Fault::Stall { at: CutAt::Part(0.5), pause: Duration::from_millis(30) },
         Fault::status(StatusCode::SERVICE_UNAVAILABLE),
     ];
     for at in [0, 1, 7, 50, 133] {
         faults.push(Fault::CutBody { at: CutAt::Byte(at) });
     }
     for after_bytes in [0, 20, 61, 100, 333] {
-        faults.push(Fault::CutSse {
-            after_bytes,
-            clean: after_bytes % 2 == 0,
-        });
+        faults.push(Fault::CutSse { after_bytes, clean: after_bytes % 2 == 0 });
     }
     faults
 }

@@ -17,12 +17,7 @@ fn request(method: Method, target: &str, headers: &[(&str, &str)]) -> Parts {
 
 fn append(seq: u64) -> Parts {
     let seq = seq.to_string();
-    let headers = [
-        ("content-length", "9"),
-        ("producer-id", "p"),
-        ("producer-epoch", "0"),
-        ("producer-seq", &seq),
-    ];
+    let headers = [("content-length", "9"), ("producer-id", "p"), ("producer-epoch", "0"), ("producer-seq", &seq)];
     request(Method::POST, "/v1/stream/s", &headers)
 }
 
@@ -32,11 +27,7 @@ fn traffic(len: u64) -> Vec<Parts> {
     for i in 0..len {
         requests.push(append(i));
         requests.push(request(Method::GET, &format!("/v1/stream/s?offset={i}"), &[]));
-        requests.push(request(
-            Method::GET,
-            &format!("/v1/stream/s?offset={i}&live=long-poll"),
-            &[],
-        ));
+        requests.push(request(Method::GET, &format!("/v1/stream/s?offset={i}&live=long-poll"), &[]));
         requests.push(request(Method::GET, &format!("/v1/stream/s?offset={i}&live=sse"), &[]));
     }
     requests
@@ -77,13 +68,7 @@ fn the_rate_is_met_whatever_the_requests_are() {
         let met = decisions(FaultPlan::seeded(1, 0.2), &requests).iter().flatten().count();
         assert!((1_850..2_150).contains(&met), "{met} of 10000");
     }
-    assert_eq!(
-        decisions(FaultPlan::seeded(1, 0.0), &traffic(100))
-            .iter()
-            .flatten()
-            .count(),
-        0
-    );
+    assert_eq!(decisions(FaultPlan::seeded(1, 0.0), &traffic(100)).iter().flatten().count(), 0);
     assert_eq!(decisions(FaultPlan::none(), &traffic(100)).iter().flatten().count(), 0);
 }
 
@@ -129,9 +114,7 @@ fn only_and_without_choose_the_kinds() {
 fn the_same_request_gets_through_after_so_many_breaks() {
     for max in 0..5 {
         // Each request is sent again until it gets through, and others are sent between.
-        let plan = FaultPlan::seeded(9, 1.0)
-            .only([FaultKind::ResetAfter])
-            .max_consecutive(max);
+        let plan = FaultPlan::seeded(9, 1.0).only([FaultKind::ResetAfter]).max_consecutive(max);
         let mut decider = Decider::new(plan);
         for round in 0..20_u64 {
             for attempt in 0..=max {
@@ -152,10 +135,7 @@ fn what_only_disturbs_is_not_limited() {
 #[test]
 fn delays_stay_below_their_limit() {
     let limit = Duration::from_secs(3);
-    let plan = FaultPlan::seeded(3, 1.0)
-        .max_delay(limit)
-        .max_stall(limit * 2)
-        .max_consecutive(u32::MAX);
+    let plan = FaultPlan::seeded(3, 1.0).max_delay(limit).max_stall(limit * 2).max_consecutive(u32::MAX);
     let decided = decisions(plan, &traffic(2_000));
     let mut longest_retry = None;
     for fault in decided.iter().flatten() {
@@ -171,17 +151,12 @@ fn delays_stay_below_their_limit() {
 
 #[test]
 fn cuts_fall_everywhere_and_half_of_the_sse_cuts_are_clean() {
-    let plan = FaultPlan::seeded(3, 1.0)
-        .only([FaultKind::CutBody, FaultKind::CutSse])
-        .max_consecutive(u32::MAX);
+    let plan = FaultPlan::seeded(3, 1.0).only([FaultKind::CutBody, FaultKind::CutSse]).max_consecutive(u32::MAX);
     let (mut clean, mut sse, mut near, mut thirds) = (0, 0, 0, [0; 3]);
     for fault in decisions(plan, &traffic(1_000)).into_iter().flatten() {
         match fault {
             Fault::CutBody { at: CutAt::Part(part) } => thirds[(part * 3.0) as usize] += 1,
-            Fault::CutSse {
-                after_bytes,
-                clean: ends_well,
-            } => {
+            Fault::CutSse { after_bytes, clean: ends_well } => {
                 sse += 1;
                 clean += u32::from(ends_well);
                 near += u32::from(after_bytes < 512);
@@ -192,10 +167,7 @@ fn cuts_fall_everywhere_and_half_of_the_sse_cuts_are_clean() {
     }
     assert_eq!(sse, 1_000);
     assert!((400..600).contains(&clean), "{clean} of {sse} are clean");
-    assert!(
-        (400..700).contains(&near),
-        "{near} of {sse} are within the first events"
-    );
+    assert!((400..700).contains(&near), "{near} of {sse} are within the first events");
     assert!(thirds.iter().all(|n| *n > 500), "{thirds:?}");
 }
 
@@ -205,21 +177,12 @@ fn rules_match_by_all_they_name() {
     let hits = |rule: Rule, request: Parts| decisions(FaultPlan::scripted([rule]), &[request])[0].is_some();
     let read = || request(Method::GET, "/v1/stream/s?offset=1&live=sse", &[]);
     assert!(hits(rule(), read()));
-    assert!(hits(
-        rule().method(Method::GET).path("/stream/s").query("live=sse"),
-        read()
-    ));
+    assert!(hits(rule().method(Method::GET).path("/stream/s").query("live=sse"), read()));
     assert!(!hits(rule().method(Method::POST), read()));
     assert!(!hits(rule().path("/stream/t"), read()));
     assert!(!hits(rule().query("live=long-poll"), read()));
-    assert!(hits(
-        rule().header(http::HeaderName::from_static("producer-seq"), "3"),
-        append(3)
-    ));
-    assert!(!hits(
-        rule().header(http::HeaderName::from_static("producer-seq"), "3"),
-        append(33)
-    ));
+    assert!(hits(rule().header(http::HeaderName::from_static("producer-seq"), "3"), append(3)));
+    assert!(!hits(rule().header(http::HeaderName::from_static("producer-seq"), "3"), append(33)));
 }
 
 #[test]
@@ -231,24 +194,7 @@ fn rules_count_their_own_matches() {
     ];
     let post = || append(0);
     let get = || request(Method::GET, "/s", &[]);
-    let decided = decisions(
-        FaultPlan::scripted(script),
-        &[post(), post(), get(), post(), post(), get(), get()],
-    );
-    let names: Vec<_> = decided
-        .iter()
-        .map(|fault| fault.as_ref().map_or("-", |fault| fault.kind().name()))
-        .collect();
-    assert_eq!(
-        names,
-        [
-            "-",
-            "reset-after",
-            "duplicate",
-            "reset-after",
-            "-",
-            "reset-before",
-            "reset-before"
-        ]
-    );
+    let decided = decisions(FaultPlan::scripted(script), &[post(), post(), get(), post(), post(), get(), get()]);
+    let names: Vec<_> = decided.iter().map(|fault| fault.as_ref().map_or("-", |fault| fault.kind().name())).collect();
+    assert_eq!(names, ["-", "reset-after", "duplicate", "reset-after", "-", "reset-before", "reset-before"]);
 }

@@ -24,11 +24,7 @@ pub(crate) enum Fate {
 
 /// A message that a run can tell from all others, with a code point of three bytes to cut through.
 pub(crate) fn message(json: bool, producer: usize, number: u64) -> String {
-    if json {
-        format!("\"p{producer}:{number}€\"")
-    } else {
-        format!("p{producer}:{number}€;")
-    }
+    if json { format!("\"p{producer}:{number}€\"") } else { format!("p{producer}:{number}€;") }
 }
 
 pub(crate) struct Writer {
@@ -110,9 +106,7 @@ impl Writer {
                         self.fates[number] = match &result {
                             Ok(receipt) if receipt.duplicate && !retried => Fate::Duplicate,
                             Ok(_) => Fate::Stored,
-                            Err(error) => Fate::Failed {
-                                unknown: error.outcome_unknown(),
-                            },
+                            Err(error) => Fate::Failed { unknown: error.outcome_unknown() },
                         };
                     }
                 }
@@ -185,12 +179,10 @@ impl Follower {
                     delivered = true;
                     self.checkpoint = batch.checkpoint().clone();
                     if batch.is_json() {
-                        self.read
-                            .extend(batch.messages().map(|text| String::from_utf8_lossy(&text).into_owned()));
+                        self.read.extend(batch.messages().map(|text| String::from_utf8_lossy(&text).into_owned()));
                     } else if !batch.is_empty() {
                         // As bytes: parts may end inside a code point.
-                        self.read
-                            .push(batch.bytes().iter().map(|&byte| char::from(byte)).collect());
+                        self.read.push(batch.bytes().iter().map(|&byte| char::from(byte)).collect());
                     }
                 }
                 ReadEvent::End => self.end = Some(Ok(())),
@@ -206,10 +198,6 @@ impl Follower {
     }
 
     pub(crate) fn poll_request(&mut self, now: Instant) -> Option<Request> {
-        if self.end.is_some() {
-            None
-        } else {
-            self.session.poll_request(now)
-        }
+        if self.end.is_some() { None } else { self.session.poll_request(now) }
     }
 }

@@ -58,16 +58,11 @@ pub(crate) fn check_writes(writers: &[Writer], stored: &[String], json: bool) ->
                 Fate::Pending => false,
             };
             if !right {
-                return Err(format!(
-                    "message {text} is {fate:?} and stored: {is_stored} ({:?})",
-                    writer.first_error
-                ));
+                return Err(format!("message {text} is {fate:?} and stored: {is_stored} ({:?})", writer.first_error));
             }
         }
         if let Some(extra) = own.next() {
-            return Err(format!(
-                "{extra} is stored out of order, twice, or although it was never appended"
-            ));
+            return Err(format!("{extra} is stored out of order, twice, or although it was never appended"));
         }
     }
     Ok(())
@@ -84,18 +79,12 @@ pub(crate) fn check_read(
     let as_read = |stored: &Vec<String>| -> String {
         let text = stored.concat();
         // Followers collect the bytes of other streams, see there.
-        if json {
-            text
-        } else {
-            text.bytes().map(char::from).collect()
-        }
+        if json { text } else { text.bytes().map(char::from).collect() }
     };
     if complete {
         // A stream may end before it is recreated.
         if !incarnations.iter().any(|stored| read == as_read(stored)) {
-            return Err(format!(
-                "a reader reached the end with {read:?}, stored is {incarnations:?}"
-            ));
+            return Err(format!("a reader reached the end with {read:?}, stored is {incarnations:?}"));
         }
     } else if !incarnations.iter().any(|stored| as_read(stored).starts_with(&read)) {
         return Err(format!("a reader got {read:?}, which is no prefix of what was stored"));

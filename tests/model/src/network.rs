@@ -45,20 +45,10 @@ pub(crate) fn fate(jitter: &mut Jitter, rate: f64) -> Fate {
         3 => Fault::Silence { acted: below(2) == 0 },
         4 => Fault::Status { status, acted: false },
         // 429 and 503 say that nothing was done, so a server that acted does not send them.
-        5 => Fault::Status {
-            status: [500, 502, 504][below(3) as usize],
-            acted: true,
-        },
+        5 => Fault::Status { status: [500, 502, 504][below(3) as usize], acted: true },
         6 => Fault::Duplicate,
         7 => Fault::LateCopy(Duration::from_millis(below(4000))),
-        _ => Fault::Cut {
-            at: below(1000) as f64 / 1000.0,
-            clean: below(2) == 0,
-        },
+        _ => Fault::Cut { at: below(1000) as f64 / 1000.0, clean: below(2) == 0 },
     });
-    Fate {
-        request_delay,
-        answer_delay,
-        fault,
-    }
+    Fate { request_delay, answer_delay, fault }
 }

@@ -23,7 +23,10 @@ pub(crate) enum Answer {
     /// A long-poll at the tail: to be asked again when the stream changes.
     Wait,
     /// An event stream from this position.
-    Events { headers: HeaderMap, from: u64 },
+    Events {
+        headers: HeaderMap,
+        from: u64,
+    },
 }
 
 pub(crate) struct Server {
@@ -41,15 +44,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(content_type: &'static str, incarnation: u64, max_read_bytes: usize) -> Self {
         let state = StreamState::new(StreamConfig::new(content_type));
-        Self {
-            state,
-            content_type,
-            incarnation,
-            data: Vec::new(),
-            ends: Vec::new(),
-            max_read_bytes,
-            version: 0,
-        }
+        Self { state, content_type, incarnation, data: Vec::new(), ends: Vec::new(), max_read_bytes, version: 0 }
     }
 
     /// Everything stored, message by message, as readers see it.
@@ -77,12 +72,7 @@ impl Server {
     }
 
     fn append(&mut self, request: &Request) -> Answer {
-        let text = |name: HeaderName| {
-            request
-                .headers
-                .get(name)
-                .map(|value| Bytes::copy_from_slice(value.as_bytes()))
-        };
+        let text = |name: HeaderName| request.headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes()));
         let number = |name| text(name).and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok());
         let producer = text(names::PRODUCER_ID)
             .zip(number(names::PRODUCER_EPOCH))
@@ -100,15 +90,10 @@ impl Server {
                 self.state.apply(&commit);
                 let base = self.data.len() as u64;
                 self.data.extend_from_slice(commit.messages.data());
-                self.ends
-                    .extend(commit.messages.ends().map(|end| base + u64::from(end)));
+                self.ends.extend(commit.messages.ends().map(|end| base + u64::from(end)));
                 self.version += 1;
                 // T-RESP: 200 tells a producer that data was stored, a close alone is 204.
-                let status = if commit.producer.is_some() && !commit.messages.is_empty() {
-                    200
-                } else {
-                    204
-                };
+                let status = if commit.producer.is_some() && !commit.messages.is_empty() { 200 } else { 204 };
                 self.receipt(status, &receipt)
             }
             Ok(Decision::Answer(receipt)) => self.receipt(204, &receipt),
@@ -126,11 +111,7 @@ impl Server {
             set(&mut headers, names::PRODUCER_EPOCH, epoch);
             set(&mut headers, names::PRODUCER_SEQ, seq);
         }
-        Answer::Complete {
-            status,
-            headers,
-            body: Bytes::new(),
-        }
+        Answer::Complete { status, headers, body: Bytes::new() }
     }
 
     fn refusal(&self, error: &EngineError) -> Answer {
@@ -154,21 +135,11 @@ impl Server {
             EngineError::NotFound => 404,
             _ => 400,
         };
-        Answer::Complete {
-            status,
-            headers,
-            body: Bytes::new(),
-        }
+        Answer::Complete { status, headers, body: Bytes::new() }
     }
 
     fn read(&self, request: &Request) -> Answer {
-        let query = |name| {
-            request
-                .query
-                .iter()
-                .find(|(own, _)| *own == name)
-                .map(|(_, value)| value.as_str())
-        };
+        let query = |name| request.query.iter().find(|(own, _)| *own == name).map(|(_, value)| value.as_str());
         let tail = self.state.tail().0;
         let at = match query(names::QUERY_OFFSET) {
             Some(names::OFFSET_NOW) => tail,
@@ -195,11 +166,7 @@ impl Server {
         set(&mut headers, names::STREAM_NEXT_OFFSET, self.state.tail());
         set(&mut headers, names::STREAM_UP_TO_DATE, names::TRUE);
         set(&mut headers, names::STREAM_CURSOR, 7);
-        Answer::Complete {
-            status: 204,
-            headers,
-            body: Bytes::new(),
-        }
+        Answer::Complete { status: 204, headers, body: Bytes::new() }
     }
 
     fn piece(&self, at: u64, live: bool) -> Answer {
@@ -213,11 +180,7 @@ impl Server {
             }
         }
         let status = if live && body.is_empty() { 204 } else { 200 };
-        let body = if self.state.format() == StreamFormat::Json && status == 200 {
-            wrap(&body)
-        } else {
-            body
-        };
+        let body = if self.state.format() == StreamFormat::Json && status == 200 { wrap(&body) } else { body };
         Answer::Complete { status, headers, body }
     }
 
@@ -225,10 +188,7 @@ impl Server {
     fn slice(&self, at: u64) -> (u64, Bytes) {
         let limit = at + self.max_read_bytes as u64;
         let first = self.ends.partition_point(|&end| end <= at);
-        let last = self
-            .ends
-            .partition_point(|&end| end <= limit)
-            .max((first + 1).min(self.ends.len()));
+        let last = self.ends.partition_point(|&end| end <= limit).max((first + 1).min(self.ends.len()));
         let next = if last == 0 { at } else { self.ends[last - 1].max(at) };
         (next, Bytes::copy_from_slice(&self.data[at as usize..next as usize]))
     }

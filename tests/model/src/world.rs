@@ -97,12 +97,8 @@ impl<'a> World<'a> {
             is_down: false,
             past: Vec::new(),
             exchanges: Vec::new(),
-            writers: (0..scenario.producers.len())
-                .map(|index| Writer::new(scenario, index))
-                .collect(),
-            followers: (0..scenario.readers.len())
-                .map(|index| Follower::new(scenario, index))
-                .collect(),
+            writers: (0..scenario.producers.len()).map(|index| Writer::new(scenario, index)).collect(),
+            followers: (0..scenario.readers.len()).map(|index| Follower::new(scenario, index)).collect(),
             summary: Summary::default(),
         };
         for at in &scenario.restarts {
@@ -121,10 +117,7 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn run(mut self) -> Result<Summary, Problem> {
-        let problem = |what| Problem {
-            seed: self.scenario.seed,
-            what,
-        };
+        let problem = |what| Problem { seed: self.scenario.seed, what };
         self.play().map_err(problem)?;
         self.judge().map_err(problem)?;
         Ok(self.summary)
@@ -161,10 +154,7 @@ impl<'a> World<'a> {
         for writer in &self.writers {
             let limit = self.scenario.producers[writer.index].max_buffered_bytes;
             if writer.peak_buffered > limit {
-                return Err(format!(
-                    "{} bytes were buffered, {limit} are allowed",
-                    writer.peak_buffered
-                ));
+                return Err(format!("{} bytes were buffered, {limit} are allowed", writer.peak_buffered));
             }
             if self.summary.first_error.is_none() {
                 self.summary.first_error = writer.first_error.as_ref().map(ToString::to_string);
@@ -306,9 +296,7 @@ impl<'a> World<'a> {
         match self.exchanges[id].owner {
             Owner::Writer(index, batch, attempt) => {
                 self.exchanges[id].over = true;
-                self.writers[index]
-                    .machine
-                    .handle_response(batch, attempt, &head, self.now);
+                self.writers[index].machine.handle_response(batch, attempt, &head, self.now);
                 self.pump_writer(index);
             }
             Owner::Follower(_) => self.client_news(id, |follower, now| follower.session.handle_response(&head, now)),
@@ -329,15 +317,10 @@ impl<'a> World<'a> {
             return;
         }
         self.exchanges[id].over = true;
-        let cause = Disconnect {
-            not_sent,
-            error: Error::new(ErrorKind::Network, "reset"),
-        };
+        let cause = Disconnect { not_sent, error: Error::new(ErrorKind::Network, "reset") };
         match self.exchanges[id].owner {
             Owner::Writer(index, batch, attempt) => {
-                self.writers[index]
-                    .machine
-                    .handle_disconnect(batch, attempt, cause, self.now);
+                self.writers[index].machine.handle_disconnect(batch, attempt, cause, self.now);
                 self.pump_writer(index);
             }
             Owner::Follower(_) => self.client_news(id, |follower, now| follower.session.handle_disconnect(cause, now)),
@@ -347,11 +330,7 @@ impl<'a> World<'a> {
     // Network.
 
     fn send(&mut self, owner: Owner, request: Request) -> usize {
-        let rate = if self.now < self.scenario.calm_after {
-            self.scenario.fault_rate
-        } else {
-            0.0
-        };
+        let rate = if self.now < self.scenario.calm_after { self.scenario.fault_rate } else { 0.0 };
         let mut fate = fate(&mut self.jitter, rate);
         // Copies of a plain request are not what a producer protects from; all our writes are a producer's.
         self.summary.requests += 1;
@@ -406,14 +385,7 @@ impl<'a> World<'a> {
     }
 
     fn refuse(&mut self, id: usize, status: u16) {
-        self.answer(
-            id,
-            Answer::Complete {
-                status,
-                headers: HeaderMap::new(),
-                body: Bytes::new(),
-            },
-        );
+        self.answer(id, Answer::Complete { status, headers: HeaderMap::new(), body: Bytes::new() });
     }
 
     fn answer(&mut self, id: usize, answer: Answer) {
@@ -476,11 +448,7 @@ impl<'a> World<'a> {
         self.pieces(id, bytes);
         if let Some(clean) = ends {
             self.exchanges[id].streaming = None;
-            let over = if clean {
-                Event::End
-            } else {
-                |id| Event::Break(id, false)
-            };
+            let over = if clean { Event::End } else { |id| Event::Break(id, false) };
             self.tell(id, Duration::ZERO, over);
         }
     }

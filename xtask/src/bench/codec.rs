@@ -22,12 +22,7 @@ pub(super) fn group(scale: Scale) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (messages_per_event, piece) in [(1, 1 << 10), (1, 64 << 10), (100, 1 << 10), (100, 64 << 10)] {
         let messages = scale.of(500_000);
-        let job = |side| Sse {
-            side,
-            messages,
-            messages_per_event,
-            piece,
-        };
+        let job = |side| Sse { side, messages, messages_per_event, piece };
         rows.push(compare(
             scale,
             Comparison {
@@ -45,11 +40,7 @@ pub(super) fn group(scale: Scale) -> Result<Vec<Row>> {
             },
         )?);
     }
-    let job = |side| Frame {
-        side,
-        messages: 10_000,
-        times: scale.of(500),
-    };
+    let job = |side| Frame { side, messages: 10_000, times: scale.of(500) };
     let Frame { messages, times, .. } = job(Side::Ours);
     rows.push(compare(
         scale,
@@ -96,10 +87,7 @@ impl Sse {
         let mut encoder = SseEncoder::new();
         for event in self.events() {
             encoder.text(&event);
-            encoder.event(
-                "control",
-                r#"{"streamNextOffset":"0000000000000000_0000000000000100","upToDate":true}"#,
-            );
+            encoder.event("control", r#"{"streamNextOffset":"0000000000000000_0000000000000100","upToDate":true}"#);
         }
         encoder.take()
     }
@@ -114,10 +102,8 @@ impl Sse {
 
     pub(super) fn run(&self) -> Result<Sample> {
         let wire = self.wire();
-        let pieces: Vec<Bytes> = (0..wire.len())
-            .step_by(self.piece)
-            .map(|at| wire.slice(at..wire.len().min(at + self.piece)))
-            .collect();
+        let pieces: Vec<Bytes> =
+            (0..wire.len()).step_by(self.piece).map(|at| wire.slice(at..wire.len().min(at + self.piece))).collect();
         let mut decoded = Decoded::default();
         let meter = Meter::start_own()?;
         match self.side {
@@ -171,10 +157,7 @@ impl Frame {
             };
         }
         let sample = meter.stop()?;
-        ensure!(
-            found as u64 == self.messages * self.times,
-            "{found} messages were found"
-        );
+        ensure!(found as u64 == self.messages * self.times, "{found} messages were found");
         Ok(sample)
     }
 }

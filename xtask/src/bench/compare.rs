@@ -66,11 +66,8 @@ pub(super) fn compare(scale: Scale, comparison: Comparison) -> Result<Row> {
             theirs.push(pair.1);
         }
     }
-    let mut speeds: Vec<f64> = ours
-        .iter()
-        .zip(&theirs)
-        .map(|(ours, theirs)| theirs.wall.as_secs_f64() / ours.wall.as_secs_f64())
-        .collect();
+    let mut speeds: Vec<f64> =
+        ours.iter().zip(&theirs).map(|(ours, theirs)| theirs.wall.as_secs_f64() / ours.wall.as_secs_f64()).collect();
     let speed = median(&mut speeds).context("no rounds")?;
     eprintln!(" {speed:.2} of {}", comparison.yardstick);
     let Comparison { amount, unit, .. } = comparison;

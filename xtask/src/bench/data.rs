@@ -95,10 +95,7 @@ impl Next {
     pub(super) fn of(headers: &HeaderMap) -> Result<Self> {
         use everstream::proto::names;
         let offset = headers.get(names::STREAM_NEXT_OFFSET).context("no next offset")?;
-        Ok(Self {
-            offset: offset.to_str()?.to_owned(),
-            up_to_date: headers.contains_key(names::STREAM_UP_TO_DATE),
-        })
+        Ok(Self { offset: offset.to_str()?.to_owned(), up_to_date: headers.contains_key(names::STREAM_UP_TO_DATE) })
     }
 }
 

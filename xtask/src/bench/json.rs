@@ -19,14 +19,7 @@ pub(super) fn group(scale: Scale) -> Result<Vec<Row>> {
     let url = server.url("json");
     runtime()?.block_on(fill_json(&url, messages))?;
     let row = |target: Target, what| {
-        let job = |side| {
-            Job::Json(Read {
-                side,
-                target,
-                url: url.clone(),
-                messages,
-            })
-        };
+        let job = |side| Job::Json(Read { side, target, url: url.clone(), messages });
         compare(
             scale,
             Comparison {
@@ -40,10 +33,7 @@ pub(super) fn group(scale: Scale) -> Result<Vec<Row>> {
             },
         )
     };
-    Ok(vec![
-        row(Target::Value, "as `Value`")?,
-        row(Target::Typed, "as a struct")?,
-    ])
+    Ok(vec![row(Target::Value, "as `Value`")?, row(Target::Typed, "as a struct")?])
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -81,10 +71,7 @@ async fn read<T: DeserializeOwned>(
     sequence: &mut Sequence,
     number: impl Fn(T) -> Option<u64>,
 ) -> Result<Sample> {
-    let options = ReadOptions {
-        live: LiveMode::CatchUp,
-        ..ReadOptions::default()
-    };
+    let options = ReadOptions { live: LiveMode::CatchUp, ..ReadOptions::default() };
     let mut reader = client()?.stream(url)?.read(options);
     let meter = Meter::start_own()?;
     while let Some(batch) = reader.next().await {

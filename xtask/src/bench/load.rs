@@ -68,9 +68,7 @@ impl Load {
             Request::AppendBytes | Request::Get | Request::Head => ("application/octet-stream", PAYLOAD.to_vec()),
         };
         let append = request("POST", &path, Some((content_type, &payload)));
-        let answer = connection
-            .ask(&request("PUT", &path, Some((content_type, b""))))
-            .await?;
+        let answer = connection.ask(&request("PUT", &path, Some((content_type, b"")))).await?;
         ensure!(answer.status == 201, "create: {}", answer.status);
         let wire = match self.request {
             Request::AppendBytes | Request::AppendJson => append,
@@ -137,9 +135,7 @@ impl Worker {
             if self.request == Request::AppendJson {
                 // All messages are the same: without commas and brackets they are easily counted.
                 let messages: Vec<&serde_json::value::RawValue> = serde_json::from_slice(answer.body)?;
-                messages
-                    .iter()
-                    .for_each(|message| found.extend_from_slice(message.get().as_bytes()));
+                messages.iter().for_each(|message| found.extend_from_slice(message.get().as_bytes()));
             } else {
                 found.extend_from_slice(answer.body);
             }
@@ -149,12 +145,7 @@ impl Worker {
                 break;
             }
         }
-        ensure!(
-            found == expected,
-            "{} bytes are there instead of {}",
-            found.len(),
-            expected.len()
-        );
+        ensure!(found == expected, "{} bytes are there instead of {}", found.len(), expected.len());
         let answer = self.connection.ask(&request("DELETE", &self.path, None)).await?;
         ensure!(matches!(answer.status, 200 | 204), "delete: {}", answer.status);
         Ok(())
@@ -201,11 +192,7 @@ impl Connection {
     async fn open(port: u16) -> Result<Self> {
         let socket = TcpStream::connect(("127.0.0.1", port)).await?;
         socket.set_nodelay(true)?;
-        Ok(Self {
-            socket,
-            buffer: vec![0; 16 << 10],
-            filled: 0,
-        })
+        Ok(Self { socket, buffer: vec![0; 16 << 10], filled: 0 })
     }
 
     async fn ask(&mut self, request: &[u8]) -> Result<Answer<'_>> {
@@ -225,10 +212,7 @@ impl Connection {
         ensure!(self.filled == end, "more was answered than was asked for");
         Ok(Answer {
             status: head.status,
-            next: head
-                .next
-                .map(|(from, to)| std::str::from_utf8(&self.buffer[from..to]))
-                .transpose()?,
+            next: head.next.map(|(from, to)| std::str::from_utf8(&self.buffer[from..to])).transpose()?,
             up_to_date: head.up_to_date,
             body: &self.buffer[head.len..end],
         })
@@ -254,13 +238,7 @@ fn parse(buffer: &[u8], to_head: bool) -> Result<Option<Head>> {
     };
     let status = response.code.context("no status")?;
     let has_no_body = to_head || matches!(status, 204 | 304);
-    let mut head = Head {
-        status,
-        len,
-        body_len: 0,
-        next: None,
-        up_to_date: false,
-    };
+    let mut head = Head { status, len, body_len: 0, next: None, up_to_date: false };
     let mut is_framed = has_no_body;
     for header in response.headers.iter() {
         if header.name.eq_ignore_ascii_case("content-length") && !has_no_body {

@@ -15,13 +15,7 @@ use super::roles::{Job, ServerProcess, Side};
 pub(super) fn group(scale: Scale) -> Result<Vec<Row>> {
     let server = ServerProcess::start()?;
     let messages = scale.of(200_000);
-    let job = |side| {
-        Job::Produce(Produce {
-            side,
-            url: server.url("produce"),
-            messages,
-        })
-    };
+    let job = |side| Job::Produce(Produce { side, url: server.url("produce"), messages });
     let row = compare(
         scale,
         Comparison {
@@ -48,10 +42,7 @@ impl Produce {
     pub(super) async fn run(&self) -> Result<Sample> {
         let messages: Vec<String> = (0..self.messages).map(message).collect();
         let stream = client()?.stream(&self.url)?;
-        ensure!(
-            stream.create(&CreateOptions::json()).await?.created,
-            "the stream is there already"
-        );
+        ensure!(stream.create(&CreateOptions::json()).await?.created, "the stream is there already");
         let sample = match self.side {
             Side::Ours => produce(&stream, &messages).await?,
             Side::Yardstick => post(&self.url, &messages).await?,
@@ -63,10 +54,7 @@ impl Produce {
 
     /// Every message is there, once, in order, and unchanged.
     async fn check(&self, stream: &DurableStream, messages: &[String]) -> Result<()> {
-        let options = ReadOptions {
-            live: LiveMode::CatchUp,
-            ..ReadOptions::default()
-        };
+        let options = ReadOptions { live: LiveMode::CatchUp, ..ReadOptions::default() };
         let mut reader = stream.read(options);
         let mut sent = messages.iter();
         while let Some(batch) = reader.next().await {

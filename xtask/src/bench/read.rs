@@ -18,13 +18,7 @@ pub(super) fn group(scale: Scale) -> Result<Vec<Row>> {
     let bytes = scale.of(1024) * APPEND as u64;
     let url = server.url("read");
     runtime()?.block_on(fill(&url, bytes))?;
-    let job = |side| {
-        Job::Read(CatchUp {
-            side,
-            url: url.clone(),
-            bytes,
-        })
-    };
+    let job = |side| Job::Read(CatchUp { side, url: url.clone(), bytes });
     let row = compare(
         scale,
         Comparison {
@@ -63,12 +57,7 @@ impl CatchUp {
             Side::Ours => read(&self.url, &mut place).await?,
             Side::Yardstick => follow(&self.url, &mut place).await?,
         };
-        ensure!(
-            place.0 == self.bytes,
-            "{} bytes came instead of {}",
-            place.0,
-            self.bytes
-        );
+        ensure!(place.0 == self.bytes, "{} bytes came instead of {}", place.0, self.bytes);
         Ok(sample)
     }
 }
@@ -86,10 +75,7 @@ impl Place {
 }
 
 async fn read(url: &str, place: &mut Place) -> Result<Sample> {
-    let options = ReadOptions {
-        live: LiveMode::CatchUp,
-        ..ReadOptions::default()
-    };
+    let options = ReadOptions { live: LiveMode::CatchUp, ..ReadOptions::default() };
     let mut reader = client()?.stream(url)?.read(options);
     let meter = Meter::start_own()?;
     while let Some(batch) = reader.next().await {

@@ -49,22 +49,14 @@ fn load() -> Result<String> {
 
 fn processor() -> Result<String> {
     let text = fs::read_to_string("/proc/cpuinfo")?;
-    let name = text
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     Ok(name.map_or("unknown processor", |(_, name)| name).to_owned())
 }
 
 pub(super) fn markdown(groups: &[(&str, Vec<Row>)], conditions: &Conditions) -> String {
     let mut text = String::new();
     let mut line = |line: std::fmt::Arguments<'_>| writeln!(text, "{line}").expect("a string takes everything");
-    let Conditions {
-        rounds,
-        cores,
-        processor,
-        load_before,
-        load_after,
-    } = conditions;
+    let Conditions { rounds, cores, processor, load_before, load_after } = conditions;
     line(format_args!(
         "Taken on {} with {cores} cores ({processor}); load average {load_before} at the start, {load_after} at the \
          end. Medians of {rounds} rounds; lowest and highest in brackets.",
@@ -72,9 +64,7 @@ pub(super) fn markdown(groups: &[(&str, Vec<Row>)], conditions: &Conditions) -> 
     ));
     for (name, rows) in groups {
         line(format_args!("\n### {name}\n"));
-        line(format_args!(
-            "| What | Yardstick | Aim | Speed | CPU, ours | CPU, yardstick | Peak memory |"
-        ));
+        line(format_args!("| What | Yardstick | Aim | Speed | CPU, ours | CPU, yardstick | Peak memory |"));
         line(format_args!("|---|---|---|---|---|---|---|"));
         for row in rows {
             line(format_args!(
@@ -106,12 +96,8 @@ fn cpu(cost: &Cost, unit: Unit) -> String {
 pub(super) fn write(text: &str) -> Result<()> {
     let path = root().join(FILE);
     let old = fs::read_to_string(&path).with_context(|| format!("cannot read {FILE}"))?;
-    let (before, rest) = old
-        .split_once(BEGIN)
-        .with_context(|| format!("no place for results in {FILE}"))?;
-    let (_, after) = rest
-        .split_once(END)
-        .with_context(|| format!("no end of results in {FILE}"))?;
+    let (before, rest) = old.split_once(BEGIN).with_context(|| format!("no place for results in {FILE}"))?;
+    let (_, after) = rest.split_once(END).with_context(|| format!("no end of results in {FILE}"))?;
     fs::write(&path, format!("{before}{BEGIN}\n\n{text}\n{END}{after}"))?;
     println!("{FILE} is up to date");
     Ok(())

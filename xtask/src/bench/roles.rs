@@ -85,11 +85,7 @@ impl ServerProcess {
         command.arg("serve-for-bench").stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot run this program")?;
         let stdout = child.stdout.take().context("the server has no output")?;
-        let mut server = Self {
-            child,
-            port: 0,
-            root: everstream::proto::names::STREAM_ROOT,
-        };
+        let mut server = Self { child, port: 0, root: everstream::proto::names::STREAM_ROOT };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         server.port = line.trim().parse().context("the server did not start")?;

@@ -19,13 +19,7 @@ pub(super) fn group(scale: Scale) -> Result<Vec<Row>> {
     .map(|(request, what)| {
         let requests = scale.of(80_000);
         let job = |server: &ServerProcess| {
-            Job::Load(Load {
-                request,
-                port: server.port,
-                root: server.root.to_owned(),
-                pid: server.pid(),
-                requests,
-            })
+            Job::Load(Load { request, port: server.port, root: server.root.to_owned(), pid: server.pid(), requests })
         };
         compare(
             scale,

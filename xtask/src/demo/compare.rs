@@ -28,11 +28,7 @@ struct Numbered {
 
 impl Comparison {
     pub(crate) fn of(records: &Records, arrived: &[Bytes]) -> Self {
-        let mut result = Self {
-            sent: records.len(),
-            arrived: arrived.len(),
-            ..Self::default()
-        };
+        let mut result = Self { sent: records.len(), arrived: arrived.len(), ..Self::default() };
         let mut seen = vec![false; records.len()];
         // The first ordinal that is later than all that have arrived.
         let mut next = 0;
@@ -69,10 +65,7 @@ mod tests {
 
     fn compare(arrived: &[&str]) -> Comparison {
         let records = Records::from(["[1]", "[2]", "[3]"].as_slice());
-        let arrived: Vec<_> = arrived
-            .iter()
-            .map(|text| Bytes::copy_from_slice(text.as_bytes()))
-            .collect();
+        let arrived: Vec<_> = arrived.iter().map(|text| Bytes::copy_from_slice(text.as_bytes())).collect();
         Comparison::of(&records, &arrived)
     }
 

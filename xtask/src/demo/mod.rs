@@ -53,12 +53,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// The demo as a test.
     pub(crate) fn small(records: usize) -> Self {
-        Self {
-            seed: 1,
-            rate: 0.05,
-            records: Some(records),
-            keep: false,
-        }
+        Self { seed: 1, rate: 0.05, records: Some(records), keep: false }
     }
 }
 
@@ -125,11 +120,7 @@ async fn start_server() -> Result<RunningServer> {
 /// One client for each side, as if they were two programs.
 fn stream_through(proxy: &FaultProxy) -> Result<DurableStream> {
     let retry = RetryPolicy {
-        backoff: Backoff {
-            initial: Duration::from_millis(5),
-            max: Duration::from_millis(200),
-            ..Backoff::default()
-        },
+        backoff: Backoff { initial: Duration::from_millis(5), max: Duration::from_millis(200), ..Backoff::default() },
         ..RetryPolicy::default()
     };
     // The way to the proxy is this machine, whatever the environment says about other proxies.
@@ -140,10 +131,7 @@ fn stream_through(proxy: &FaultProxy) -> Result<DurableStream> {
 /// Sends every record, then closes the stream. Gives the bytes that were sent.
 async fn write(proxy: &FaultProxy, records: &Records, view: &View) -> Result<u64> {
     let stream = stream_through(proxy)?;
-    stream
-        .create(&CreateOptions::json())
-        .await
-        .context("the stream is not created")?;
+    stream.create(&CreateOptions::json()).await.context("the stream is not created")?;
     let options = ProducerOptions {
         max_batch_bytes: BATCH_BYTES,
         // So that the writer cannot be done before the reader has begun.
@@ -162,10 +150,7 @@ async fn write(proxy: &FaultProxy, records: &Records, view: &View) -> Result<u64
     let flushed = producer.flush().await.context("the writer failed")?;
     // A request that the network doubled is answered as a repeat, although it was sent once.
     let stored = flushed.messages + flushed.duplicates;
-    ensure!(
-        stored == records.len() as u64,
-        "the writer has receipts for {stored} records"
-    );
+    ensure!(stored == records.len() as u64, "the writer has receipts for {stored} records");
     producer.close(None).await.context("the stream is not closed")?;
     Ok(bytes)
 }
@@ -201,11 +186,7 @@ async fn read(proxy: &FaultProxy, expected: usize, view: &View) -> Result<Arriva
     let resumed_at = messages.len();
     drop(first);
 
-    let mut second = stream.read(ReadOptions {
-        from: checkpoint,
-        live: LiveMode::LongPoll,
-        ..options
-    });
+    let mut second = stream.read(ReadOptions { from: checkpoint, live: LiveMode::LongPoll, ..options });
     let ended = follow(&mut second, &mut messages, usize::MAX, view).await?;
     ensure!(ended && second.is_closed(), "the reader ended before the stream");
     Ok(Arrival { messages, resumed_at })

@@ -80,14 +80,7 @@ pub(crate) struct Outcome<'a> {
 
 impl fmt::Display for Outcome<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Comparison {
-            sent,
-            arrived,
-            lost,
-            duplicated,
-            out_of_order,
-            changed,
-        } = *self.comparison;
+        let Comparison { sent, arrived, lost, duplicated, out_of_order, changed } = *self.comparison;
         for (name, count) in [
             ("records sent", sent),
             ("records arrived", arrived),
@@ -102,10 +95,7 @@ impl fmt::Display for Outcome<'_> {
         let rate = (arrived as f64 / seconds.max(f64::EPSILON)) as u64;
         for (name, value) in [
             ("time", format!("{seconds:.1} s, {} records/s", HumanCount(rate))),
-            (
-                "reader replaced",
-                format!("after {} records", HumanCount(self.resumed_at as u64)),
-            ),
+            ("reader replaced", format!("after {} records", HumanCount(self.resumed_at as u64))),
             ("bytes", HumanBytes(self.bytes).to_string()),
             ("requests", HumanCount(self.faults.requests).to_string()),
             ("faults met", by_kind(&self.faults)),

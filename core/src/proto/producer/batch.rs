@@ -19,14 +19,7 @@ pub(super) struct OpenBatch {
 
 impl OpenBatch {
     pub(super) fn new(id: BatchId, first_message: u64, json: bool, now: Instant) -> Self {
-        Self {
-            id,
-            first_message,
-            messages: 0,
-            opened_at: now,
-            json,
-            body: BytesMut::new(),
-        }
+        Self { id, first_message, messages: 0, opened_at: now, json, body: BytesMut::new() }
     }
 
     /// Whether a message of this length may still join, within the limits of a batch.

@@ -240,16 +240,9 @@ impl Producer {
             )));
         }
         if self.buffered + cost > self.options.max_buffered_bytes {
-            return Err(Error::new(
-                ErrorKind::BufferFull,
-                "the producer's buffer is full; wait for answers",
-            ));
+            return Err(Error::new(ErrorKind::BufferFull, "the producer's buffer is full; wait for answers"));
         }
-        if self
-            .open
-            .as_ref()
-            .is_some_and(|open| !open.has_room(message.len(), &self.options))
-        {
+        if self.open.as_ref().is_some_and(|open| !open.has_room(message.len(), &self.options)) {
             self.seal();
         }
         self.buffered += cost;
@@ -265,11 +258,7 @@ impl Producer {
         if is_full {
             self.seal();
         }
-        Ok(Appended {
-            batch,
-            message: ordinal,
-            wake: is_new || is_full,
-        })
+        Ok(Appended { batch, message: ordinal, wake: is_new || is_full })
     }
 
     /// Begins a flush: [`ProducerEvent::Flushed`] follows once everything appended so far is settled (C-PROD-10).
@@ -335,9 +324,7 @@ impl Producer {
             return self.check_running();
         }
         if !self.window.is_empty() || self.open.is_some() {
-            return Err(Error::invalid_argument(
-                "restart: messages are still under way; flush first",
-            ));
+            return Err(Error::invalid_argument("restart: messages are still under way; flush first"));
         }
         if self.epoch >= MAX_NUMBER {
             return Err(Error::invalid_argument("epoch must be <= 2^53-1"));
@@ -433,20 +420,11 @@ impl Producer {
         if self.claim.is_some() {
             return None;
         }
-        if let Some(at) = self
-            .window
-            .sent
-            .iter()
-            .position(|(_, batch)| batch.state == Progress::Ready)
-        {
+        if let Some(at) = self.window.sent.iter().position(|(_, batch)| batch.state == Progress::Ready) {
             return self.transmit(at, now);
         }
         // Before the first success proves the epoch, a claim must find one batch at most (C-PROD-7).
-        let limit = if self.options.auto_claim && !self.is_proven {
-            1
-        } else {
-            self.options.max_in_flight
-        };
+        let limit = if self.options.auto_claim && !self.is_proven { 1 } else { self.options.max_in_flight };
         if self.window.sent.len() >= limit || !self.window.is_flowing() || self.writing.is_some() {
             return None;
         }
@@ -469,13 +447,10 @@ impl Producer {
     /// linger time is over, is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let linger =
-            self.open
-                .as_ref()
-                .filter(|_| self.has_capacity())
-                .map(|open| match self.is_open_due(open.opened_at) {
-                    true => open.opened_at,
-                    false => open.opened_at + self.options.linger,
-                });
+            self.open.as_ref().filter(|_| self.has_capacity()).map(|open| match self.is_open_due(open.opened_at) {
+                true => open.opened_at,
+                false => open.opened_at + self.options.linger,
+            });
         [linger, self.window.deadline()].into_iter().flatten().min()
     }
 
@@ -545,11 +520,7 @@ impl Producer {
     }
 
     fn batch_accepted(&mut self, at: usize, head: &ResponseHead) {
-        let receipt = Receipt {
-            offset: head.next_offset(),
-            duplicate: head.status == 204,
-            closed: head.is_closed(),
-        };
+        let receipt = Receipt { offset: head.next_offset(), duplicate: head.status == 204, closed: head.is_closed() };
         if self.window.sent[at].1.closing && !receipt.closed {
             // C-PROD-12: the server took the close for a repeat of something else.
             let message = "this epoch and seq were used before for something else: the stream is not closed; \
@@ -575,10 +546,7 @@ impl Producer {
         if let Some(offset) = &receipt.offset {
             self.last_offset = Some(offset.clone());
         }
-        self.events.push_back(ProducerEvent::Settled {
-            batch: batch.id,
-            result: Ok(receipt.clone()),
-        });
+        self.events.push_back(ProducerEvent::Settled { batch: batch.id, result: Ok(receipt.clone()) });
         if batch.closing {
             self.phase = Phase::Closed(receipt.clone());
             self.events.push_back(ProducerEvent::Closed(Ok(receipt)));
@@ -606,11 +574,7 @@ impl Producer {
         if !self.options.auto_claim || exhausted || current_epoch < self.epoch {
             return self.halt_from(at, error);
         }
-        let epoch = self
-            .claim
-            .as_ref()
-            .map_or(0, |(epoch, _)| *epoch)
-            .max(current_epoch + 1);
+        let epoch = self.claim.as_ref().map_or(0, |(epoch, _)| *epoch).max(current_epoch + 1);
         self.claim = Some((epoch, error));
     }
 
@@ -649,27 +613,16 @@ impl Producer {
         }
         // This try did nothing, and an earlier one of it can only have been stored after the missing batches.
         let waits = (expected..seq).any(|earlier| self.window.contains_seq(earlier));
-        self.window.sent[at].1.state = if waits && at > 0 {
-            Progress::Held
-        } else {
-            Progress::Ready
-        };
+        self.window.sent[at].1.state = if waits && at > 0 { Progress::Held } else { Progress::Ready };
     }
 
     fn retry_later(&mut self, at: usize, error: Error, now: Instant) {
         let batch = &mut self.window.sent[at].1;
         // Unbounded in tries; the delivery timeout is the bound.
-        let delay = batch
-            .retry
-            .failed(&self.backoff, error.retry_after(), &mut self.jitter, now)
-            .unwrap_or_default();
+        let delay = batch.retry.failed(&self.backoff, error.retry_after(), &mut self.jitter, now).unwrap_or_default();
         let until = now + delay;
         let first_sent = batch.first_sent.unwrap_or(now);
-        if self
-            .options
-            .delivery_timeout
-            .is_some_and(|limit| until.saturating_sub(first_sent) > limit)
-        {
+        if self.options.delivery_timeout.is_some_and(|limit| until.saturating_sub(first_sent) > limit) {
             return self.halt_from(at, error);
         }
         batch.state = Progress::Backoff { until };
@@ -687,9 +640,7 @@ impl Producer {
             .map(|(seq, batch)| (Some(seq), batch))
             .chain(self.window.queued.drain(..).map(|batch| (None, batch)))
             .collect();
-        self.writing = self
-            .writing
-            .filter(|id| failed.iter().all(|(_, batch)| batch.id != *id));
+        self.writing = self.writing.filter(|id| failed.iter().all(|(_, batch)| batch.id != *id));
         let mut is_first = true;
         for (seq, batch) in failed {
             // Stored only if all before it are, and only if a try may have reached the server - even one that was
@@ -719,16 +670,9 @@ impl Producer {
 
     fn settle_failed(&mut self, batch: BatchId, first_message: u64, messages: u64, error: Error) {
         if messages > 0 {
-            self.failures.push(BatchFailure {
-                first_message,
-                messages,
-                error: error.clone(),
-            });
+            self.failures.push(BatchFailure { first_message, messages, error: error.clone() });
         }
-        self.events.push_back(ProducerEvent::Settled {
-            batch,
-            result: Err(error),
-        });
+        self.events.push_back(ProducerEvent::Settled { batch, result: Err(error) });
     }
 
     fn check_flushes(&mut self) {
@@ -738,22 +682,17 @@ impl Producer {
             let mut report = std::mem::take(&mut self.since_flush);
             report.offset = self.last_offset.clone();
             let failures = std::mem::take(&mut self.failures);
-            let result = match failures.first() {
-                None => Ok(report),
-                Some(first) => {
-                    let lost: u64 = failures.iter().map(|failure| failure.messages).sum();
-                    let unknown = failures.iter().any(|failure| failure.error.outcome_unknown());
-                    Err(first
-                        .error
-                        .clone()
-                        .with_outcome_unknown(unknown)
-                        .with_failures(failures.clone())
-                        .prefixed(format!(
-                            "{lost} message(s) were not stored, from number {} on",
-                            first.first_message
-                        )))
-                }
-            };
+            let result =
+                match failures.first() {
+                    None => Ok(report),
+                    Some(first) => {
+                        let lost: u64 = failures.iter().map(|failure| failure.messages).sum();
+                        let unknown = failures.iter().any(|failure| failure.error.outcome_unknown());
+                        Err(first.error.clone().with_outcome_unknown(unknown).with_failures(failures.clone()).prefixed(
+                            format!("{lost} message(s) were not stored, from number {} on", first.first_message),
+                        ))
+                    }
+                };
             self.events.push_back(ProducerEvent::Flushed { flush, result });
         }
     }
@@ -766,18 +705,11 @@ impl Producer {
         batch.attempts += 1;
         batch.first_sent.get_or_insert(now);
         batch.retry.starts(now);
-        batch.state = Progress::InFlight {
-            deadline: now + self.options.request_timeout,
-            floor,
-        };
+        batch.state = Progress::InFlight { deadline: now + self.options.request_timeout, floor };
         let identity = (self.id.as_str(), self.epoch, *seq);
         // The same id and content type made a request in `new`, and numbers fit any header.
         let request = Request::produce(identity, &self.content_type, batch.body.clone(), batch.closing).ok()?;
-        Some(Transmit {
-            batch: batch.id,
-            attempt: batch.attempts,
-            request,
-        })
+        Some(Transmit { batch: batch.id, attempt: batch.attempts, request })
     }
 
     fn seal(&mut self) {
@@ -786,9 +718,7 @@ impl Producer {
         let body = open.seal();
         // What the messages were charged for: their bytes and one separator each.
         let cost = body.len() - usize::from(self.json);
-        self.window
-            .queued
-            .push_back(new_batch(id, first_message, messages, body, cost, false));
+        self.window.queued.push_back(new_batch(id, first_message, messages, body, cost, false));
     }
 
     fn push_closing_batch(&mut self, final_message: Option<&[u8]>, now: Instant) {
@@ -806,9 +736,7 @@ impl Producer {
         };
         self.next_message += messages;
         self.buffered += cost;
-        self.window
-            .queued
-            .push_back(new_batch(id, first_message, messages, body, cost, true));
+        self.window.queued.push_back(new_batch(id, first_message, messages, body, cost, true));
     }
 
     fn is_open_due(&self, now: Instant) -> bool {
@@ -819,11 +747,7 @@ impl Producer {
 
     /// Whether the open batch could be sent if it were due.
     fn has_capacity(&self) -> bool {
-        let limit = if self.options.auto_claim && !self.is_proven {
-            1
-        } else {
-            self.options.max_in_flight
-        };
+        let limit = if self.options.auto_claim && !self.is_proven { 1 } else { self.options.max_in_flight };
         self.claim.is_none()
             && self.writing.is_none()
             && self.window.queued.is_empty()

@@ -5,18 +5,12 @@ use std::time::{Duration, UNIX_EPOCH};
 const T0: Instant = Duration::ZERO;
 
 fn options() -> ProducerOptions {
-    ProducerOptions {
-        linger: Duration::ZERO,
-        ..ProducerOptions::default()
-    }
+    ProducerOptions { linger: Duration::ZERO, ..ProducerOptions::default() }
 }
 
 /// One message a batch, so that seqs count messages.
 fn single() -> ProducerOptions {
-    ProducerOptions {
-        max_batch_items: Some(1),
-        ..options()
-    }
+    ProducerOptions { max_batch_items: Some(1), ..options() }
 }
 
 fn producer(options: ProducerOptions) -> Producer {
@@ -24,10 +18,7 @@ fn producer(options: ProducerOptions) -> Producer {
 }
 
 fn answer(status: u16, headers: &[(HeaderName, &str)]) -> ResponseHead {
-    let headers: HeaderMap = headers
-        .iter()
-        .map(|(name, value)| (name.clone(), value.parse().unwrap()))
-        .collect();
+    let headers: HeaderMap = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
     ResponseHead::new(StatusCode::from_u16(status).unwrap(), headers, UNIX_EPOCH)
 }
 
@@ -36,13 +27,7 @@ fn stored(offset: &str) -> ResponseHead {
 }
 
 fn gap(expected: &str) -> ResponseHead {
-    answer(
-        409,
-        &[
-            (names::PRODUCER_EXPECTED_SEQ, expected),
-            (names::PRODUCER_RECEIVED_SEQ, "99"),
-        ],
-    )
+    answer(409, &[(names::PRODUCER_EXPECTED_SEQ, expected), (names::PRODUCER_RECEIVED_SEQ, "99")])
 }
 
 fn fenced(epoch: &str) -> ResponseHead {
@@ -50,17 +35,11 @@ fn fenced(epoch: &str) -> ResponseHead {
 }
 
 fn lost() -> Disconnect {
-    Disconnect {
-        not_sent: false,
-        error: Error::new(ErrorKind::Network, "reset"),
-    }
+    Disconnect { not_sent: false, error: Error::new(ErrorKind::Network, "reset") }
 }
 
 fn refused() -> Disconnect {
-    Disconnect {
-        not_sent: true,
-        error: Error::new(ErrorKind::Network, "refused"),
-    }
+    Disconnect { not_sent: true, error: Error::new(ErrorKind::Network, "refused") }
 }
 
 /// Sends what can be sent at `now`, as if every body were written at once.
@@ -114,11 +93,7 @@ fn messages_of_a_json_stream_become_one_array_and_r3_bytes_are_joined() {
 #[test]
 fn a_batch_waits_for_the_linger_time_unless_it_is_full_or_flushed() {
     let linger = Duration::from_millis(5);
-    let mut p = producer(ProducerOptions {
-        linger,
-        max_batch_bytes: 8,
-        ..ProducerOptions::default()
-    });
+    let mut p = producer(ProducerOptions { linger, max_batch_bytes: 8, ..ProducerOptions::default() });
     p.append(b"111", T0).unwrap();
     assert!(transmit(&mut p, T0).is_empty());
     assert_eq!(p.poll_timeout(), Some(linger));
@@ -132,11 +107,7 @@ fn a_batch_waits_for_the_linger_time_unless_it_is_full_or_flushed() {
 
 #[test]
 fn max_batch_bytes_is_a_true_upper_bound_of_the_body() {
-    let mut p = producer(ProducerOptions {
-        max_batch_bytes: 10,
-        max_in_flight: 100,
-        ..options()
-    });
+    let mut p = producer(ProducerOptions { max_batch_bytes: 10, max_in_flight: 100, ..options() });
     for message in ["1", "22", "333", "4444", "55555", "123456789012", "7"] {
         p.append(message.as_bytes(), T0).unwrap();
     }
@@ -147,10 +118,7 @@ fn max_batch_bytes_is_a_true_upper_bound_of_the_body() {
 
 #[test]
 fn g1_a_batch_held_back_by_the_in_flight_limit_goes_out_when_there_is_room() {
-    let mut p = producer(ProducerOptions {
-        max_in_flight: 1,
-        ..single()
-    });
+    let mut p = producer(ProducerOptions { max_in_flight: 1, ..single() });
     p.append(b"0", T0).unwrap();
     p.append(b"1", T0).unwrap();
     let first = transmit(&mut p, T0);
@@ -250,13 +218,7 @@ fn a_gap_before_what_was_acknowledged_is_a_server_that_lost_data() {
     p.handle_response(sent[0].batch, 1, &gap("0"), T0);
     p.flush();
     let error = flushed(&mut p).unwrap().unwrap_err();
-    assert_eq!(
-        error.kind(),
-        &ErrorKind::SequenceGap {
-            expected: 0,
-            received: 99
-        }
-    );
+    assert_eq!(error.kind(), &ErrorKind::SequenceGap { expected: 0, received: 99 });
     assert!(!error.outcome_unknown());
 }
 
@@ -274,11 +236,7 @@ fn c1_g2_a_fatal_answer_stops_the_producer_and_flush_reports_every_message() {
     let error = flushed(&mut p).unwrap().unwrap_err();
     assert_eq!(error.code(), "PAYLOAD_TOO_LARGE");
     assert_eq!(
-        error
-            .failures()
-            .iter()
-            .map(|f| (f.first_message, f.messages))
-            .collect::<Vec<_>>(),
+        error.failures().iter().map(|f| (f.first_message, f.messages)).collect::<Vec<_>>(),
         [(1, 1), (2, 1), (3, 1)]
     );
     assert!(error.failures().iter().all(|f| !f.error.outcome_unknown()));
@@ -297,18 +255,12 @@ fn fencing_without_a_claim_stops_the_producer() {
     let sent = transmit(&mut p, T0);
     p.handle_response(sent[0].batch, 1, &fenced("3"), T0);
     p.flush();
-    assert_eq!(
-        flushed(&mut p).unwrap().unwrap_err().kind(),
-        &ErrorKind::ProducerFenced { current_epoch: 3 }
-    );
+    assert_eq!(flushed(&mut p).unwrap().unwrap_err().kind(), &ErrorKind::ProducerFenced { current_epoch: 3 });
 }
 
 #[test]
 fn c2_an_authorisation_403_is_no_fencing() {
-    let mut p = producer(ProducerOptions {
-        auto_claim: true,
-        ..options()
-    });
+    let mut p = producer(ProducerOptions { auto_claim: true, ..options() });
     p.append(b"0", T0).unwrap();
     let sent = transmit(&mut p, T0);
     p.handle_response(sent[0].batch, 1, &answer(403, &[]), T0);
@@ -319,10 +271,7 @@ fn c2_an_authorisation_403_is_no_fencing() {
 
 #[test]
 fn a_claim_sends_one_batch_until_the_epoch_is_proven_and_keeps_the_order() {
-    let mut p = producer(ProducerOptions {
-        auto_claim: true,
-        ..single()
-    });
+    let mut p = producer(ProducerOptions { auto_claim: true, ..single() });
     for message in ["0", "1", "2"] {
         p.append(message.as_bytes(), T0).unwrap();
     }
@@ -333,10 +282,7 @@ fn a_claim_sends_one_batch_until_the_epoch_is_proven_and_keeps_the_order() {
     assert_eq!(sent.iter().map(identity).collect::<Vec<_>>(), [(5, 0, "[0]")]);
     p.handle_response(sent[0].batch, 2, &stored("1"), T0);
     let sent = transmit(&mut p, T0);
-    assert_eq!(
-        sent.iter().map(identity).collect::<Vec<_>>(),
-        [(5, 1, "[1]"), (5, 2, "[2]")]
-    );
+    assert_eq!(sent.iter().map(identity).collect::<Vec<_>>(), [(5, 1, "[1]"), (5, 2, "[2]")]);
     // Fenced again with two under way: both get new numbers, in order.
     p.handle_response(sent[1].batch, 1, &fenced("9"), T0);
     assert!(transmit(&mut p, T0).is_empty());
@@ -344,18 +290,12 @@ fn a_claim_sends_one_batch_until_the_epoch_is_proven_and_keeps_the_order() {
     let sent = transmit(&mut p, T0);
     assert_eq!(sent.iter().map(identity).collect::<Vec<_>>(), [(10, 0, "[1]")]);
     p.handle_response(sent[0].batch, 2, &stored("2"), T0);
-    assert_eq!(
-        transmit(&mut p, T0).iter().map(identity).collect::<Vec<_>>(),
-        [(10, 1, "[2]")]
-    );
+    assert_eq!(transmit(&mut p, T0).iter().map(identity).collect::<Vec<_>>(), [(10, 1, "[2]")]);
 }
 
 #[test]
 fn a_batch_that_may_have_been_stored_is_never_claimed_anew() {
-    let mut p = producer(ProducerOptions {
-        auto_claim: true,
-        ..options()
-    });
+    let mut p = producer(ProducerOptions { auto_claim: true, ..options() });
     let mut now = T0;
     p.append(b"0", now).unwrap();
     let sent = transmit(&mut p, now);
@@ -371,10 +311,7 @@ fn a_batch_that_may_have_been_stored_is_never_claimed_anew() {
 
 #[test]
 fn a_refused_connection_leaves_no_doubt() {
-    let mut p = producer(ProducerOptions {
-        auto_claim: true,
-        ..options()
-    });
+    let mut p = producer(ProducerOptions { auto_claim: true, ..options() });
     let mut now = T0;
     p.append(b"0", now).unwrap();
     let sent = transmit(&mut p, now);
@@ -387,10 +324,7 @@ fn a_refused_connection_leaves_no_doubt() {
 
 #[test]
 fn two_producers_that_claim_from_each_other_stop_in_the_end() {
-    let mut p = producer(ProducerOptions {
-        auto_claim: true,
-        ..options()
-    });
+    let mut p = producer(ProducerOptions { auto_claim: true, ..options() });
     p.append(b"0", T0).unwrap();
     p.flush();
     for claims in 0..20 {
@@ -429,17 +363,11 @@ fn the_delivery_timeout_ends_the_tries_and_says_what_is_unknown() {
 
 #[test]
 fn c14_memory_is_bounded_in_bytes_and_freed_by_answers() {
-    let mut p = producer(ProducerOptions {
-        max_buffered_bytes: 10,
-        ..single()
-    });
+    let mut p = producer(ProducerOptions { max_buffered_bytes: 10, ..single() });
     p.append(b"1234", T0).unwrap();
     p.append(b"1234", T0).unwrap();
     assert_eq!(p.append(b"1", T0).unwrap_err().kind(), &ErrorKind::BufferFull);
-    assert_eq!(
-        p.append(b"12345678901", T0).unwrap_err().kind(),
-        &ErrorKind::InvalidArgument
-    );
+    assert_eq!(p.append(b"12345678901", T0).unwrap_err().kind(), &ErrorKind::InvalidArgument);
     let sent = transmit(&mut p, T0);
     p.handle_response(sent[0].batch, 1, &stored("1"), T0);
     p.append(b"1", T0).unwrap();
@@ -499,10 +427,7 @@ fn a_close_that_was_taken_for_a_repeat_is_an_error() {
 
 #[test]
 fn a_failed_close_is_repeated_under_the_same_identity() {
-    let mut p = producer(ProducerOptions {
-        delivery_timeout: Some(Duration::ZERO),
-        ..options()
-    });
+    let mut p = producer(ProducerOptions { delivery_timeout: Some(Duration::ZERO), ..options() });
     p.close(Some(b"9"), T0).unwrap();
     let sent = transmit(&mut p, T0);
     p.handle_disconnect(sent[0].batch, 1, lost(), Duration::from_secs(1));
@@ -515,11 +440,7 @@ fn a_failed_close_is_repeated_under_the_same_identity() {
     let sent = transmit(&mut p, T0);
     assert_eq!(identity(&sent[0]), (0, 0, "[9]"));
     p.handle_response(sent[0].batch, 2, &answer(204, &[(names::STREAM_CLOSED, "true")]), T0);
-    assert!(
-        events(&mut p)
-            .iter()
-            .any(|event| matches!(event, ProducerEvent::Closed(Ok(_))))
-    );
+    assert!(events(&mut p).iter().any(|event| matches!(event, ProducerEvent::Closed(Ok(_)))));
 }
 
 #[test]
@@ -529,32 +450,17 @@ fn a_first_try_that_counts_as_a_repeat_is_reported_apart() {
     p.flush();
     let sent = transmit(&mut p, T0);
     p.handle_response(sent[0].batch, 1, &answer(204, &[]), T0);
-    assert_eq!(
-        flushed(&mut p).unwrap().unwrap(),
-        Flushed {
-            messages: 0,
-            duplicates: 1,
-            offset: None
-        }
-    );
+    assert_eq!(flushed(&mut p).unwrap().unwrap(), Flushed { messages: 0, duplicates: 1, offset: None });
 }
 
 #[test]
 fn auto_claim_takes_over_from_an_earlier_run_under_the_same_epoch() {
     let repeat = |seq: &str, tail: &str| {
-        let headers = [
-            (names::PRODUCER_EPOCH, "0"),
-            (names::PRODUCER_SEQ, seq),
-            (names::STREAM_NEXT_OFFSET, tail),
-        ];
+        let headers = [(names::PRODUCER_EPOCH, "0"), (names::PRODUCER_SEQ, seq), (names::STREAM_NEXT_OFFSET, tail)];
         answer(204, &headers)
     };
     let claims = |first_answer: ResponseHead, maybe_stored: bool| {
-        let mut p = producer(ProducerOptions {
-            auto_claim: true,
-            ..options()
-        })
-        .with_tail(Offset::new("5").unwrap());
+        let mut p = producer(ProducerOptions { auto_claim: true, ..options() }).with_tail(Offset::new("5").unwrap());
         let mut now = T0;
         p.append(b"0", now).unwrap();
         let mut sent = transmit(&mut p, now);
@@ -564,9 +470,7 @@ fn auto_claim_takes_over_from_an_earlier_run_under_the_same_epoch() {
             sent = transmit(&mut p, now);
         }
         p.handle_response(sent[0].batch, sent[0].attempt, &first_answer, now);
-        transmit(&mut p, now)
-            .first()
-            .map(|again| identity(again) == (1, 0, "[0]"))
+        transmit(&mut p, now).first().map(|again| identity(again) == (1, 0, "[0]"))
     };
     // The server knows seqs of this epoch that we never sent; or the tail did not move: it was not stored.
     assert_eq!(claims(repeat("3", "9"), false), Some(true));
@@ -590,38 +494,12 @@ fn a_batch_follows_only_when_the_body_before_it_was_written() {
 #[test]
 fn options_out_of_range_are_named() {
     let name = |options: ProducerOptions| {
-        Producer::new("p", "text/plain", options, &RetryPolicy::default(), 1)
-            .unwrap_err()
-            .to_string()
+        Producer::new("p", "text/plain", options, &RetryPolicy::default(), 1).unwrap_err().to_string()
     };
-    assert!(
-        name(ProducerOptions {
-            max_batch_bytes: 0,
-            ..options()
-        })
-        .contains("maxBatchBytes")
-    );
-    assert!(
-        name(ProducerOptions {
-            max_batch_items: Some(0),
-            ..options()
-        })
-        .contains("maxBatchItems")
-    );
-    assert!(
-        name(ProducerOptions {
-            max_in_flight: 0,
-            ..options()
-        })
-        .contains("maxInFlight")
-    );
-    assert!(
-        name(ProducerOptions {
-            epoch: 1 << 53,
-            ..options()
-        })
-        .contains("epoch")
-    );
+    assert!(name(ProducerOptions { max_batch_bytes: 0, ..options() }).contains("maxBatchBytes"));
+    assert!(name(ProducerOptions { max_batch_items: Some(0), ..options() }).contains("maxBatchItems"));
+    assert!(name(ProducerOptions { max_in_flight: 0, ..options() }).contains("maxInFlight"));
+    assert!(name(ProducerOptions { epoch: 1 << 53, ..options() }).contains("epoch"));
     let nameless = Producer::new("", "text/plain", options(), &RetryPolicy::default(), 1);
     assert!(nameless.unwrap_err().to_string().contains("producerId"));
 }

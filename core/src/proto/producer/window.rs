@@ -90,27 +90,17 @@ impl Window {
 
     /// The first message that is not settled.
     pub(super) fn first_message(&self) -> Option<u64> {
-        self.sent
-            .iter()
-            .map(|(_, batch)| batch)
-            .chain(&self.queued)
-            .map(|batch| batch.first_message)
-            .next()
+        self.sent.iter().map(|(_, batch)| batch).chain(&self.queued).map(|batch| batch.first_message).next()
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.sent
-            .iter()
-            .filter(|(_, batch)| matches!(batch.state, Progress::InFlight { .. }))
-            .count()
+        self.sent.iter().filter(|(_, batch)| matches!(batch.state, Progress::InFlight { .. })).count()
     }
 
     /// Whether every sent batch is on its way: only then may a new one follow, since the server would
     /// refuse it while an earlier one is missing.
     pub(super) fn is_flowing(&self) -> bool {
-        self.sent
-            .iter()
-            .all(|(_, batch)| matches!(batch.state, Progress::InFlight { .. }))
+        self.sent.iter().all(|(_, batch)| matches!(batch.state, Progress::InFlight { .. }))
     }
 
     /// The next moment at which something is to be done.

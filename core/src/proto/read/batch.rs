@@ -60,9 +60,7 @@ impl Batch {
             Payload::Bytes(_) => (None, &[]),
         };
         // `messages` is empty when there is no text.
-        messages
-            .iter()
-            .map(move |range| text.map_or_else(Bytes::new, |text| text.slice(range.clone())))
+        messages.iter().map(move |range| text.map_or_else(Bytes::new, |text| text.slice(range.clone())))
     }
 
     /// Messages of a JSON stream as values; for other streams an error.
@@ -71,10 +69,7 @@ impl Batch {
     /// `Parse` when a message is not a `T`, with its number in the batch; `NotSupported` on a stream that is not JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
         let Payload::Json { text, messages, .. } = &self.payload else {
-            return Err(Error::new(
-                ErrorKind::NotSupported,
-                "the stream is not one of JSON messages",
-            ));
+            return Err(Error::new(ErrorKind::NotSupported, "the stream is not one of JSON messages"));
         };
         // Parsing text is faster than parsing bytes, whose every string would be checked again.
         let text = std::str::from_utf8(text).expect("text is checked where messages are found in it");
@@ -109,9 +104,7 @@ impl Batch {
                     joined.freeze()
                 }
             },
-            Payload::Json {
-                text, is_array: true, ..
-            } => text.clone(),
+            Payload::Json { text, is_array: true, .. } => text.clone(),
             Payload::Json { text, messages, .. } => {
                 let mut array = BytesMut::with_capacity(text.len() + 2);
                 for (index, range) in messages.iter().enumerate() {

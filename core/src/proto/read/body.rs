@@ -40,17 +40,9 @@ impl PlainBody {
     /// A body whose first `skip` units were delivered before.
     pub(super) fn new(json: bool, skip: u64, expected_len: usize) -> Self {
         if json {
-            Self::Json(JsonBody {
-                text: BytesMut::with_capacity(expected_len),
-                skip,
-                ..JsonBody::default()
-            })
+            Self::Json(JsonBody { text: BytesMut::with_capacity(expected_len), skip, ..JsonBody::default() })
         } else {
-            Self::Bytes {
-                parts: Vec::new(),
-                held: 0,
-                skip,
-            }
+            Self::Bytes { parts: Vec::new(), held: 0, skip }
         }
     }
 
@@ -103,11 +95,7 @@ impl PlainBody {
                 if !body.scanner.is_blank() {
                     body.scanner.finish(&mut body.found).map_err(broken_json)?;
                 }
-                let empty = Payload::Json {
-                    text: Bytes::new(),
-                    messages: Vec::new(),
-                    is_array: false,
-                };
+                let empty = Payload::Json { text: Bytes::new(), messages: Vec::new(), is_array: false };
                 let payload = body.take(true)?.map_or(empty, |(payload, _)| payload);
                 Ok((payload, body.skip))
             }
@@ -126,10 +114,7 @@ impl JsonBody {
         let end = if at_end { self.cut + self.text.len() } else { end };
         let text = self.text.split_to(end - self.cut).freeze();
         if let Err(error) = std::str::from_utf8(&text) {
-            return Err(broken_json(JsonError {
-                position: self.cut + error.valid_up_to(),
-                expected: "UTF-8",
-            }));
+            return Err(broken_json(JsonError { position: self.cut + error.valid_up_to(), expected: "UTF-8" }));
         }
         let mut messages = std::mem::take(&mut self.found);
         messages.drain(..skipped as usize);
@@ -140,14 +125,7 @@ impl JsonBody {
         self.started = true;
         self.cut = end;
         let units = messages.len() as u64;
-        Ok((units > 0).then_some((
-            Payload::Json {
-                text,
-                messages,
-                is_array,
-            },
-            units,
-        )))
+        Ok((units > 0).then_some((Payload::Json { text, messages, is_array }, units)))
     }
 }
 
@@ -163,22 +141,12 @@ pub(super) struct SseBody {
 #[derive(Debug)]
 enum Held {
     Bytes(Vec<Bytes>),
-    Json {
-        text: BytesMut,
-        messages: Vec<Range<usize>>,
-    },
+    Json { text: BytesMut, messages: Vec<Range<usize>> },
 }
 
 impl Held {
     fn new(json: bool) -> Self {
-        if json {
-            Self::Json {
-                text: BytesMut::new(),
-                messages: Vec::new(),
-            }
-        } else {
-            Self::Bytes(Vec::new())
-        }
+        if json { Self::Json { text: BytesMut::new(), messages: Vec::new() } } else { Self::Bytes(Vec::new()) }
     }
 
     fn take(&mut self) -> Payload {
@@ -196,22 +164,12 @@ impl Held {
 impl SseBody {
     /// A body whose data events are JSON arrays, text or base64 (C-SSE-9: the header decides).
     pub(super) fn new(json: bool, base64: bool) -> Self {
-        Self {
-            decoder: SseDecoder::new(),
-            base64,
-            held: Held::new(json),
-            held_bytes: 0,
-        }
+        Self { decoder: SseDecoder::new(), base64, held: Held::new(json), held_bytes: 0 }
     }
 
     /// Takes the next piece; calls `deliver` with the data of each control event and the event itself.
     pub(super) fn feed(&mut self, piece: &[u8], mut deliver: impl FnMut(Payload, Control)) -> Result<(), Error> {
-        let Self {
-            decoder,
-            base64,
-            held,
-            held_bytes,
-        } = self;
+        let Self { decoder, base64, held, held_bytes } = self;
         let mut failure = None;
         let decoded = decoder.feed(piece, |event| {
             if failure.is_some() {

@@ -97,19 +97,9 @@ enum State {
     /// It may go out then.
     Waiting { until: Instant },
     /// A request is out, its answer has not begun.
-    Sent {
-        kind: Kind,
-        since: Instant,
-        deadline: Instant,
-    },
+    Sent { kind: Kind, since: Instant, deadline: Instant },
     /// The body of a catch-up or long-poll answer is coming in.
-    Body {
-        body: PlainBody,
-        control: Control,
-        etag: Option<String>,
-        asked: Asked,
-        deadline: Instant,
-    },
+    Body { body: PlainBody, control: Control, etag: Option<String>, asked: Asked, deadline: Instant },
     /// An event stream is coming in.
     Events {
         body: SseBody,
@@ -192,9 +182,7 @@ impl ReadSession {
     /// The next piece of the answer's body.
     pub fn handle_bytes(&mut self, piece: Bytes, now: Instant) {
         match &mut self.state {
-            State::Body {
-                body, asked, deadline, ..
-            } => {
+            State::Body { body, asked, deadline, .. } => {
                 *deadline = now + asked.stall_timeout;
                 // What is already there goes out before memory grows beyond the limit.
                 let part = if body.held() > 0 && body.held() + piece.len() > self.options.max_batch_bytes {
@@ -208,13 +196,7 @@ impl ReadSession {
                     Err(error) => self.fail(error),
                 }
             }
-            State::Events {
-                body,
-                deadline,
-                heard,
-                delivered,
-                ..
-            } => {
+            State::Events { body, deadline, heard, delivered, .. } => {
                 *deadline = now + self.options.stall_timeout;
                 *heard = true;
                 let mut complete = Vec::new();
@@ -237,13 +219,7 @@ impl ReadSession {
     /// The body is complete.
     pub fn handle_end(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Ready) {
-            State::Body {
-                body,
-                control,
-                etag,
-                asked,
-                ..
-            } => match body.finish() {
+            State::Body { body, control, etag, asked, .. } => match body.finish() {
                 Ok((payload, missing)) => self.end_plain(payload, missing, control, etag, asked, now),
                 Err(error) => self.fail(error),
             },
@@ -285,10 +261,7 @@ impl ReadSession {
 
     /// Whether the caller can do nothing but drop the exchange: the session waits, or is over.
     pub fn wants_exchange(&self) -> bool {
-        matches!(
-            self.state,
-            State::Sent { .. } | State::Body { .. } | State::Events { .. }
-        )
+        matches!(self.state, State::Sent { .. } | State::Body { .. } | State::Events { .. })
     }
 
     /// The next request, if one is due.
@@ -308,11 +281,7 @@ impl ReadSession {
             Kind::LongPoll => (Some(names::LIVE_LONG_POLL), self.options.stall_timeout),
             Kind::Sse => (Some(names::LIVE_SSE), self.options.sse_first_byte_timeout),
         };
-        self.state = State::Sent {
-            kind,
-            since: now,
-            deadline: now + timeout,
-        };
+        self.state = State::Sent { kind, since: now, deadline: now + timeout };
         let request = Request::read(&self.checkpoint.from, live, self.cursor.as_deref());
         // The tag stands for the answer to the first request.
         match self.options.if_none_match.as_deref().filter(|_| !self.is_established) {
@@ -362,19 +331,12 @@ impl ReadSession {
     }
 
     fn handle_event_stream(&mut self, head: &ResponseHead, since: Instant) {
-        let base64 = head
-            .text(names::STREAM_SSE_DATA_ENCODING)
-            .is_some_and(|it| it.eq_ignore_ascii_case(names::BASE64));
+        let base64 =
+            head.text(names::STREAM_SSE_DATA_ENCODING).is_some_and(|it| it.eq_ignore_ascii_case(names::BASE64));
         let body = SseBody::new(self.is_json(), base64);
         // The deadline is that of the request: something that buffers may send the head at once and then nothing.
         let deadline = since + self.options.sse_first_byte_timeout;
-        self.state = State::Events {
-            body,
-            since,
-            deadline,
-            heard: false,
-            delivered: false,
-        };
+        self.state = State::Events { body, since, deadline, heard: false, delivered: false };
     }
 
     fn handle_plain_head(&mut self, kind: Kind, head: &ResponseHead, since: Instant, now: Instant) {
@@ -387,33 +349,12 @@ impl ReadSession {
             return self.fail(error);
         }
         let live = kind != Kind::CatchUp;
-        let stall_timeout = if live {
-            self.options.stall_timeout
-        } else {
-            self.options.request_timeout
-        };
-        let asked = Asked {
-            live,
-            since,
-            stall_timeout,
-        };
+        let stall_timeout = if live { self.options.stall_timeout } else { self.options.request_timeout };
+        let asked = Asked { live, since, stall_timeout };
         let etag = head.text(ETAG).map(str::to_owned);
-        let expected = head
-            .number(CONTENT_LENGTH)
-            .and_then(|len| usize::try_from(len).ok())
-            .unwrap_or_default();
-        let body = PlainBody::new(
-            self.is_json(),
-            self.checkpoint.skip,
-            expected.min(self.options.max_batch_bytes),
-        );
-        self.state = State::Body {
-            body,
-            control,
-            etag,
-            asked,
-            deadline: now + stall_timeout,
-        };
+        let expected = head.number(CONTENT_LENGTH).and_then(|len| usize::try_from(len).ok()).unwrap_or_default();
+        let body = PlainBody::new(self.is_json(), self.checkpoint.skip, expected.min(self.options.max_batch_bytes));
+        self.state = State::Body { body, control, etag, asked, deadline: now + stall_timeout };
         if head.status == http::StatusCode::NO_CONTENT {
             self.handle_end(now);
         }
@@ -455,25 +396,14 @@ impl ReadSession {
     /// An event stream ended without closure (C-SSE-12).
     fn end_events(&mut self, since: Instant, delivered: bool, cause: Option<Error>, now: Instant) {
         // One that named no position brought nothing, however long it took.
-        let lasted = if delivered {
-            now.saturating_sub(since)
-        } else {
-            Duration::ZERO
-        };
-        match self
-            .short_connections
-            .ended(lasted, &self.options.sse, &mut self.jitter)
-        {
+        let lasted = if delivered { now.saturating_sub(since) } else { Duration::ZERO };
+        match self.short_connections.ended(lasted, &self.options.sse, &mut self.jitter) {
             AfterSse::FallBack => self.tail = Tail::LongPoll,
             AfterSse::Reconnect(Duration::ZERO) => {}
             AfterSse::Reconnect(delay) => {
                 self.state = State::Waiting { until: now + delay };
                 let error = cause.unwrap_or_else(|| Error::new(ErrorKind::Network, "the event stream ended early"));
-                self.events.push_back(ReadEvent::Retrying {
-                    error,
-                    retries: self.retry.retries(),
-                    delay,
-                });
+                self.events.push_back(ReadEvent::Retrying { error, retries: self.retry.retries(), delay });
                 return;
             }
         }
@@ -485,20 +415,12 @@ impl ReadSession {
         self.tail = Tail::LongPoll;
         self.state = State::Ready;
         let retries = self.retry.retries();
-        self.events.push_back(ReadEvent::Retrying {
-            error,
-            retries,
-            delay: Duration::ZERO,
-        });
+        self.events.push_back(ReadEvent::Retrying { error, retries, delay: Duration::ZERO });
     }
 
     fn retry_later(&mut self, error: Error, now: Instant) {
         let unbounded = self.is_established && self.options.live != LiveMode::CatchUp;
-        let policy = if unbounded {
-            &self.policy.unbounded()
-        } else {
-            &self.policy
-        };
+        let policy = if unbounded { &self.policy.unbounded() } else { &self.policy };
         match self.retry.failed(policy, error.retry_after(), &mut self.jitter, now) {
             Some(delay) => {
                 self.state = State::Waiting { until: now + delay };
@@ -562,8 +484,7 @@ impl ReadSession {
             let format = StreamFormat::of(content_type);
             self.content_type = Some(content_type.to_owned());
             self.format = Some(format);
-            self.tail
-                .decide(if self.options.json { StreamFormat::Json } else { format });
+            self.tail.decide(if self.options.json { StreamFormat::Json } else { format });
         }
     }
 
@@ -576,10 +497,7 @@ impl ReadSession {
     /// exchange (S-ETAG-1), since a tag is opaque otherwise.
     fn check_incarnation(&mut self, head: &ResponseHead) -> Result<(), Error> {
         if let Some(incarnation) = head.text(names::STREAM_INCARNATION) {
-            let known = self
-                .checkpoint
-                .incarnation
-                .get_or_insert_with(|| incarnation.to_owned());
+            let known = self.checkpoint.incarnation.get_or_insert_with(|| incarnation.to_owned());
             if known != incarnation {
                 return Err(recreated("it is another incarnation now"));
             }
@@ -599,20 +517,15 @@ impl ReadSession {
             return Ok(());
         };
         let known = self.etag_id.get_or_insert_with(|| id.to_owned());
-        if known == id {
-            Ok(())
-        } else {
-            Err(recreated("its ETags name another stream now"))
-        }
+        if known == id { Ok(()) } else { Err(recreated("its ETags name another stream now")) }
     }
 
     /// An offset never goes back (S-OFF-2).
     fn check_offset(&self, control: &Control) -> Result<(), Error> {
         match &self.checkpoint.from {
-            ReadFrom::At(at) if control.next_offset < *at => Err(recreated(&format!(
-                "its offset {} is before {at}, where this reader is",
-                control.next_offset
-            ))),
+            ReadFrom::At(at) if control.next_offset < *at => {
+                Err(recreated(&format!("its offset {} is before {at}, where this reader is", control.next_offset)))
+            }
             _ => Ok(()),
         }
     }

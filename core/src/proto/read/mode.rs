@@ -32,11 +32,7 @@ impl Tail {
     /// Decides for SSE where it changes no byte: JSON. Text loses CR there (S-SSE-6), binary grows by a third.
     pub(super) fn decide(&mut self, format: StreamFormat) {
         if *self == Self::Undecided {
-            *self = if format == StreamFormat::Json {
-                Self::Sse
-            } else {
-                Self::LongPoll
-            };
+            *self = if format == StreamFormat::Json { Self::Sse } else { Self::LongPoll };
         }
     }
 }
@@ -65,10 +61,7 @@ impl ShortConnections {
         if self.0 >= rules.max_short_connections {
             return AfterSse::FallBack;
         }
-        let bound = rules
-            .backoff_base
-            .saturating_mul(1 << self.0.min(16))
-            .min(rules.backoff_max);
+        let bound = rules.backoff_base.saturating_mul(1 << self.0.min(16)).min(rules.backoff_max);
         AfterSse::Reconnect(bound.mul_f64(jitter.fraction()))
     }
 }
@@ -81,24 +74,12 @@ mod tests {
     fn three_short_connections_in_a_row_end_the_use_of_sse() {
         let (rules, mut jitter, mut short) = (SseResilience::default(), Jitter::new(1), ShortConnections::default());
         let brief = Duration::from_millis(999);
-        assert!(matches!(
-            short.ended(brief, &rules, &mut jitter),
-            AfterSse::Reconnect(_)
-        ));
-        assert!(matches!(
-            short.ended(brief, &rules, &mut jitter),
-            AfterSse::Reconnect(_)
-        ));
+        assert!(matches!(short.ended(brief, &rules, &mut jitter), AfterSse::Reconnect(_)));
+        assert!(matches!(short.ended(brief, &rules, &mut jitter), AfterSse::Reconnect(_)));
         let long = Duration::from_millis(1000);
-        assert_eq!(
-            short.ended(long, &rules, &mut jitter),
-            AfterSse::Reconnect(Duration::ZERO)
-        );
+        assert_eq!(short.ended(long, &rules, &mut jitter), AfterSse::Reconnect(Duration::ZERO));
         for _ in 0..2 {
-            assert!(matches!(
-                short.ended(brief, &rules, &mut jitter),
-                AfterSse::Reconnect(_)
-            ));
+            assert!(matches!(short.ended(brief, &rules, &mut jitter), AfterSse::Reconnect(_)));
         }
         assert_eq!(short.ended(brief, &rules, &mut jitter), AfterSse::FallBack);
     }

@@ -11,28 +11,18 @@ struct Bench {
 
 impl Bench {
     fn new(options: ReadOptions) -> Self {
-        Self {
-            session: ReadSession::new(options, RetryPolicy::default(), 1),
-            now: Duration::ZERO,
-        }
+        Self { session: ReadSession::new(options, RetryPolicy::default(), 1), now: Duration::ZERO }
     }
 
     fn live(live: LiveMode) -> Self {
-        Self::new(ReadOptions {
-            live,
-            ..ReadOptions::default()
-        })
+        Self::new(ReadOptions { live, ..ReadOptions::default() })
     }
 
     /// The query of the next request, waiting for it if the session does.
     fn request(&mut self) -> String {
         loop {
             if let Some(request) = self.session.poll_request(self.now) {
-                let pairs: Vec<String> = request
-                    .query
-                    .iter()
-                    .map(|(name, value)| format!("{name}={value}"))
-                    .collect();
+                let pairs: Vec<String> = request.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
                 return pairs.join("&");
             }
             assert!(!self.session.wants_exchange(), "a request is out already");
@@ -42,10 +32,7 @@ impl Bench {
     }
 
     fn head(&mut self, status: u16, headers: &[(HeaderName, &str)]) {
-        let headers: HeaderMap = headers
-            .iter()
-            .map(|(name, value)| (name.clone(), value.parse().unwrap()))
-            .collect();
+        let headers: HeaderMap = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
         let head = ResponseHead::new(StatusCode::from_u16(status).unwrap(), headers, UNIX_EPOCH);
         self.session.handle_response(&head, self.now);
     }
@@ -65,14 +52,12 @@ impl Bench {
     }
 
     fn bytes(&mut self, piece: &str) {
-        self.session
-            .handle_bytes(Bytes::copy_from_slice(piece.as_bytes()), self.now);
+        self.session.handle_bytes(Bytes::copy_from_slice(piece.as_bytes()), self.now);
     }
 
     fn reset(&mut self) {
         let error = Error::new(ErrorKind::Network, "reset");
-        self.session
-            .handle_disconnect(Disconnect { not_sent: false, error }, self.now);
+        self.session.handle_disconnect(Disconnect { not_sent: false, error }, self.now);
     }
 
     /// What was handed over: data and the place after it.
@@ -81,11 +66,7 @@ impl Bench {
         while let Some(event) = self.session.poll_event() {
             if let ReadEvent::Batch(batch) = event {
                 let at = batch.checkpoint();
-                let place = if at.skip > 0 {
-                    format!("{}+{}", at.from, at.skip)
-                } else {
-                    at.from.to_string()
-                };
+                let place = if at.skip > 0 { format!("{}+{}", at.from, at.skip) } else { at.from.to_string() };
                 data.push((String::from_utf8(batch.bytes().to_vec()).unwrap(), place));
             }
         }
@@ -126,13 +107,7 @@ fn catch_up_follows_the_offsets_and_stops_at_the_tail() {
     assert_eq!(bench.data(), [pair("hello", "5")]);
     assert_eq!(bench.request(), "offset=5");
     bench.plain(TEXT, "6", true, "!");
-    assert_eq!(
-        bench
-            .session
-            .poll_event()
-            .map(|event| matches!(event, ReadEvent::Batch(_))),
-        Some(true)
-    );
+    assert_eq!(bench.session.poll_event().map(|event| matches!(event, ReadEvent::Batch(_))), Some(true));
     assert!(bench.ends());
     assert!(bench.session.poll_request(bench.now).is_none());
 }
@@ -162,19 +137,10 @@ fn p1_r5_closure_ends_every_mode_after_its_data() {
     bench.plain(TEXT, "1", true, "a");
     bench.data();
     bench.request();
-    bench.head(
-        200,
-        &[
-            (CONTENT_TYPE, TEXT),
-            (names::STREAM_NEXT_OFFSET, "2"),
-            (names::STREAM_CLOSED, "TRUE"),
-        ],
-    );
+    bench.head(200, &[(CONTENT_TYPE, TEXT), (names::STREAM_NEXT_OFFSET, "2"), (names::STREAM_CLOSED, "TRUE")]);
     bench.bytes("b");
     bench.session.handle_end(bench.now);
-    let Some(ReadEvent::Batch(last)) = bench.session.poll_event() else {
-        panic!("no last batch")
-    };
+    let Some(ReadEvent::Batch(last)) = bench.session.poll_event() else { panic!("no last batch") };
     assert!(last.is_closed() && last.is_up_to_date());
     assert!(bench.ends());
 
@@ -191,11 +157,8 @@ fn p1_r5_closure_ends_every_mode_after_its_data() {
 
 #[test]
 fn a_204_moves_the_offset_and_asks_again_with_the_cursor() {
-    let mut bench = Bench::new(ReadOptions {
-        from: ReadFrom::Now.into(),
-        live: LiveMode::LongPoll,
-        ..ReadOptions::default()
-    });
+    let mut bench =
+        Bench::new(ReadOptions { from: ReadFrom::Now.into(), live: LiveMode::LongPoll, ..ReadOptions::default() });
     assert_eq!(bench.request(), "offset=now");
     bench.plain(TEXT, "7", true, "");
     assert_eq!(bench.data(), [pair("", "7")]);
@@ -203,11 +166,7 @@ fn a_204_moves_the_offset_and_asks_again_with_the_cursor() {
     bench.now += Duration::from_secs(30);
     bench.head(
         204,
-        &[
-            (names::STREAM_NEXT_OFFSET, "7"),
-            (names::STREAM_UP_TO_DATE, "true"),
-            (names::STREAM_CURSOR, "9"),
-        ],
+        &[(names::STREAM_NEXT_OFFSET, "7"), (names::STREAM_UP_TO_DATE, "true"), (names::STREAM_CURSOR, "9")],
     );
     assert_eq!(bench.data(), []);
     assert_eq!(bench.session.status(), Some(204));
@@ -218,14 +177,7 @@ fn a_204_moves_the_offset_and_asks_again_with_the_cursor() {
 fn a_body_that_breaks_off_delivers_nothing_and_is_asked_for_again() {
     let mut bench = Bench::live(LiveMode::CatchUp);
     bench.request();
-    bench.head(
-        200,
-        &[
-            (CONTENT_TYPE, JSON),
-            (names::STREAM_NEXT_OFFSET, "9"),
-            (names::STREAM_UP_TO_DATE, "true"),
-        ],
-    );
+    bench.head(200, &[(CONTENT_TYPE, JSON), (names::STREAM_NEXT_OFFSET, "9"), (names::STREAM_UP_TO_DATE, "true")]);
     bench.bytes("[1,2");
     bench.reset();
     assert_eq!(bench.data(), []);
@@ -236,21 +188,10 @@ fn a_body_that_breaks_off_delivers_nothing_and_is_asked_for_again() {
 
 #[test]
 fn a_long_answer_is_handed_over_in_parts_that_can_be_resumed_exactly() {
-    let options = ReadOptions {
-        max_batch_bytes: 8,
-        live: LiveMode::CatchUp,
-        ..ReadOptions::default()
-    };
+    let options = ReadOptions { max_batch_bytes: 8, live: LiveMode::CatchUp, ..ReadOptions::default() };
     let mut bench = Bench::new(options.clone());
     bench.request();
-    bench.head(
-        200,
-        &[
-            (CONTENT_TYPE, JSON),
-            (names::STREAM_NEXT_OFFSET, "9"),
-            (names::STREAM_UP_TO_DATE, "true"),
-        ],
-    );
+    bench.head(200, &[(CONTENT_TYPE, JSON), (names::STREAM_NEXT_OFFSET, "9"), (names::STREAM_UP_TO_DATE, "true")]);
     for piece in ["[\"aé\",", "\"b\",", "\"c\"", ",\"d\"]"] {
         bench.bytes(piece);
     }
@@ -262,11 +203,7 @@ fn a_long_answer_is_handed_over_in_parts_that_can_be_resumed_exactly() {
     assert_eq!(bench.data(), [pair("[\"d\"]", "9")]);
 
     // The same from a stored checkpoint, over answers that are cut elsewhere.
-    let from = Checkpoint {
-        from: ReadFrom::Beginning,
-        skip: 3,
-        incarnation: None,
-    };
+    let from = Checkpoint { from: ReadFrom::Beginning, skip: 3, incarnation: None };
     let mut bench = Bench::new(ReadOptions { from, ..options });
     bench.request();
     bench.plain(JSON, "5", false, "[\"aé\",\"b\"]");
@@ -278,25 +215,10 @@ fn a_long_answer_is_handed_over_in_parts_that_can_be_resumed_exactly() {
 
 #[test]
 fn bytes_are_skipped_to_the_byte() {
-    let from = Checkpoint {
-        from: Offset::new("3").unwrap().into(),
-        skip: 2,
-        incarnation: None,
-    };
-    let mut bench = Bench::new(ReadOptions {
-        from,
-        live: LiveMode::CatchUp,
-        ..ReadOptions::default()
-    });
+    let from = Checkpoint { from: Offset::new("3").unwrap().into(), skip: 2, incarnation: None };
+    let mut bench = Bench::new(ReadOptions { from, live: LiveMode::CatchUp, ..ReadOptions::default() });
     assert_eq!(bench.request(), "offset=3");
-    bench.head(
-        200,
-        &[
-            (CONTENT_TYPE, TEXT),
-            (names::STREAM_NEXT_OFFSET, "9"),
-            (names::STREAM_UP_TO_DATE, "true"),
-        ],
-    );
+    bench.head(200, &[(CONTENT_TYPE, TEXT), (names::STREAM_NEXT_OFFSET, "9"), (names::STREAM_UP_TO_DATE, "true")]);
     for piece in ["a", "bc", "d"] {
         bench.bytes(piece);
     }
@@ -441,11 +363,7 @@ fn p5_an_idle_long_poll_outlives_the_servers_wait() {
 #[test]
 fn a_recreated_stream_is_noticed_by_its_incarnation_its_offsets_and_its_tags() {
     let headers = |incarnation: &'static str| {
-        [
-            (CONTENT_TYPE, TEXT),
-            (names::STREAM_NEXT_OFFSET, "5"),
-            (names::STREAM_INCARNATION, incarnation),
-        ]
+        [(CONTENT_TYPE, TEXT), (names::STREAM_NEXT_OFFSET, "5"), (names::STREAM_INCARNATION, incarnation)]
     };
     let mut bench = Bench::live(LiveMode::CatchUp);
     bench.request();
@@ -457,10 +375,7 @@ fn a_recreated_stream_is_noticed_by_its_incarnation_its_offsets_and_its_tags() {
     bench.head(200, &headers("b"));
     assert_eq!(bench.failure(), Some("STREAM_RECREATED"));
 
-    let mut bench = Bench::new(ReadOptions {
-        from: Offset::new("7").unwrap().into(),
-        ..ReadOptions::default()
-    });
+    let mut bench = Bench::new(ReadOptions { from: Offset::new("7").unwrap().into(), ..ReadOptions::default() });
     bench.request();
     bench.plain(TEXT, "3", true, "");
     assert_eq!(bench.failure(), Some("STREAM_RECREATED"));
@@ -515,21 +430,15 @@ fn answers_that_say_nothing_new_slow_the_session_down() {
     for _ in 0..20 {
         bench.data();
         bench.request();
-        bench.head(
-            204,
-            &[(names::STREAM_NEXT_OFFSET, "1"), (names::STREAM_UP_TO_DATE, "true")],
-        );
+        bench.head(204, &[(names::STREAM_NEXT_OFFSET, "1"), (names::STREAM_UP_TO_DATE, "true")]);
     }
     assert!(bench.now > Duration::from_secs(1), "{:?}", bench.now);
 }
 
 #[test]
 fn a_tag_that_is_still_current_ends_the_read_and_goes_with_the_first_request_only() {
-    let options = ReadOptions {
-        live: LiveMode::CatchUp,
-        if_none_match: Some("\"a:-1:5\"".into()),
-        ..ReadOptions::default()
-    };
+    let options =
+        ReadOptions { live: LiveMode::CatchUp, if_none_match: Some("\"a:-1:5\"".into()), ..ReadOptions::default() };
     let mut bench = Bench::new(options.clone());
     let request = bench.session.poll_request(bench.now).unwrap();
     assert_eq!(request.headers["if-none-match"], "\"a:-1:5\"");

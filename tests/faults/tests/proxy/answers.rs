@@ -9,9 +9,7 @@ use crate::wire::{End, Got, Wire, request};
 
 async fn first_meets(fault: Fault) -> (Origin, FaultProxy) {
     let origin = Origin::start().await;
-    let proxy = FaultProxy::start(origin.addr, FaultPlan::scripted([Rule::new(fault)]))
-        .await
-        .expect("start");
+    let proxy = FaultProxy::start(origin.addr, FaultPlan::scripted([Rule::new(fault)])).await.expect("start");
     (origin, proxy)
 }
 
@@ -33,17 +31,9 @@ async fn reset_after_loses_the_answer_of_work_that_was_done() {
 #[tokio::test]
 async fn a_status_hides_the_request_from_the_server() {
     let code = StatusCode::TOO_MANY_REQUESTS;
-    let (origin, proxy) = first_meets(Fault::Status {
-        code,
-        retry_after: Some(3),
-        after: false,
-    })
-    .await;
+    let (origin, proxy) = first_meets(Fault::Status { code, retry_after: Some(3), after: false }).await;
     let got = request(proxy.addr(), "POST", "/echo", &vec![1; 1_000_000]).await;
-    assert_eq!(
-        (got.status(), got.end, got.header("retry-after")),
-        (Some(429), End::Closed, Some("3".to_owned()))
-    );
+    assert_eq!((got.status(), got.end, got.header("retry-after")), (Some(429), End::Closed, Some("3".to_owned())));
     assert_eq!(origin.seen().connections, 0);
 }
 
@@ -51,14 +41,7 @@ async fn a_status_hides_the_request_from_the_server() {
 async fn a_status_after_hides_the_answer_from_the_client() {
     let (origin, proxy) = first_meets(Fault::status_after(StatusCode::SERVICE_UNAVAILABLE)).await;
     let got = request(proxy.addr(), "POST", "/echo", b"kept").await;
-    assert_eq!(
-        (
-            got.status(),
-            got.header("retry-after"),
-            got.header("stream-next-offset")
-        ),
-        (Some(503), None, None)
-    );
+    assert_eq!((got.status(), got.header("retry-after"), got.header("stream-next-offset")), (Some(503), None, None));
     assert_eq!(origin.seen().bodies(), [b"kept"]);
 }
 
@@ -77,10 +60,7 @@ async fn a_status_leaves_the_connection_usable() {
 async fn an_answer_is_held_back_after_the_work_is_done() {
     let delay = Duration::from_millis(150);
     let (origin, proxy) = first_meets(Fault::DelayAfter(delay)).await;
-    assert_eq!(
-        request(proxy.addr(), "POST", "/echo", b"slow").await.raw_body(),
-        b"slow"
-    );
+    assert_eq!(request(proxy.addr(), "POST", "/echo", b"slow").await.raw_body(), b"slow");
     assert!(origin.seen().requests[0].at.elapsed() >= delay);
 }
 
@@ -106,37 +86,22 @@ async fn a_chunked_body_is_cut_inside_a_character() {
 #[tokio::test]
 async fn a_part_is_a_part_of_the_length_known_or_not() {
     let half = TEXT.len() / 2;
-    assert_eq!(
-        cut("/text", CutAt::Part(0.5)).await.raw_body(),
-        &TEXT.as_bytes()[..half]
-    );
-    assert_eq!(
-        cut("/chunked", CutAt::Part(0.5)).await.chunked_body(),
-        (TEXT.as_bytes()[..half].to_vec(), false)
-    );
+    assert_eq!(cut("/text", CutAt::Part(0.5)).await.raw_body(), &TEXT.as_bytes()[..half]);
+    assert_eq!(cut("/chunked", CutAt::Part(0.5)).await.chunked_body(), (TEXT.as_bytes()[..half].to_vec(), false));
 }
 
 #[tokio::test]
 async fn a_cut_behind_the_end_still_cuts() {
     let got = cut("/text", CutAt::Byte(1_000_000)).await;
-    assert_eq!(
-        (got.end, got.raw_body()),
-        (End::Reset, &TEXT.as_bytes()[..TEXT.len() - 1])
-    );
+    assert_eq!((got.end, got.raw_body()), (End::Reset, &TEXT.as_bytes()[..TEXT.len() - 1]));
     let got = cut("/chunked", CutAt::Byte(1_000_000)).await;
-    assert_eq!(
-        (got.end, got.chunked_body()),
-        (End::Reset, (TEXT.as_bytes().to_vec(), false))
-    );
+    assert_eq!((got.end, got.chunked_body()), (End::Reset, (TEXT.as_bytes().to_vec(), false)));
 }
 
 #[tokio::test]
 async fn a_cut_before_the_first_byte_sends_the_head() {
     let got = cut("/text", CutAt::Byte(0)).await;
-    assert_eq!(
-        (got.status(), got.end, got.raw_body()),
-        (Some(200), End::Reset, &b""[..])
-    );
+    assert_eq!((got.status(), got.end, got.raw_body()), (Some(200), End::Reset, &b""[..]));
 }
 
 #[tokio::test]
@@ -147,28 +112,17 @@ async fn an_answer_without_a_body_is_dropped_by_a_cut() {
 
 #[tokio::test]
 async fn a_large_body_arrives_to_the_last_byte_before_the_cut() {
-    let (_origin, proxy) = first_meets(Fault::CutBody {
-        at: CutAt::Byte(5_000_000),
-    })
-    .await;
+    let (_origin, proxy) = first_meets(Fault::CutBody { at: CutAt::Byte(5_000_000) }).await;
     let body: Vec<u8> = (0..6_000_000_u32).map(|i| (i % 251) as u8).collect();
     let got = request(proxy.addr(), "POST", "/echo", &body).await;
     assert_eq!(got.end, End::Reset);
-    assert!(
-        got.raw_body() == &body[..5_000_000],
-        "{} bytes arrived",
-        got.raw_body().len()
-    );
+    assert!(got.raw_body() == &body[..5_000_000], "{} bytes arrived", got.raw_body().len());
 }
 
 #[tokio::test]
 async fn a_stalled_answer_sends_its_part_and_then_nothing_until_the_reset() {
     let pause = Duration::from_millis(150);
-    let (origin, proxy) = first_meets(Fault::Stall {
-        at: CutAt::Byte(4),
-        pause,
-    })
-    .await;
+    let (origin, proxy) = first_meets(Fault::Stall { at: CutAt::Byte(4), pause }).await;
     let started = Instant::now();
     let mut wire = Wire::open(proxy.addr()).await;
     wire.send("GET", "/text", &[], b"").await;
@@ -183,11 +137,7 @@ async fn a_stalled_answer_sends_its_part_and_then_nothing_until_the_reset() {
 #[tokio::test]
 async fn a_stalled_answer_without_a_body_never_comes() {
     let pause = Duration::from_millis(50);
-    let (origin, proxy) = first_meets(Fault::Stall {
-        at: CutAt::Byte(4),
-        pause,
-    })
-    .await;
+    let (origin, proxy) = first_meets(Fault::Stall { at: CutAt::Byte(4), pause }).await;
     let started = Instant::now();
     let got = request(proxy.addr(), "POST", "/empty", b"x").await;
     assert_eq!((got.end, got.bytes.len()), (End::Reset, 0));
@@ -199,8 +149,7 @@ async fn a_stalled_answer_without_a_body_never_comes() {
 async fn cut_events(after_bytes: u64, clean: bool) -> Got {
     let (origin, proxy) = first_meets(Fault::CutSse { after_bytes, clean }).await;
     let mut wire = Wire::open(proxy.addr()).await;
-    wire.send("GET", "/events?live=sse", &[("connection", "close")], b"")
-        .await;
+    wire.send("GET", "/events?live=sse", &[("connection", "close")], b"").await;
     for event in ["data:1\n", "data:2\n", "data:3\n"] {
         origin.emit(event);
     }
@@ -232,14 +181,9 @@ async fn events_can_end_in_a_reset_at_any_byte() {
 #[tokio::test]
 async fn events_that_end_before_the_cut_end_as_the_fault_says() {
     for (clean, end) in [(true, End::Closed), (false, End::Reset)] {
-        let (origin, proxy) = first_meets(Fault::CutSse {
-            after_bytes: 1_000,
-            clean,
-        })
-        .await;
+        let (origin, proxy) = first_meets(Fault::CutSse { after_bytes: 1_000, clean }).await;
         let mut wire = Wire::open(proxy.addr()).await;
-        wire.send("GET", "/events?live=sse", &[("connection", "close")], b"")
-            .await;
+        wire.send("GET", "/events?live=sse", &[("connection", "close")], b"").await;
         origin.emit("data:1\n");
         origin.emit("");
         let got = wire.read_to_end().await;

@@ -66,10 +66,7 @@ impl Origin {
         let addr = listener.local_addr().expect("addr");
         let (seen_sender, seen) = watch::channel(Seen::default());
         let (events, event_source) = mpsc::unbounded_channel();
-        let state = Arc::new(State {
-            seen: seen_sender,
-            events: Mutex::new(Some(event_source)),
-        });
+        let state = Arc::new(State { seen: seen_sender, events: Mutex::new(Some(event_source)) });
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
@@ -78,18 +75,11 @@ impl Origin {
                 let state = Arc::clone(&state);
                 connections.spawn(async move {
                     let service = service_fn(|request| answer(Arc::clone(&state), request));
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
-        Self {
-            addr,
-            seen,
-            events,
-            task,
-        }
+        Self { addr, seen, events, task }
     }
 
     pub(crate) fn seen(&self) -> Seen {
@@ -100,18 +90,12 @@ impl Origin {
     pub(crate) async fn wait(&self, condition: impl FnMut(&Seen) -> bool) -> Seen {
         let mut seen = self.seen.clone();
         let waiting = seen.wait_for(condition);
-        tokio::time::timeout(Duration::from_secs(10), waiting)
-            .await
-            .expect("in time")
-            .expect("origin runs")
-            .clone()
+        tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("in time").expect("origin runs").clone()
     }
 
     /// Sends bytes on the SSE answer.
     pub(crate) fn emit(&self, bytes: &str) {
-        self.events
-            .send(Bytes::copy_from_slice(bytes.as_bytes()))
-            .expect("the SSE answer is open");
+        self.events.send(Bytes::copy_from_slice(bytes.as_bytes())).expect("the SSE answer is open");
     }
 
     pub(crate) fn stop(&self) {
@@ -144,35 +128,19 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let body = Bytes::from(body);
     let path = parts.uri.path().to_owned();
     let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-    let entry = SeenRequest {
-        method: parts.method,
-        target,
-        headers: parts.headers,
-        body: body.clone(),
-        at: Instant::now(),
-    };
-    let guard = Abandoned {
-        state: Arc::clone(&state),
-        armed: true,
-    };
+    let entry =
+        SeenRequest { method: parts.method, target, headers: parts.headers, body: body.clone(), at: Instant::now() };
+    let guard = Abandoned { state: Arc::clone(&state), armed: true };
     state.seen.send_modify(|seen| seen.requests.push(entry));
     let mut response = match path.as_str() {
         "/text" => Response::new(guard.finish(Full::from(TEXT).boxed_unsync())),
         "/chunked" => {
-            let pieces = TEXT
-                .as_bytes()
-                .chunks(10)
-                .map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))));
+            let pieces = TEXT.as_bytes().chunks(10).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))));
             let stream = futures_util::stream::iter(pieces.collect::<Vec<_>>());
             Response::new(guard.finish(StreamBody::new(stream).boxed_unsync()))
         }
         "/events" => {
-            let events = state
-                .events
-                .lock()
-                .expect("lock")
-                .take()
-                .expect("one SSE answer a test");
+            let events = state.events.lock().expect("lock").take().expect("one SSE answer a test");
             Response::new(Events { events, guard }.boxed_unsync())
         }
         "/never" => std::future::pending().await,
@@ -180,11 +148,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         _ => Response::new(guard.finish(Full::new(body).boxed_unsync())),
     };
     match path.as_str() {
-        "/events" => drop(
-            response
-                .headers_mut()
-                .insert("content-type", "text/event-stream".parse().expect("value")),
-        ),
+        "/events" => drop(response.headers_mut().insert("content-type", "text/event-stream".parse().expect("value"))),
         "/empty" => *response.status_mut() = http::StatusCode::NO_CONTENT,
         _ => {
             let headers = response.headers_mut();

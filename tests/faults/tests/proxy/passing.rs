@@ -22,10 +22,7 @@ async fn bodies_pass_both_ways_unchanged() {
     assert_eq!((got.status(), got.end), (Some(200), End::Closed));
     assert!(got.raw_body() == big);
     let seen = origin.seen();
-    assert_eq!(
-        (seen.requests[0].method.as_str(), seen.requests[0].target.as_str()),
-        ("POST", "/echo?a=b%20c")
-    );
+    assert_eq!((seen.requests[0].method.as_str(), seen.requests[0].target.as_str()), ("POST", "/echo?a=b%20c"));
     assert!(seen.requests[0].body == big);
     assert_eq!(proxy.counts().to_string(), "1 requests, 0 faults");
 }
@@ -35,8 +32,7 @@ async fn chunked_bodies_pass_both_ways() {
     let (origin, proxy) = transparent().await;
     let mut wire = Wire::open(proxy.addr()).await;
     let head = b"POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n";
-    wire.send_raw(&[&head[..], b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"].concat())
-        .await;
+    wire.send_raw(&[&head[..], b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"].concat()).await;
     assert_eq!(wire.read_to_end().await.raw_body(), b"abcde");
     assert_eq!(origin.seen().bodies(), [b"abcde"]);
     let got = request(proxy.addr(), "GET", "/chunked", b"").await;
@@ -56,20 +52,9 @@ async fn answers_without_a_body_keep_their_head() {
 #[tokio::test]
 async fn headers_of_one_connection_stay_on_it() {
     let (origin, proxy) = transparent().await;
-    let sent = [
-        ("keep-alive", "timeout=5"),
-        ("te", "trailers"),
-        ("x-hop", "1"),
-        ("producer-seq", "4"),
-    ];
+    let sent = [("keep-alive", "timeout=5"), ("te", "trailers"), ("x-hop", "1"), ("producer-seq", "4")];
     let mut wire = Wire::open(proxy.addr()).await;
-    wire.send(
-        "POST",
-        "/echo",
-        &[&sent[..], &[("connection", "close, X-Hop")]].concat(),
-        b"x",
-    )
-    .await;
+    wire.send("POST", "/echo", &[&sent[..], &[("connection", "close, X-Hop")]].concat(), b"x").await;
     let got = wire.read_to_end().await;
     let headers = &origin.seen().requests[0].headers;
     for name in ["connection", "keep-alive", "te", "x-hop"] {
@@ -77,10 +62,7 @@ async fn headers_of_one_connection_stay_on_it() {
     }
     assert_eq!(headers["producer-seq"], "4");
     assert_eq!(headers["host"], "test");
-    assert_eq!(
-        (got.header("x-private"), got.header("stream-next-offset")),
-        (None, Some("7".to_owned()))
-    );
+    assert_eq!((got.header("x-private"), got.header("stream-next-offset")), (None, Some("7".to_owned())));
 }
 
 #[tokio::test]
@@ -157,10 +139,7 @@ async fn a_kept_alive_client_follows_the_server_to_its_new_address() {
     proxy.set_upstream(second.addr);
     wire.send("POST", "/echo", &[], b"two;").await;
     wire.read_until("two;").await;
-    assert_eq!(
-        (first.seen().bodies(), second.seen().bodies()),
-        (vec![&b"one;"[..]], vec![&b"two;"[..]])
-    );
+    assert_eq!((first.seen().bodies(), second.seen().bodies()), (vec![&b"one;"[..]], vec![&b"two;"[..]]));
 }
 
 #[tokio::test]
@@ -172,10 +151,7 @@ async fn faults_stop_when_told() {
     proxy.stop_faults();
     assert_eq!(request(proxy.addr(), "POST", "/echo", b"x").await.status(), Some(200));
     let counts = proxy.counts();
-    assert_eq!(
-        (counts.requests, counts.total(), counts.of(FaultKind::ResetBefore)),
-        (3, 2, 2)
-    );
+    assert_eq!((counts.requests, counts.total(), counts.of(FaultKind::ResetBefore)), (3, 2, 2));
 }
 
 #[tokio::test]
@@ -187,16 +163,11 @@ async fn it_listens_where_it_is_told_and_stops_when_shut_down() {
     open.send("GET", "/never", &[], b"").await;
     origin.wait(|seen| seen.requests.len() == 1).await;
     proxy.shutdown().await;
-    assert_eq!(
-        TcpStream::connect(addr).await.expect_err("nobody listens").kind(),
-        ErrorKind::ConnectionRefused
-    );
+    assert_eq!(TcpStream::connect(addr).await.expect_err("nobody listens").kind(), ErrorKind::ConnectionRefused);
     assert!(open.read_to_end().await.bytes.is_empty());
     origin.wait(|seen| seen.abandoned == 1).await;
 
-    let again = FaultProxy::start_on(addr, origin.addr, FaultPlan::none())
-        .await
-        .expect("the address is free again");
+    let again = FaultProxy::start_on(addr, origin.addr, FaultPlan::none()).await.expect("the address is free again");
     assert_eq!(again.addr(), addr);
     assert_eq!(request_with(addr, "POST", "/echo", &[], b"x").await.status(), Some(200));
 }

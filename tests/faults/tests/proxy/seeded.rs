@@ -13,10 +13,7 @@ const MAX_CONSECUTIVE: u32 = 2;
 
 fn plan(seed: u64) -> FaultPlan {
     let brief = Duration::from_millis(2);
-    FaultPlan::seeded(seed, 0.6)
-        .max_delay(brief)
-        .max_stall(brief)
-        .max_consecutive(MAX_CONSECUTIVE)
+    FaultPlan::seeded(seed, 0.6).max_delay(brief).max_stall(brief).max_consecutive(MAX_CONSECUTIVE)
 }
 
 /// Appends, again and again until it is answered. Returns how many tries that took.

@@ -33,9 +33,7 @@ impl Got {
 
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         let head = self.head();
-        let line = head
-            .lines()
-            .find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")))?;
+        let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")))?;
         Some(line[name.len() + 1..].trim().to_owned())
     }
 
@@ -60,10 +58,7 @@ impl Got {
     }
 
     fn head_len(&self) -> Option<usize> {
-        self.bytes
-            .windows(4)
-            .position(|four| four == b"\r\n\r\n")
-            .map(|at| at + 4)
+        self.bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
     }
 }
 
@@ -96,16 +91,10 @@ impl Wire {
         let mut bytes = Vec::new();
         let reading = async {
             while !bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
-                assert_ne!(
-                    self.0.read_buf(&mut bytes).await.expect("no error before the text"),
-                    0,
-                    "closed too early"
-                );
+                assert_ne!(self.0.read_buf(&mut bytes).await.expect("no error before the text"), 0, "closed too early");
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), reading)
-            .await
-            .expect("in time");
+        tokio::time::timeout(Duration::from_secs(10), reading).await.expect("in time");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -121,9 +110,7 @@ impl Wire {
                 }
             }
         };
-        let end = tokio::time::timeout(Duration::from_secs(10), reading)
-            .await
-            .expect("in time");
+        let end = tokio::time::timeout(Duration::from_secs(10), reading).await.expect("in time");
         Got { bytes, end }
     }
 }
@@ -146,7 +133,6 @@ pub(crate) async fn request_with(
     body: &[u8],
 ) -> Got {
     let mut wire = Wire::open(addr).await;
-    wire.send(method, target, &[headers, &[("connection", "close")]].concat(), body)
-        .await;
+    wire.send(method, target, &[headers, &[("connection", "close")]].concat(), body).await;
     wire.read_to_end().await
 }
