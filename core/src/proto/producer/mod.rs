@@ -12,8 +12,10 @@
 //!
 //! Every message is settled exactly once, by a receipt or an error.
 
+mod answers;
 mod batch;
 mod ids;
+mod sending;
 mod window;
 
 use std::collections::VecDeque;
@@ -27,11 +29,9 @@ use super::Instant;
 use super::content_type::StreamFormat;
 use super::jitter::Jitter;
 use super::json;
-use super::names;
 use super::offset::Offset;
 use super::request::Request;
-use super::response::{Disconnect, ResponseHead};
-use super::retry::{RetryPolicy, RetryState};
+use super::retry::RetryPolicy;
 use crate::error::{BatchFailure, Error, ErrorKind, Result};
 use crate::options::ProducerOptions;
 
@@ -336,130 +336,12 @@ impl Producer {
         Ok(())
     }
 
-    // What happened.
-
-    /// The body of a try was written: the next batch may follow on another connection.
-    pub fn handle_body_sent(&mut self, batch: BatchId) {
-        if self.writing == Some(batch) {
-            self.writing = None;
-        }
-    }
-
-    /// The server answered a try (T-BATCH).
-    pub fn handle_response(&mut self, id: BatchId, attempt: u32, head: &ResponseHead, now: Instant) {
-        let Some((at, seq, floor)) = self.end_try(id, attempt) else {
-            return;
-        };
-        let request = Request::produce((&self.id, self.epoch, seq), &self.content_type, Bytes::new(), false);
-        // The same values made a request in `new`.
-        let Ok(request) = request else { return };
-        match head.status.as_u16() {
-            200 | 204 => self.batch_accepted(at, head),
-            status if head.status.is_success() => {
-                self.window.sent[at].1.maybe_stored = true;
-                let message = format!("the server answered a batch with {status}, which says nothing about it");
-                self.halt_from(at, Error::new(ErrorKind::UnexpectedStatus, message));
-            }
-            _ if head.is_transient() => {
-                self.window.sent[at].1.maybe_stored |= !head.did_nothing();
-                self.retry_later(at, head.to_error(&request), now);
-            }
-            _ => {
-                let error = head.to_error(&request);
-                match *error.kind() {
-                    ErrorKind::ProducerFenced { current_epoch } => self.batch_fenced(at, current_epoch, error),
-                    ErrorKind::SequenceGap { expected, .. } => self.batch_ahead(at, seq, floor, expected, error),
-                    _ => self.halt_from(at, error),
-                }
-            }
-        }
-        self.try_claim();
-    }
-
-    /// No answer came to a try, or only part of one.
-    pub fn handle_disconnect(&mut self, id: BatchId, attempt: u32, cause: Disconnect, now: Instant) {
-        let Some((at, ..)) = self.end_try(id, attempt) else {
-            return;
-        };
-        self.window.sent[at].1.maybe_stored |= !cause.not_sent;
-        self.retry_later(at, cause.error, now);
-        self.try_claim();
-    }
-
-    /// A try was not sent, for a reason that no repeat mends: the caller's own function failed (C-REQ-7).
-    pub fn handle_fatal(&mut self, id: BatchId, attempt: u32, error: Error) {
-        if let Some((at, ..)) = self.end_try(id, attempt) {
-            self.halt_from(at, error);
-        }
-    }
-
-    /// The moment of [`poll_timeout`](Self::poll_timeout) has come: tries that took too long are given up.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        let overdue: Vec<(BatchId, u32)> = self
-            .window
-            .sent
-            .iter()
-            .filter(|(_, batch)| matches!(batch.state, Progress::InFlight { deadline, .. } if deadline <= now))
-            .map(|(_, batch)| (batch.id, batch.attempts))
-            .collect();
-        for (id, attempt) in overdue {
-            let error = Error::new(ErrorKind::Timeout, "the server did not answer in time");
-            self.handle_disconnect(id, attempt, Disconnect { not_sent: false, error }, now);
-        }
-        for (_, batch) in &mut self.window.sent {
-            if matches!(batch.state, Progress::Backoff { until } if until <= now) {
-                batch.state = Progress::Ready;
-            }
-        }
-    }
-
-    // What to do.
-
-    /// The next request to send, if one may go.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        if self.claim.is_some() {
-            return None;
-        }
-        if let Some(at) = self.window.sent.iter().position(|(_, batch)| batch.state == Progress::Ready) {
-            return self.transmit(at, now);
-        }
-        // Before the first success proves the epoch, a claim must find one batch at most (C-PROD-7).
-        let limit = if self.options.auto_claim && !self.is_proven { 1 } else { self.options.max_in_flight };
-        if self.window.sent.len() >= limit || !self.window.is_flowing() || self.writing.is_some() {
-            return None;
-        }
-        if self.window.queued.is_empty() && self.is_open_due(now) {
-            self.seal();
-        }
-        // A repeat of an earlier batch cannot be told from a new one once the stream is closed (appendix E 13): the
-        // close waits until all before it is settled.
-        if !self.window.sent.is_empty() && self.window.queued.front().is_some_and(|batch| batch.closing) {
-            return None;
-        }
-        let batch = self.window.queued.pop_front()?;
-        self.writing = Some(batch.id);
-        self.window.sent.push_back((self.next_seq, batch));
-        self.next_seq += 1;
-        self.transmit(self.window.sent.len() - 1, now)
-    }
-
-    /// When [`handle_timeout`](Self::handle_timeout), or [`poll_transmit`](Self::poll_transmit) for a batch whose
-    /// linger time is over, is due.
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let linger =
-            self.open.as_ref().filter(|_| self.has_capacity()).map(|open| match self.is_open_due(open.opened_at) {
-                true => open.opened_at,
-                false => open.opened_at + self.options.linger,
-            });
-        [linger, self.window.deadline()].into_iter().flatten().min()
-    }
+    // Events and getters.
 
     /// The next thing to tell.
     pub fn poll_event(&mut self) -> Option<ProducerEvent> {
         self.events.pop_front()
     }
-
-    // Getters.
 
     /// Whether this try still counts; if not, its exchange can be dropped.
     pub fn is_in_flight(&self, id: BatchId, attempt: u32) -> bool {
@@ -503,263 +385,6 @@ impl Producer {
         self.json
     }
 
-    // Answers.
-
-    /// Takes a try out of flight; `None` when it does not count any more.
-    fn end_try(&mut self, id: BatchId, attempt: u32) -> Option<(usize, u64, u64)> {
-        self.handle_body_sent(id);
-        let (at, seq, batch) = self.window.find(id)?;
-        let Progress::InFlight { floor, .. } = batch.state else {
-            return None;
-        };
-        if batch.attempts != attempt {
-            return None;
-        }
-        batch.state = Progress::Ready;
-        Some((at, seq, floor))
-    }
-
-    fn batch_accepted(&mut self, at: usize, head: &ResponseHead) {
-        let receipt = Receipt { offset: head.next_offset(), duplicate: head.status == 204, closed: head.is_closed() };
-        if self.window.sent[at].1.closing && !receipt.closed {
-            // C-PROD-12: the server took the close for a repeat of something else.
-            let message = "this epoch and seq were used before for something else: the stream is not closed; \
-                           raise the epoch and close again";
-            return self.halt_from(at, Error::new(ErrorKind::SequenceConflict, message));
-        }
-        if let Some(epoch) = self.epoch_in_use(at, head, &receipt) {
-            let message = format!("an earlier instance of this producer used epoch {epoch}");
-            let error = Error::new(ErrorKind::ProducerFenced { current_epoch: epoch }, message);
-            return self.batch_fenced(at, epoch, error);
-        }
-        let Some(batch) = self.window.settle(at) else { return };
-        self.is_proven = true;
-        self.claims = 0;
-        self.buffered -= batch.cost;
-        // A repeat that was sent once only is not ours: another instance used this seq (C-PROD-16).
-        let foreign = receipt.duplicate && !batch.maybe_stored;
-        if foreign {
-            self.since_flush.duplicates += batch.messages;
-        } else {
-            self.since_flush.messages += batch.messages;
-        }
-        if let Some(offset) = &receipt.offset {
-            self.last_offset = Some(offset.clone());
-        }
-        self.events.push_back(ProducerEvent::Settled { batch: batch.id, result: Ok(receipt.clone()) });
-        if batch.closing {
-            self.phase = Phase::Closed(receipt.clone());
-            self.events.push_back(ProducerEvent::Closed(Ok(receipt)));
-        }
-        self.check_flushes();
-    }
-
-    /// With `auto_claim`, a first batch that counts as a repeat of another's: an earlier instance started under the
-    /// same epoch, as a program that is run twice does, and the server dropped the batch. The epoch to rise
-    /// above, if that is certain: the server has seqs that this instance never sent, or the tail did not move.
-    fn epoch_in_use(&self, at: usize, head: &ResponseHead, receipt: &Receipt) -> Option<u64> {
-        if !self.options.auto_claim || self.is_proven || !receipt.duplicate {
-            return None;
-        }
-        // One batch, seq 0, is all that was sent under an epoch that is not proven.
-        let other_seqs = head.number(names::PRODUCER_SEQ).is_some_and(|seq| seq > 0);
-        let tail_stands = receipt.offset.is_some() && receipt.offset == self.tail_before;
-        let sent_once = !self.window.sent[at].1.maybe_stored;
-        (other_seqs || (sent_once && tail_stands)).then(|| head.number(names::PRODUCER_EPOCH).unwrap_or(self.epoch))
-    }
-
-    /// 403 with an epoch: somebody else took over.
-    fn batch_fenced(&mut self, at: usize, current_epoch: u64, error: Error) {
-        let exhausted = self.claims >= MAX_CLAIMS || current_epoch >= MAX_NUMBER;
-        if !self.options.auto_claim || exhausted || current_epoch < self.epoch {
-            return self.halt_from(at, error);
-        }
-        let epoch = self.claim.as_ref().map_or(0, |(epoch, _)| *epoch).max(current_epoch + 1);
-        self.claim = Some((epoch, error));
-    }
-
-    /// Takes over once every try is answered, if it is certain that nothing would be stored twice (C-PROD-8).
-    fn try_claim(&mut self) {
-        if self.claim.is_none() || self.window.in_flight() > 0 {
-            return;
-        }
-        let Some((epoch, error)) = self.claim.take() else {
-            return;
-        };
-        // If the first batch was not stored, none after it was.
-        if self.window.sent.front().is_some_and(|(_, batch)| batch.maybe_stored) {
-            return self.halt_from(0, error);
-        }
-        self.epoch = epoch;
-        self.claims += 1;
-        self.is_proven = false;
-        self.next_seq = self.window.renumber();
-        // One batch proves the new epoch; the others are new to it, and sent after that.
-        while self.window.sent.len() > 1 {
-            if let Some((_, mut batch)) = self.window.sent.pop_back() {
-                batch.state = Progress::Queued;
-                self.window.queued.push_front(batch);
-                self.next_seq -= 1;
-            }
-        }
-        self.events.push_back(ProducerEvent::Claimed { epoch });
-    }
-
-    /// 409 with the expected seq: batches before this one are missing on the server.
-    fn batch_ahead(&mut self, at: usize, seq: u64, floor: u64, expected: u64, error: Error) {
-        // Answered for before this try left, or never sent by us: the server lost it, or it was another's.
-        if expected >= seq || expected < floor {
-            return self.halt_from(at, error);
-        }
-        // This try did nothing, and an earlier one of it can only have been stored after the missing batches.
-        let waits = (expected..seq).any(|earlier| self.window.contains_seq(earlier));
-        self.window.sent[at].1.state = if waits && at > 0 { Progress::Held } else { Progress::Ready };
-    }
-
-    fn retry_later(&mut self, at: usize, error: Error, now: Instant) {
-        let batch = &mut self.window.sent[at].1;
-        // Unbounded in tries; the delivery timeout is the bound.
-        let delay = batch.retry.failed(&self.backoff, error.retry_after(), &mut self.jitter, now).unwrap_or_default();
-        let until = now + delay;
-        let first_sent = batch.first_sent.unwrap_or(now);
-        if self.options.delivery_timeout.is_some_and(|limit| until.saturating_sub(first_sent) > limit) {
-            return self.halt_from(at, error);
-        }
-        batch.state = Progress::Backoff { until };
-        self.events.push_back(ProducerEvent::Retrying { error, delay });
-    }
-
-    /// A batch failed for good: it and all after it are settled with the error (C-PROD-9). Those before it go on.
-    fn halt_from(&mut self, at: usize, error: Error) {
-        let unknown = self.window.sent[at].1.maybe_stored;
-        self.claim = None;
-        let failed: Vec<(Option<u64>, Batch)> = self
-            .window
-            .sent
-            .drain(at..)
-            .map(|(seq, batch)| (Some(seq), batch))
-            .chain(self.window.queued.drain(..).map(|batch| (None, batch)))
-            .collect();
-        self.writing = self.writing.filter(|id| failed.iter().all(|(_, batch)| batch.id != *id));
-        let mut is_first = true;
-        for (seq, batch) in failed {
-            // Stored only if all before it are, and only if a try may have reached the server - even one that was
-            // answered with a gap, since something on the way may keep a copy and deliver it later.
-            let error = error.clone().with_outcome_unknown(unknown && batch.attempts > 0);
-            self.buffered -= batch.cost;
-            self.settle_failed(batch.id, batch.first_message, batch.messages, error.clone());
-            if batch.closing {
-                self.events.push_back(ProducerEvent::Closed(Err(error.clone())));
-                // Only a close that failed by itself, for want of an answer, can be repeated as it is.
-                if let (Some(seq), true, true) = (seq, is_first, error.is_retryable()) {
-                    self.phase = Phase::CloseFailed(seq, Box::new(batch), error);
-                    self.check_flushes();
-                    return;
-                }
-            }
-            is_first = false;
-        }
-        if let Some(open) = self.open.take() {
-            let (id, first, messages) = (open.id, open.first_message, open.messages);
-            self.buffered -= open.seal().len().saturating_sub(usize::from(self.json));
-            self.settle_failed(id, first, messages, error.clone().with_outcome_unknown(false));
-        }
-        self.phase = Phase::Halted(error);
-        self.check_flushes();
-    }
-
-    fn settle_failed(&mut self, batch: BatchId, first_message: u64, messages: u64, error: Error) {
-        if messages > 0 {
-            self.failures.push(BatchFailure { first_message, messages, error: error.clone() });
-        }
-        self.events.push_back(ProducerEvent::Settled { batch, result: Err(error) });
-    }
-
-    fn check_flushes(&mut self) {
-        let settled = self.first_unsettled();
-        while let Some(&(flush, _)) = self.flushes.front().filter(|(_, below)| *below <= settled) {
-            self.flushes.pop_front();
-            let mut report = std::mem::take(&mut self.since_flush);
-            report.offset = self.last_offset.clone();
-            let failures = std::mem::take(&mut self.failures);
-            let result =
-                match failures.first() {
-                    None => Ok(report),
-                    Some(first) => {
-                        let lost: u64 = failures.iter().map(|failure| failure.messages).sum();
-                        let unknown = failures.iter().any(|failure| failure.error.outcome_unknown());
-                        Err(first.error.clone().with_outcome_unknown(unknown).with_failures(failures.clone()).prefixed(
-                            format!("{lost} message(s) were not stored, from number {} on", first.first_message),
-                        ))
-                    }
-                };
-            self.events.push_back(ProducerEvent::Flushed { flush, result });
-        }
-    }
-
-    // Sending.
-
-    fn transmit(&mut self, at: usize, now: Instant) -> Option<Transmit> {
-        let floor = self.window.floor(self.next_seq);
-        let (seq, batch) = &mut self.window.sent[at];
-        batch.attempts += 1;
-        batch.first_sent.get_or_insert(now);
-        batch.retry.starts(now);
-        batch.state = Progress::InFlight { deadline: now + self.options.request_timeout, floor };
-        let identity = (self.id.as_str(), self.epoch, *seq);
-        // The same id and content type made a request in `new`, and numbers fit any header.
-        let request = Request::produce(identity, &self.content_type, batch.body.clone(), batch.closing).ok()?;
-        Some(Transmit { batch: batch.id, attempt: batch.attempts, request })
-    }
-
-    fn seal(&mut self) {
-        let Some(open) = self.open.take() else { return };
-        let (id, first_message, messages) = (open.id, open.first_message, open.messages);
-        let body = open.seal();
-        // What the messages were charged for: their bytes and one separator each.
-        let cost = body.len() - usize::from(self.json);
-        self.window.queued.push_back(new_batch(id, first_message, messages, body, cost, false));
-    }
-
-    fn push_closing_batch(&mut self, final_message: Option<&[u8]>, now: Instant) {
-        self.seal();
-        self.next_batch += 1;
-        let id = BatchId(self.next_batch);
-        let first_message = self.next_message;
-        let (body, cost, messages) = match final_message {
-            Some(message) => {
-                let mut open = OpenBatch::new(id, first_message, self.json, now);
-                open.push(message);
-                (open.seal(), framed_len(message.len(), self.json), 1)
-            }
-            None => (Bytes::new(), 0, 0),
-        };
-        self.next_message += messages;
-        self.buffered += cost;
-        self.window.queued.push_back(new_batch(id, first_message, messages, body, cost, true));
-    }
-
-    fn is_open_due(&self, now: Instant) -> bool {
-        self.open
-            .as_ref()
-            .is_some_and(|open| open.first_message < self.due_below || now >= open.opened_at + self.options.linger)
-    }
-
-    /// Whether the open batch could be sent if it were due.
-    fn has_capacity(&self) -> bool {
-        let limit = if self.options.auto_claim && !self.is_proven { 1 } else { self.options.max_in_flight };
-        self.claim.is_none()
-            && self.writing.is_none()
-            && self.window.queued.is_empty()
-            && self.window.sent.len() < limit
-            && self.window.is_flowing()
-    }
-
-    fn first_unsettled(&self) -> u64 {
-        let open = self.open.as_ref().map(|open| open.first_message);
-        self.window.first_message().or(open).unwrap_or(self.next_message)
-    }
-
     fn check_running(&self) -> Result<()> {
         match &self.phase {
             Phase::Running => Ok(()),
@@ -772,22 +397,6 @@ impl Producer {
                 .with_outcome_unknown(false)
                 .prefixed("the producer stopped when a batch failed; restart it".to_owned())),
         }
-    }
-}
-
-fn new_batch(id: BatchId, first_message: u64, messages: u64, body: Bytes, cost: usize, closing: bool) -> Batch {
-    Batch {
-        id,
-        first_message,
-        messages,
-        body,
-        cost,
-        closing,
-        maybe_stored: false,
-        attempts: 0,
-        first_sent: None,
-        retry: RetryState::default(),
-        state: Progress::Queued,
     }
 }
 

@@ -1,4 +1,6 @@
 use super::*;
+use crate::proto::names;
+use crate::proto::response::{Disconnect, ResponseHead};
 use http::{HeaderMap, HeaderName, StatusCode};
 use std::time::{Duration, UNIX_EPOCH};
 

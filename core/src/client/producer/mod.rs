@@ -2,6 +2,8 @@
 //!
 //! Appends go into the machine under a lock, in the caller's own thread; the task only carries batches.
 
+mod task;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
@@ -10,18 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use serde::Serialize;
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
 
-use super::exchange::{Core, Failure, Target, collect, disconnect};
+use self::task::Task;
+use super::exchange::{Core, Target};
 use super::stream::{not_json, to_json};
-use super::transport::RequestBody;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::offset::Offset;
-use crate::proto::producer::{
-    Appended, BatchId, FlushId, Flushed, Producer as Machine, ProducerEvent, Receipt, Transmit,
-};
+use crate::proto::producer::{Appended, BatchId, FlushId, Flushed, Producer as Machine, ProducerEvent, Receipt};
 use crate::proto::request::Operation;
-use crate::proto::response::{Disconnect, ResponseHead};
 
 /// Appends messages so that each is stored exactly once, in order, whatever the network does. Cloning shares it.
 ///
@@ -139,9 +137,7 @@ impl Producer {
             turn: AsyncMutex::new(()),
             abandoned: AtomicBool::new(false),
         });
-        tokio::spawn(
-            Task { shared: shared.clone(), exchanges: JoinSet::new(), tries: HashMap::new(), abandoned: false }.run(),
-        );
+        tokio::spawn(Task::new(shared.clone()).run());
         Self { _alive: Arc::new(Alive(shared.clone())), shared }
     }
 
@@ -325,139 +321,6 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // The machine has no half-done states that a panic elsewhere could leave behind.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-/// Carries batches until the producer is abandoned and everything is settled.
-struct Task {
-    shared: Arc<Shared>,
-    exchanges: JoinSet<(BatchId, u32, Outcome)>,
-    tries: HashMap<(BatchId, u32), AbortHandle>,
-    /// Whether the last handle was seen to be gone.
-    abandoned: bool,
-}
-
-enum Outcome {
-    Answered(ResponseHead),
-    Lost(Disconnect),
-    /// The caller's own function failed: no batch can be sent (C-REQ-7).
-    Fatal(Error),
-}
-
-impl Task {
-    async fn run(mut self) {
-        loop {
-            let Some(timeout) = self.step() else { return };
-            let timer = async {
-                match timeout {
-                    Some(at) => tokio::time::sleep_until(self.shared.core.at(at)).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                Some(done) = self.exchanges.join_next() => {
-                    // An aborted exchange is one that the machine has given up.
-                    if let Ok((batch, attempt, outcome)) = done {
-                        self.handle(batch, attempt, outcome).await;
-                    }
-                }
-                () = self.shared.wake.notified() => {}
-                () = timer => {
-                    let now = self.shared.core.now();
-                    self.shared.lock().machine.handle_timeout(now);
-                }
-            }
-        }
-    }
-
-    /// Does all that can be done now; `None` when the task is over.
-    fn step(&mut self) -> Option<Option<crate::proto::Instant>> {
-        let now = self.shared.core.now();
-        let mut state = self.shared.lock();
-        let abandoned = self.shared.abandoned.load(Ordering::Acquire);
-        if abandoned && !std::mem::replace(&mut self.abandoned, true) {
-            // Nobody waits: send what is left without lingering.
-            state.machine.flush();
-        }
-        let mut transmits = Vec::new();
-        while let Some(transmit) = state.machine.poll_transmit(now) {
-            transmits.push(transmit);
-        }
-        self.tries.retain(|(batch, attempt), exchange| {
-            let alive = state.machine.is_in_flight(*batch, *attempt);
-            if !alive {
-                exchange.abort();
-            }
-            alive
-        });
-        let freed = state.dispatch(&self.shared);
-        let timeout = state.machine.poll_timeout();
-        let over = abandoned
-            && state.machine.pending_messages() == 0
-            && state.machine.in_flight() == 0
-            && transmits.is_empty();
-        drop(state);
-        if freed {
-            self.shared.space.notify_waiters();
-        }
-        for transmit in transmits {
-            self.send(transmit);
-        }
-        (!over).then_some(timeout)
-    }
-
-    fn send(&mut self, transmit: Transmit) {
-        let Transmit { batch, attempt, request } = transmit;
-        let shared = self.shared.clone();
-        let exchange = async move {
-            let on_sent = {
-                let shared = shared.clone();
-                Box::new(move || {
-                    shared.lock().machine.handle_body_sent(batch);
-                    shared.wake.notify_one();
-                })
-            };
-            let body = RequestBody::Bytes { data: request.body.clone(), on_sent: Some(on_sent) };
-            let outcome = match shared.core.send(&shared.target, &request, body).await {
-                // The connection is free for the next batch only when the body was read; an answer that breaks off
-                // in its body is an answer all the same.
-                Ok(answer) => {
-                    let _ = collect(answer.body, 64 << 10).await.map_err(disconnect);
-                    Outcome::Answered(answer.head)
-                }
-                Err(Failure::Lost(cause)) => Outcome::Lost(cause),
-                Err(Failure::Fatal(error)) => Outcome::Fatal(error),
-            };
-            (batch, attempt, outcome)
-        };
-        self.tries.insert((batch, attempt), self.exchanges.spawn(exchange));
-    }
-
-    async fn handle(&mut self, batch: BatchId, attempt: u32, outcome: Outcome) {
-        self.tries.remove(&(batch, attempt));
-        let outcome = match outcome {
-            Outcome::Answered(head) if matches!(head.status.as_u16(), 401 | 403) => self.ask_hook(head).await,
-            other => other,
-        };
-        let now = self.shared.core.now();
-        let mut state = self.shared.lock();
-        match outcome {
-            Outcome::Answered(head) => state.machine.handle_response(batch, attempt, &head, now),
-            Outcome::Lost(cause) => state.machine.handle_disconnect(batch, attempt, cause, now),
-            Outcome::Fatal(error) => state.machine.handle_fatal(batch, attempt, error),
-        }
-    }
-
-    /// Refused credentials may be renewed by the caller; the batch then goes out again, since it was not stored.
-    async fn ask_hook(&self, head: ResponseHead) -> Outcome {
-        let request = crate::proto::request::Request::close();
-        let error = head.to_error(&request).with_context(Operation::Produce, self.shared.target.url.shown());
-        let fenced = head.headers.contains_key(crate::proto::names::PRODUCER_EPOCH);
-        if !fenced && self.shared.core.wants_retry(&error).await {
-            Outcome::Lost(Disconnect { not_sent: true, error })
-        } else {
-            Outcome::Answered(head)
-        }
     }
 }
 
