@@ -17,6 +17,9 @@ use crate::process::{cargo, output, root, run as call, runtime, target_dir};
 /// Where README.md has its server.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:4437";
 
+/// What no proxy of the environment is to carry.
+const LOCAL: &str = "127.0.0.1,localhost";
+
 pub(crate) fn run() -> Result<()> {
     rust()?;
     cli()
@@ -154,7 +157,7 @@ impl Shell {
         let path = env::join_paths(&self.path).expect("they came out of a PATH, and a build folder");
         // `exec` leaves one process, so that it can be stopped.
         let line = if line.contains(['|', ';', '&', '<', '>']) { line.to_owned() } else { format!("exec {line}") };
-        command.args(["-c", &line]).env("PATH", path);
+        command.args(["-c", &line]).env("PATH", path).env("NO_PROXY", LOCAL);
         command
     }
 }

@@ -52,7 +52,7 @@ pub(crate) fn run_all(steps: Vec<Step>) -> Result<()> {
 fn summary(passed: &[(&str, Duration)], failed: Option<(&str, Duration)>, not_run: &[&str]) -> String {
     let mut text = String::new();
     let mut line = |state: &str, name: &str, time: String| {
-        writeln!(text, "{state:<8} {name:<40} {time}").expect("a string takes everything");
+        writeln!(text, "{state:<8} {name:<48} {time}").expect("a string takes everything");
     };
     for (name, time) in passed {
         line("ok", name, HumanDuration(*time).to_string());
