@@ -269,3 +269,71 @@ async fn close_is_repeated_with_its_first_result_and_detach_leaves_the_stream_op
     assert_eq!(producer.append("late").await.unwrap_err().kind(), &ErrorKind::AlreadyClosed);
     assert!(script.seen()[2..].iter().all(|seen| seen.header("stream-closed").is_empty()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn c7_r6_a_code_point_cut_by_an_answer_is_handed_over_byte_by_byte() {
+    // "é" is two bytes; an SSE event is text, a plain answer is bytes, and neither may turn halves into U+FFFD.
+    let script = Script::new(|_, number| match number {
+        0 => with_body(200, &[TEXT, ("stream-next-offset", "1")], "a"),
+        _ => with_body(200, &[TEXT, ("stream-next-offset", "3"), UP_TO_DATE], "é"),
+    });
+    let from = everstream::Checkpoint { skip: 1, ..Default::default() };
+    let mut reader = script.client().stream(URL).unwrap().read(ReadOptions { from, ..catch_up() });
+    let mut bytes = Vec::new();
+    while let Some(batch) = reader.next().await {
+        bytes.extend_from_slice(&batch.unwrap().bytes());
+    }
+    assert_eq!(bytes, "é".as_bytes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn c8_large_integers_and_number_text_stay_exact() {
+    let script = Script::new(|_, _| {
+        with_body(200, &[JSON, ("stream-next-offset", "1"), UP_TO_DATE], "[9007199254740993,1.50,1e400]")
+    });
+    let mut reader = script.client().stream(URL).unwrap().read(catch_up());
+    let batch = reader.next().await.unwrap().unwrap();
+    let texts: Vec<_> = batch.messages().collect();
+    assert_eq!(texts, ["9007199254740993", "1.50", "1e400"]);
+    assert_eq!(serde_json::from_slice::<u64>(&texts[0]).unwrap(), 9_007_199_254_740_993);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c10_g3_giving_up_on_one_message_harms_no_other() {
+    let script = Script::new(|_, number| Reply::After(Duration::from_secs(1), Box::new(stored(number))));
+    let stream = script.client().stream(URL).unwrap().with_content_type("text/plain");
+    let producer = stream.producer("p", ProducerOptions::default()).await.unwrap();
+    let first = producer.append("a").await.unwrap();
+    let second = producer.append("b").await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(100), first).await.is_err());
+    assert!(second.await.is_ok());
+    assert_eq!(script.seen()[0].body, "ab");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_a_live_read_goes_on_after_it_has_caught_up() {
+    let script = Script::new(|_, number| match number {
+        0 => with_body(200, &[TEXT, ("stream-next-offset", "1"), UP_TO_DATE], "a"),
+        1 => answer(204, &[("stream-next-offset", "1"), UP_TO_DATE]),
+        2 => with_body(200, &[TEXT, ("stream-next-offset", "2"), UP_TO_DATE], "b"),
+        _ => answer(204, &[("stream-next-offset", "2"), UP_TO_DATE, CLOSED]),
+    });
+    let mut reader = script.client().stream(URL).unwrap().read(ReadOptions::default());
+    let mut text = Vec::new();
+    while let Some(batch) = reader.next().await {
+        text.extend_from_slice(&batch.unwrap().bytes());
+    }
+    assert_eq!(text, b"ab");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p9_dropping_handles_never_closes_the_stream() {
+    let script = Script::new(|_, number| stored(number));
+    let stream = script.client().stream(URL).unwrap().with_content_type("text/plain");
+    let producer = stream.producer("p", ProducerOptions::default()).await.unwrap();
+    let delivery = producer.append("a").await.unwrap();
+    drop(producer);
+    delivery.await.unwrap();
+    drop(stream);
+    assert!(script.seen().iter().all(|seen| seen.header("stream-closed").is_empty() && seen.method != "DELETE"));
+}

@@ -217,3 +217,12 @@ fn settings_that_cannot_be_used_are_named() {
     assert!(Client::new().unwrap().stream("/relative").is_err());
     assert_eq!(Client::builder().base_url("http://h/r/").build().unwrap().stream("/s").unwrap().url(), "http://h/r/s");
 }
+
+#[tokio::test(start_paused = true)]
+async fn r9_a_conflict_is_an_answer_and_not_retried() {
+    let script = Script::new(|_, _| answer(409, &[]));
+    let stream = script.client().stream(URL).unwrap().with_content_type("text/plain");
+    assert_eq!(stream.append("x").await.unwrap_err().kind(), &ErrorKind::ContentTypeConflict);
+    assert_eq!(stream.create(&CreateOptions::default()).await.unwrap_err().kind(), &ErrorKind::CreateConflict);
+    assert_eq!(script.seen().len(), 2);
+}

@@ -333,7 +333,7 @@ async fn head_tells_everything_and_touches_nothing() {
 }
 
 #[tokio::test]
-async fn every_response_carries_cors_and_security_headers() {
+async fn c16_every_response_carries_cors_and_security_headers() {
     let server = quick().start().await.unwrap();
     let client = Client(&server);
     client.put("s", &[TEXT], "abc").await;

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_callers_query_is_kept_and_all_names_are_sorted() {
+    fn r7_values_are_encoded_the_callers_query_is_kept_and_all_names_are_sorted() {
         let url = StreamUrl::parse("http://h/s?tag=b&tag=a&offset=evil&x=%20y#frag").unwrap();
         let own = [("live", "sse".to_owned()), ("offset", "a/b c".to_owned())];
         assert_eq!(
