@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, stderr};
 use std::time::Duration;
 
 use everstream_faults::{FaultCounts, FaultKind, FaultProxy};
-use indicatif::{HumanBytes, HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::compare::Comparison;
 
@@ -33,10 +33,16 @@ impl View {
             ProgressDrawTarget::hidden()
         });
         let bar = |name: &'static str, template: &str, length| {
-            let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+            let style = ProgressStyle::with_template(template).expect("the template is well-formed").with_key(
+                "rate",
+                |state: &ProgressState, out: &mut dyn fmt::Write| {
+                    // A bar has no way to fail.
+                    let _ = write!(out, "{} records/s", HumanCount(state.per_sec() as u64));
+                },
+            );
             bars.add(ProgressBar::new(length).with_style(style).with_prefix(name))
         };
-        let counted = "{prefix:8} {bar:40} {human_pos}/{human_len} {per_sec}";
+        let counted = "{prefix:8} {bar:40} {human_pos}/{human_len} {rate}";
         Self {
             written: bar("written", counted, records as u64),
             read: bar("read", counted, records as u64),
