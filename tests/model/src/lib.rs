@@ -4,7 +4,7 @@
 //! A [`run`] is decided by its seed alone: every loss, delay, duplication, cut and status is drawn from it, so a
 //! failing seed fails again. It has one stream, producers that write numbered messages to it, readers that tail it,
 //! and a network that harms them until a moment after which it is whole. Then everything has to come to an end, and
-//! the history is checked ([`check`](history::check)):
+//! the history is checked:
 //!
 //! - what was acknowledged is stored once, in order; what failed for certain is not stored;
 //! - what was read is what is stored, once, in order, from the first message to the last;
