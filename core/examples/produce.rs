@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // A producer that starts anew under its old id takes over instead of being taken for a repeat.
     let options = ProducerOptions { auto_claim: true, ..ProducerOptions::default() };
-    let producer = stream.producer(&format!("produce-{}", std::process::id()), options).await?;
+    let producer = stream.producer("produce-example", options).await?;
 
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {

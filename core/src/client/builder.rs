@@ -160,6 +160,8 @@ impl ClientBuilder {
             .connect_timeout(self.connect_timeout.unwrap_or(Duration::from_secs(10)))
             .user_agent(concat!("everstream/", env!("CARGO_PKG_VERSION")))
             .tcp_nodelay(true)
+            // Common servers hang up after 5 s without a request; one that is sent at that moment has an unknown outcome.
+            .pool_idle_timeout(Duration::from_secs(4))
             .gzip(self.gzip)
             // A redirect would turn a POST into a GET; the machines classify it as an unexpected status.
             .redirect(reqwest::redirect::Policy::none());
