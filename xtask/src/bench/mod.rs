@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Some(Role::Run { job }) => return roles::work(job),
         None => {}
     }
-    let scale = if arguments.quick { Scale { rounds: 3, divisor: 10 } } else { Scale { rounds: 5, divisor: 1 } };
+    let scale = if arguments.quick { Scale { rounds: 3, divisor: 10 } } else { Scale { rounds: 11, divisor: 1 } };
     let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| name.contains(only));
     let mut conditions = report::Conditions::now(scale.rounds)?;
     let mut tables = Vec::new();

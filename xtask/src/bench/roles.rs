@@ -1,7 +1,7 @@
 //! The processes of a measurement: this program runs itself, once as a server, and once for each run.
 
 use std::env;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -59,15 +59,14 @@ pub(super) fn run_apart(job: &Job) -> Result<Sample> {
     serde_json::from_slice(&output.stdout).context("the run did not tell what it cost")
 }
 
-/// Serves from memory until the process is ended; in a process of its own.
+/// Serves from memory until nobody holds the other end of its input; in a process of its own.
 pub(super) fn serve() -> Result<()> {
-    runtime()?.block_on(async {
-        let server = Server::builder().bind(([127, 0, 0, 1], 0)).start().await?;
-        println!("{}", server.addr().port());
-        std::future::pending::<()>().await;
-        drop(server);
-        Ok(())
-    })
+    let runtime = runtime()?;
+    let server = runtime.block_on(Server::builder().bind(([127, 0, 0, 1], 0)).start())?;
+    println!("{}", server.addr().port());
+    io::copy(&mut io::stdin(), &mut io::sink())?;
+    drop(server);
+    Ok(())
 }
 
 /// A server in a process of its own, which ends with this value.
@@ -82,7 +81,7 @@ impl ServerProcess {
     /// Ours, with its data in memory.
     pub(super) fn start() -> Result<Self> {
         let mut command = itself()?;
-        command.arg("serve-for-bench").stdout(Stdio::piped());
+        command.arg("serve-for-bench").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot run this program")?;
         let stdout = child.stdout.take().context("the server has no output")?;
         let mut server = Self { child, port: 0, root: everstream::proto::names::STREAM_ROOT };
