@@ -114,7 +114,7 @@ impl Part {
             return Self { text, counted, units: (!is_whole).then_some(counted) };
         }
         let Some(limit) = limit else {
-            return Self { text: batch.chunks(), counted: 0, units: None };
+            return Self { text: vec![batch.bytes()], counted: 0, units: None };
         };
         let bytes = batch.bytes();
         let (end, counted) = lines(&bytes, limit);

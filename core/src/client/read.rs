@@ -96,7 +96,7 @@ impl Reader {
                     whole.extend_from_slice(&message);
                 }
             } else {
-                batch.chunks().iter().for_each(|chunk| whole.extend_from_slice(chunk));
+                whole.extend_from_slice(&batch.bytes());
             }
             if batch.is_up_to_date() {
                 break;

@@ -79,9 +79,7 @@ async fn read(url: &str, place: &mut Place) -> Result<Sample> {
     let mut reader = client()?.stream(url)?.read(options);
     let meter = Meter::start_own()?;
     while let Some(batch) = reader.next().await {
-        for piece in batch?.chunks() {
-            place.take(&piece)?;
-        }
+        place.take(&batch?.bytes())?;
     }
     meter.stop()
 }

@@ -22,8 +22,7 @@ pub struct Batch {
 
 #[derive(Clone, Debug)]
 pub(super) enum Payload {
-    /// Bytes as they came, in pieces, so that nothing is copied that nobody wants whole.
-    Bytes(Vec<Bytes>),
+    Bytes(Bytes),
     /// JSON text, and where the messages are in it.
     Json {
         text: Bytes,
@@ -36,7 +35,7 @@ pub(super) enum Payload {
 impl Payload {
     pub(super) fn is_empty(&self) -> bool {
         match self {
-            Self::Bytes(parts) => parts.iter().all(Bytes::is_empty),
+            Self::Bytes(bytes) => bytes.is_empty(),
             Self::Json { messages, .. } => messages.is_empty(),
         }
     }
@@ -84,26 +83,10 @@ impl Batch {
         Ok(values)
     }
 
-    /// The data in the pieces in which it arrived, without copying. A JSON stream gives one array.
-    pub fn chunks(&self) -> Vec<Bytes> {
-        match &self.payload {
-            Payload::Bytes(parts) => parts.clone(),
-            Payload::Json { .. } => vec![self.bytes()],
-        }
-    }
-
     /// The data as one piece; for a JSON stream one JSON array of the messages. Copies only when it must.
     pub fn bytes(&self) -> Bytes {
         match &self.payload {
-            Payload::Bytes(parts) => match parts.as_slice() {
-                [] => Bytes::new(),
-                [one] => one.clone(),
-                parts => {
-                    let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
-                    parts.iter().for_each(|part| joined.extend_from_slice(part));
-                    joined.freeze()
-                }
-            },
+            Payload::Bytes(bytes) => bytes.clone(),
             Payload::Json { text, is_array: true, .. } => text.clone(),
             Payload::Json { text, messages, .. } => {
                 let mut array = BytesMut::with_capacity(text.len() + 2);
@@ -120,7 +103,7 @@ impl Batch {
     /// Bytes of data, before any decoding.
     pub fn len(&self) -> usize {
         match &self.payload {
-            Payload::Bytes(parts) => parts.iter().map(Bytes::len).sum(),
+            Payload::Bytes(bytes) => bytes.len(),
             Payload::Json { messages, .. } => messages.iter().map(ExactSizeIterator::len).sum(),
         }
     }

@@ -20,7 +20,7 @@ const MAX_HELD_BYTES: usize = 512 << 20;
 /// The body of a catch-up or long-poll answer.
 #[derive(Debug)]
 pub(super) enum PlainBody {
-    Bytes { parts: Vec<Bytes>, held: usize, skip: u64 },
+    Bytes { held: BytesMut, skip: u64 },
     Json(JsonBody),
 }
 
@@ -37,27 +37,24 @@ pub(super) struct JsonBody {
 }
 
 impl PlainBody {
-    /// A body whose first `skip` units were delivered before.
-    pub(super) fn new(json: bool, skip: u64, expected_len: usize) -> Self {
+    /// A body whose first `skip` units were delivered before. The buffer is one that an earlier body left.
+    pub(super) fn new(json: bool, skip: u64, buffer: BytesMut) -> Self {
         if json {
-            Self::Json(JsonBody { text: BytesMut::with_capacity(expected_len), skip, ..JsonBody::default() })
+            Self::Json(JsonBody { text: buffer, skip, ..JsonBody::default() })
         } else {
-            Self::Bytes { parts: Vec::new(), held: 0, skip }
+            Self::Bytes { held: buffer, skip }
         }
     }
 
     /// Takes the next piece of the body.
     pub(super) fn feed(&mut self, mut piece: Bytes) -> Result<(), Error> {
         match self {
-            Self::Bytes { parts, held, skip } => {
+            Self::Bytes { held, skip } => {
                 let skipped = (*skip).min(piece.len() as u64);
                 *skip -= skipped;
                 // At most the length of the piece, which is a usize.
                 piece.advance(skipped as usize);
-                if !piece.is_empty() {
-                    *held += piece.len();
-                    parts.push(piece);
-                }
+                held.extend_from_slice(&piece);
                 Ok(())
             }
             Self::Json(body) => {
@@ -70,7 +67,7 @@ impl PlainBody {
     /// Bytes held.
     pub(super) fn held(&self) -> usize {
         match self {
-            Self::Bytes { held, .. } => *held,
+            Self::Bytes { held, .. } => held.len(),
             Self::Json(body) => body.text.len(),
         }
     }
@@ -78,19 +75,28 @@ impl PlainBody {
     /// Takes the whole units so far, and how many they are; `None` when there is none.
     pub(super) fn take_part(&mut self) -> Result<Option<(Payload, u64)>, Error> {
         match self {
-            Self::Bytes { parts, held, .. } => {
-                let units = std::mem::take(held) as u64;
-                Ok((units > 0).then(|| (Payload::Bytes(std::mem::take(parts)), units)))
+            Self::Bytes { held, .. } => {
+                let part = held.split().freeze();
+                let units = part.len() as u64;
+                Ok((units > 0).then(|| (Payload::Bytes(part), units)))
             }
             Self::Json(body) => body.take(false),
         }
     }
 
+    /// What is left of the buffer, for the next body: its memory comes back when what was handed over is dropped.
+    pub(super) fn into_buffer(self) -> BytesMut {
+        match self {
+            Self::Bytes { held, .. } => held,
+            Self::Json(body) => body.text,
+        }
+    }
+
     /// The body is complete: takes what is left, and how many units had been delivered before but were
     /// not in this answer.
-    pub(super) fn finish(mut self) -> Result<(Payload, u64), Error> {
-        match &mut self {
-            Self::Bytes { parts, skip, .. } => Ok((Payload::Bytes(std::mem::take(parts)), *skip)),
+    pub(super) fn finish(&mut self) -> Result<(Payload, u64), Error> {
+        match self {
+            Self::Bytes { held, skip } => Ok((Payload::Bytes(held.split().freeze()), *skip)),
             Self::Json(body) => {
                 if !body.scanner.is_blank() {
                     body.scanner.finish(&mut body.found).map_err(broken_json)?;
@@ -140,18 +146,18 @@ pub(super) struct SseBody {
 
 #[derive(Debug)]
 enum Held {
-    Bytes(Vec<Bytes>),
+    Bytes(BytesMut),
     Json { text: BytesMut, messages: Vec<Range<usize>> },
 }
 
 impl Held {
     fn new(json: bool) -> Self {
-        if json { Self::Json { text: BytesMut::new(), messages: Vec::new() } } else { Self::Bytes(Vec::new()) }
+        if json { Self::Json { text: BytesMut::new(), messages: Vec::new() } } else { Self::Bytes(BytesMut::new()) }
     }
 
     fn take(&mut self) -> Payload {
         match self {
-            Self::Bytes(parts) => Payload::Bytes(std::mem::take(parts)),
+            Self::Bytes(bytes) => Payload::Bytes(std::mem::take(bytes).freeze()),
             Self::Json { text, messages } => Payload::Json {
                 text: std::mem::take(text).freeze(),
                 messages: std::mem::take(messages),
@@ -207,7 +213,7 @@ fn hold(held: &mut Held, base64: bool, data: String) -> Result<(), Error> {
         Bytes::from(data)
     };
     match held {
-        Held::Bytes(parts) => parts.push(data),
+        Held::Bytes(bytes) => bytes.extend_from_slice(&data),
         Held::Json { text, messages } => {
             let base = text.len();
             let found = json::messages(&data).map_err(broken_json)?;

@@ -17,7 +17,7 @@ mod mode;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 
 pub use self::batch::Batch;
@@ -86,6 +86,8 @@ pub struct ReadSession {
     short_connections: ShortConnections,
     idle_answers: u32,
     status: Option<u16>,
+    /// Memory for the next body, as the one before left it.
+    buffer: BytesMut,
     state: State,
     events: VecDeque<ReadEvent>,
 }
@@ -149,6 +151,7 @@ impl ReadSession {
             short_connections: ShortConnections::default(),
             idle_answers: 0,
             status: None,
+            buffer: BytesMut::new(),
             state: State::Ready,
             events: VecDeque::new(),
         }
@@ -219,8 +222,12 @@ impl ReadSession {
     /// The body is complete.
     pub fn handle_end(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Ready) {
-            State::Body { body, control, etag, asked, .. } => match body.finish() {
-                Ok((payload, missing)) => self.end_plain(payload, missing, control, etag, asked, now),
+            State::Body { mut body, control, etag, asked, .. } => match body.finish() {
+                Ok((payload, missing)) => {
+                    // A reader at the tail may wait for long, and holds no memory for what may come.
+                    self.buffer = if control.up_to_date { BytesMut::new() } else { body.into_buffer() };
+                    self.end_plain(payload, missing, control, etag, asked, now);
+                }
                 Err(error) => self.fail(error),
             },
             State::Events { since, delivered, .. } => self.end_events(since, delivered, None, now),
@@ -353,7 +360,9 @@ impl ReadSession {
         let asked = Asked { live, since, stall_timeout };
         let etag = head.text(ETAG).map(str::to_owned);
         let expected = head.number(CONTENT_LENGTH).and_then(|len| usize::try_from(len).ok()).unwrap_or_default();
-        let body = PlainBody::new(self.is_json(), self.checkpoint.skip, expected.min(self.options.max_batch_bytes));
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.reserve(expected.min(self.options.max_batch_bytes));
+        let body = PlainBody::new(self.is_json(), self.checkpoint.skip, buffer);
         self.state = State::Body { body, control, etag, asked, deadline: now + stall_timeout };
         if head.status == http::StatusCode::NO_CONTENT {
             self.handle_end(now);
