@@ -86,10 +86,13 @@ impl PlainBody {
 
     /// What is left of the buffer, for the next body: its memory comes back when what was handed over is dropped.
     pub(super) fn into_buffer(self) -> BytesMut {
-        match self {
+        let mut buffer = match self {
             Self::Bytes { held, .. } => held,
             Self::Json(body) => body.text,
-        }
+        };
+        // The end of an array that had no message left to go with it.
+        buffer.clear();
+        buffer
     }
 
     /// The body is complete: takes what is left, and how many units had been delivered before but were

@@ -452,3 +452,18 @@ fn a_tag_that_is_still_current_ends_the_read_and_goes_with_the_first_request_onl
     bench.data();
     assert!(bench.session.poll_request(bench.now).unwrap().headers.is_empty());
 }
+
+#[test]
+fn nothing_of_one_answer_is_left_in_the_next() {
+    let mut bench = Bench::new(ReadOptions { max_batch_bytes: 4, live: LiveMode::CatchUp, ..ReadOptions::default() });
+    bench.request();
+    bench.head(200, &[(CONTENT_TYPE, JSON), (names::STREAM_NEXT_OFFSET, "5")]);
+    for piece in ["[10,", "20 ", " ]"] {
+        bench.bytes(piece);
+    }
+    bench.session.handle_end(bench.now);
+    assert_eq!(bench.data(), [pair("[10]", "-1+1"), pair("[20]", "-1+2"), pair("[]", "5")]);
+    bench.request();
+    bench.plain(JSON, "9", true, "[30]");
+    assert_eq!(bench.data(), [pair("[30]", "9")]);
+}
