@@ -84,10 +84,7 @@ impl Task {
         });
         let freed = state.dispatch(&self.shared);
         let timeout = state.machine.poll_timeout();
-        let over = abandoned
-            && state.machine.pending_messages() == 0
-            && state.machine.in_flight() == 0
-            && transmits.is_empty();
+        let over = abandoned && state.machine.is_idle();
         drop(state);
         if freed {
             self.shared.space.notify_waiters();

@@ -323,7 +323,7 @@ impl Producer {
         if !matches!(self.phase, Phase::Running | Phase::Halted(_)) {
             return self.check_running();
         }
-        if !self.window.is_empty() || self.open.is_some() {
+        if !self.is_idle() {
             return Err(Error::invalid_argument("restart: messages are still under way; flush first"));
         }
         if self.epoch >= MAX_NUMBER {
@@ -358,6 +358,11 @@ impl Producer {
     /// The seq of the next new batch.
     pub fn next_seq(&self) -> u64 {
         self.next_seq
+    }
+
+    /// Whether nothing is under way or waits to be: no message, and no close.
+    pub fn is_idle(&self) -> bool {
+        self.window.is_empty() && self.open.is_none()
     }
 
     /// Messages that are not settled.

@@ -18,9 +18,7 @@ impl Producer {
         if let Some(at) = self.window.sent.iter().position(|(_, batch)| batch.state == Progress::Ready) {
             return self.transmit(at, now);
         }
-        // Before the first success proves the epoch, a claim must find one batch at most (C-PROD-7).
-        let limit = if self.options.auto_claim && !self.is_proven { 1 } else { self.options.max_in_flight };
-        if self.window.sent.len() >= limit || !self.window.is_flowing() || self.writing.is_some() {
+        if !self.may_send_more() {
             return None;
         }
         if self.window.queued.is_empty() && self.is_open_due(now) {
@@ -42,7 +40,9 @@ impl Producer {
     /// linger time is over, is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let linger =
-            self.open.as_ref().filter(|_| self.has_capacity()).map(|open| match self.is_open_due(open.opened_at) {
+            self.open.as_ref().filter(|_| self.window.queued.is_empty() && self.may_send_more()).map(|open| match self
+                .is_open_due(open.opened_at)
+            {
                 true => open.opened_at,
                 false => open.opened_at + self.options.linger,
             });
@@ -95,14 +95,11 @@ impl Producer {
             .is_some_and(|open| open.first_message < self.due_below || now >= open.opened_at + self.options.linger)
     }
 
-    /// Whether the open batch could be sent if it were due.
-    fn has_capacity(&self) -> bool {
+    /// Whether a batch that was never sent may follow those under way.
+    fn may_send_more(&self) -> bool {
+        // Before the first success proves the epoch, a claim must find one batch at most (C-PROD-7).
         let limit = if self.options.auto_claim && !self.is_proven { 1 } else { self.options.max_in_flight };
-        self.claim.is_none()
-            && self.writing.is_none()
-            && self.window.queued.is_empty()
-            && self.window.sent.len() < limit
-            && self.window.is_flowing()
+        self.claim.is_none() && self.writing.is_none() && self.window.sent.len() < limit && self.window.is_flowing()
     }
 
     pub(super) fn first_unsettled(&self) -> u64 {
