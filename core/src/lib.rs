@@ -33,21 +33,22 @@
 
 #![warn(missing_docs)]
 
+mod checkpoint;
 #[cfg(feature = "client")]
 mod client;
 mod error;
 mod options;
 pub mod proto;
 
+pub use self::checkpoint::Checkpoint;
 #[cfg(feature = "client")]
 pub use self::client::{
-    Appended, BoxBody, BoxFuture, Client, ClientBuilder, Closed, Created, Delivery, DurableStream, Extras, HttpRequest,
-    HttpResponse, ListedStream, OnSent, Producer, Provider, Reader, RequestBody, StreamInfo, Transport, TransportError,
+    Appended, BoxBody, BoxFuture, CheckpointFile, Client, ClientBuilder, Closed, Created, Delivery, DurableStream,
+    Extras, HttpRequest, HttpResponse, ListedStream, OnSent, Producer, Provider, Reader, RequestBody, StreamInfo,
+    Transport, TransportError,
 };
 pub use self::error::{BatchFailure, Error, ErrorKind, ErrorResponse, Result};
-pub use self::options::{
-    AppendOptions, Checkpoint, CreateOptions, Fork, LiveMode, ProducerOptions, ReadOptions, SseResilience,
-};
+pub use self::options::{AppendOptions, CreateOptions, Fork, LiveMode, ProducerOptions, ReadOptions, SseResilience};
 pub use self::proto::offset::{Offset, ReadFrom};
 pub use self::proto::producer::{Flushed, Receipt};
 pub use self::proto::read::Batch;

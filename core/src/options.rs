@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::proto::offset::{Offset, ReadFrom};
+use crate::proto::offset::Offset;
 
 /// What a new stream is to be (PROTOCOL.md section 6).
 #[derive(Clone, Debug, Default)]
@@ -79,29 +80,6 @@ pub enum LiveMode {
     LongPoll,
     /// Tail by server-sent events; long-poll where they do not get through.
     Sse,
-}
-
-/// Where a reader is, to be stored by the caller: an offset, and how far into the answer that starts there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// Where to ask again.
-    pub from: ReadFrom,
-    /// Messages (JSON) or bytes after `from` that were delivered already.
-    pub skip: u64,
-    /// Which incarnation of the stream this belongs to, where the server tells.
-    pub incarnation: Option<String>,
-}
-
-impl From<ReadFrom> for Checkpoint {
-    fn from(from: ReadFrom) -> Self {
-        Self { from, ..Self::default() }
-    }
-}
-
-impl From<Offset> for Checkpoint {
-    fn from(offset: Offset) -> Self {
-        ReadFrom::At(offset).into()
-    }
 }
 
 /// How a stream is read.

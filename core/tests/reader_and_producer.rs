@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{Reply, Script, answer, with_body};
-use everstream::{ErrorKind, LiveMode, ProducerOptions, ReadFrom, ReadOptions};
+use everstream::{Checkpoint, ErrorKind, Extras, LiveMode, ProducerOptions, ReadFrom, ReadOptions};
 
 const URL: &str = "http://h/v1/stream/a";
 const TEXT: (&str, &str) = ("content-type", "text/plain");
@@ -69,7 +69,7 @@ async fn c15_the_error_hook_is_asked_in_the_middle_of_a_session() {
         .builder()
         .on_error(move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
-            Box::pin(async { true })
+            Box::pin(async { Some(Extras::new()) })
         })
         .build()
         .unwrap();
@@ -77,6 +77,45 @@ async fn c15_the_error_hook_is_asked_in_the_middle_of_a_session() {
     let batches: Vec<_> = futures_util::StreamExt::collect::<Vec<_>>(whole).await;
     assert_eq!(batches.iter().filter(|batch| batch.as_ref().is_ok_and(|it| !it.is_empty())).count(), 2);
     assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn opening_waits_for_the_first_good_answer_and_takes_nothing_away() {
+    let script = Script::new(|_, number| match number {
+        0 => answer(503, &[]),
+        _ => with_body(200, &[TEXT, ("stream-next-offset", "3"), UP_TO_DATE], "abc"),
+    });
+    let mut reader = script.client().stream(URL).unwrap().read(catch_up());
+    reader.open().await.unwrap();
+    assert_eq!((reader.response().unwrap().status.as_u16(), reader.content_type()), (200, Some("text/plain")));
+    assert_eq!(reader.checkpoint(), &Checkpoint::default(), "nothing was handed over");
+    let batch = reader.next().await.unwrap().unwrap();
+    assert_eq!((&batch.bytes()[..], batch.units()), (&b"abc"[..], 3));
+    assert_eq!(batch.checkpoint_at(2), Checkpoint { skip: 2, ..Checkpoint::default() });
+    assert_eq!(&batch.checkpoint_at(3), reader.checkpoint());
+
+    let missing = Script::new(|_, _| answer(404, &[]));
+    let error = missing.client().stream(URL).unwrap().read(catch_up()).open().await.unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_reader_asks_again_from_where_it_is() {
+    let script = Script::new(|seen, number| match number {
+        0 => with_body(200, &[TEXT, ("stream-next-offset", "1"), UP_TO_DATE], "a"),
+        1 => Reply::Silence,
+        _ => {
+            assert!(seen.url.contains("offset=1"));
+            with_body(200, &[TEXT, ("stream-next-offset", "2"), UP_TO_DATE, CLOSED], "b")
+        }
+    });
+    let mut reader = script.client().stream(URL).unwrap().read(ReadOptions::default());
+    reader.next().await.unwrap().unwrap();
+    let waited = tokio::time::timeout(Duration::from_secs(1), reader.next()).await;
+    assert!(waited.is_err());
+    reader.pause();
+    assert_eq!(&reader.next().await.unwrap().unwrap().bytes()[..], b"b");
+    assert_eq!(script.seen().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,8 +260,12 @@ async fn c14_g4_appends_wait_for_space_in_their_order() {
 
 #[tokio::test(start_paused = true)]
 async fn refused_credentials_of_a_batch_can_be_renewed() {
-    let script = Script::new(|_, number| if number == 0 { answer(401, &[]) } else { stored(number) });
-    let client = script.builder().on_error(|_| Box::pin(async { true })).build().unwrap();
+    let script = Script::new(|seen, number| {
+        assert_eq!(seen.headers.contains_key("authorization"), number > 0);
+        if number == 0 { answer(401, &[]) } else { stored(number) }
+    });
+    let token = || Extras::new().header("Authorization", "Bearer fresh").unwrap();
+    let client = script.builder().on_error(move |_| Box::pin(async move { Some(token()) })).build().unwrap();
     let producer = client
         .stream(URL)
         .unwrap()
@@ -277,7 +320,7 @@ async fn c7_r6_a_code_point_cut_by_an_answer_is_handed_over_byte_by_byte() {
         0 => with_body(200, &[TEXT, ("stream-next-offset", "1")], "a"),
         _ => with_body(200, &[TEXT, ("stream-next-offset", "3"), UP_TO_DATE], "é"),
     });
-    let from = everstream::Checkpoint { skip: 1, ..Default::default() };
+    let from = Checkpoint { skip: 1, ..Default::default() };
     let mut reader = script.client().stream(URL).unwrap().read(ReadOptions { from, ..catch_up() });
     let mut bytes = Vec::new();
     while let Some(batch) = reader.next().await {

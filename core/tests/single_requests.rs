@@ -182,7 +182,7 @@ async fn the_error_hook_can_mend_a_call() {
     let script = Script::new(|_, number| if number == 0 { answer(401, &[]) } else { answer(200, &[NEXT]) });
     let client = script
         .builder()
-        .on_error(|error| Box::pin(async move { error.kind() == &ErrorKind::Unauthorized }))
+        .on_error(|error| Box::pin(async move { (error.kind() == &ErrorKind::Unauthorized).then(Extras::new) }))
         .build()
         .unwrap();
     client.stream(URL).unwrap().head().await.unwrap();

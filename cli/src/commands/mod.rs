@@ -12,5 +12,4 @@ pub(crate) mod serve;
 pub(crate) mod write;
 mod writer;
 
-mod checkpoint;
 mod content;

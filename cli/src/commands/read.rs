@@ -5,10 +5,9 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use bytes::Bytes;
-use everstream::{Batch, Checkpoint, LiveMode, ReadFrom, ReadOptions};
+use everstream::{Batch, CheckpointFile, LiveMode, ReadFrom, ReadOptions};
 
 use crate::args::{From, Live, ReadArgs};
-use crate::commands::checkpoint::CheckpointFile;
 use crate::output::{Failure, complain};
 use crate::pipe;
 use crate::signals;
@@ -18,14 +17,16 @@ pub(crate) async fn run(target: &Target, args: &ReadArgs) -> Result<(), Failure>
     let id = &args.stream.id;
     let stream = target.stream(id)?;
     let file = args.checkpoint.as_deref().map(|path| CheckpointFile::new(path, id));
-    let stored = file.as_ref().map(CheckpointFile::load).transpose()?.flatten();
+    let stored = match &file {
+        Some(file) => file.load().map_err(|error| broken(file, "use", &error))?,
+        None => None,
+    };
     let start = stored.unwrap_or_else(|| start(args).into());
     let interrupt = signals::interrupt().map_err(|error| Failure::new(format!("Error: no signals: {error}")))?;
     let mut interrupt = std::pin::pin!(interrupt);
     let mut pipe_closed = std::pin::pin!(pipe::stdout_closed());
 
     let mut left = args.count;
-    let mut before = start.clone();
     let mut reader = stream.read(ReadOptions {
         from: start,
         live: live(args),
@@ -50,14 +51,7 @@ pub(crate) async fn run(target: &Target, args: &ReadArgs) -> Result<(), Failure>
             Err(error) => return Err(Failure::new(format!("Failed to write to stdout: {error}"))),
         }
         left = left.map(|left| left - part.counted);
-        let after = match part.units {
-            None => batch.checkpoint().clone(),
-            Some(units) => Checkpoint {
-                skip: before.skip + units,
-                from: before.from,
-                incarnation: batch.checkpoint().incarnation.clone(),
-            },
-        };
+        let after = batch.checkpoint_at(part.units.unwrap_or(u64::MAX));
         if args.show_offset {
             complain(&match after.skip {
                 0 => format!("offset: {}", after.from),
@@ -65,11 +59,14 @@ pub(crate) async fn run(target: &Target, args: &ReadArgs) -> Result<(), Failure>
             });
         }
         if let Some(file) = &file {
-            file.store(&after)?;
+            file.store(&after).map_err(|error| broken(file, "write", &error))?;
         }
-        before = after;
     }
     Ok(())
+}
+
+fn broken(file: &CheckpointFile, what: &str, error: &io::Error) -> Failure {
+    Failure::new(format!("Failed to {what} checkpoint file {}", file.path().display())).detail(error.to_string())
 }
 
 fn start(args: &ReadArgs) -> ReadFrom {

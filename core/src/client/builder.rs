@@ -32,6 +32,19 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
+    /// The settings of a client, over its connections.
+    pub(super) fn over(core: &Core) -> Self {
+        Self {
+            base_url: core.base_url.clone(),
+            extras: core.extras.clone(),
+            retry: core.retry.clone(),
+            on_error: core.on_error.clone(),
+            transport: Some(core.transport.clone()),
+            request_timeout: Some(core.request_timeout),
+            ..Self::default()
+        }
+    }
+
     /// What stream URLs that start with `/` are joined to.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = Some(url.into());
@@ -76,8 +89,9 @@ impl ClientBuilder {
     }
 
     /// Asked when an operation is about to fail for good, reconnects of live reads and batches of producers included:
-    /// `true` means that something was mended - a token renewed - and it is to be tried once more.
-    pub fn on_error(mut self, hook: impl Fn(Error) -> BoxFuture<bool> + Send + Sync + 'static) -> Self {
+    /// `Some` means that something was mended - a token renewed - and it is to be tried once more, with these headers
+    /// and parameters over the ones before; they stay for the rest of the call, read or producer.
+    pub fn on_error(mut self, hook: impl Fn(Error) -> BoxFuture<Option<Extras>> + Send + Sync + 'static) -> Self {
         self.on_error = Some(Arc::new(hook));
         self
     }
@@ -85,6 +99,12 @@ impl ClientBuilder {
     /// Another way to carry requests; the settings of connections below then mean nothing.
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
+        self
+    }
+
+    /// Adds headers and parameters; they win over those that are there.
+    pub fn extras(mut self, extras: &Extras) -> Self {
+        self.extras = self.extras.merged(extras);
         self
     }
 

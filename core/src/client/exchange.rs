@@ -22,17 +22,17 @@ use crate::proto::url::StreamUrl;
 /// As much of an error's body is kept for diagnosis.
 const ERROR_BODY_BYTES: usize = 4096;
 
-/// Asked before an operation fails for good; `true` is "try once more".
-pub(super) type ErrorHook = Arc<dyn Fn(Error) -> BoxFuture<bool> + Send + Sync>;
+/// Asked before an operation fails for good; `Some` is "try once more", with these over what was sent before.
+pub(super) type ErrorHook = Arc<dyn Fn(Error) -> BoxFuture<Option<Extras>> + Send + Sync>;
 
 /// What all streams of a client share.
 pub(super) struct Core {
-    transport: Arc<dyn Transport>,
-    base_url: Option<String>,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) base_url: Option<String>,
     pub(super) extras: Extras,
     pub(super) retry: RetryPolicy,
-    request_timeout: Duration,
-    on_error: Option<ErrorHook>,
+    pub(super) request_timeout: Duration,
+    pub(super) on_error: Option<ErrorHook>,
     started: Clock,
     seed: u64,
 }
@@ -42,6 +42,13 @@ pub(super) struct Core {
 pub(super) struct Target {
     pub(super) url: StreamUrl,
     pub(super) extras: Extras,
+}
+
+impl Target {
+    /// What the caller adds from here on; it wins over what was there.
+    pub(super) fn add(&mut self, extras: &Extras) {
+        self.extras = self.extras.merged(extras);
+    }
 }
 
 /// The answer to one try.
@@ -95,11 +102,11 @@ impl Core {
         self.seed.wrapping_add(self.now().as_nanos() as u64)
     }
 
-    /// Whether the caller wants a failed operation to be tried once more.
-    pub(super) async fn wants_retry(&self, error: &Error) -> bool {
+    /// Asks the caller whether a failed operation is to be tried once more, and with what.
+    pub(super) async fn mend(&self, error: &Error) -> Option<Extras> {
         match &self.on_error {
             Some(hook) => hook(error.clone()).await,
-            None => false,
+            None => None,
         }
     }
 
@@ -138,14 +145,19 @@ impl Core {
         let operation = request.operation;
         let span = tracing::debug_span!("everstream", %operation, url = %target.url.shown());
         async {
+            let mut target = Cow::Borrowed(target);
             loop {
-                let error = match self.call_once(target, request.clone()).await {
+                let error = match self.call_once(&target, request.clone()).await {
                     Ok(answer) => return Ok(answer),
                     Err(error) => error.with_context(operation, target.url.shown()),
                 };
                 // A write that may have been stored is not the hook's to repeat.
-                if error.outcome_unknown() || !self.wants_retry(&error).await {
+                if error.outcome_unknown() {
                     return Err(error);
+                }
+                match self.mend(&error).await {
+                    Some(extras) => target.to_mut().add(&extras),
+                    None => return Err(error),
                 }
             }
         }

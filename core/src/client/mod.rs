@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod builder;
+mod checkpoint_file;
 mod exchange;
 mod extras;
 mod list;
@@ -17,6 +18,7 @@ mod stream;
 mod transport;
 
 pub use self::builder::ClientBuilder;
+pub use self::checkpoint_file::CheckpointFile;
 use self::exchange::Core;
 pub use self::extras::{Extras, Provider};
 pub use self::list::ListedStream;
@@ -51,6 +53,12 @@ impl Client {
     /// Settings to start from.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
+    }
+
+    /// A client over the same connections, to be built with other settings: headers, retries, request timeout, hook.
+    /// Settings of connections mean nothing there.
+    pub fn to_builder(&self) -> ClientBuilder {
+        ClientBuilder::over(&self.core)
     }
 
     /// A handle to a stream. Makes no request.

@@ -1,5 +1,6 @@
 //! The reader: drives a [`ReadSession`] and hands over its batches.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -9,12 +10,15 @@ use futures_core::Stream;
 use tokio::time::{Instant as Clock, Sleep};
 
 use super::exchange::{Answer, Core, Failure, Target, disconnect};
+use super::extras::Extras;
 use super::transport::{BoxBody, BoxFuture, RequestBody, TransportError};
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::options::{Checkpoint, ReadOptions};
+use crate::options::ReadOptions;
 use crate::proto::offset::{Offset, ReadFrom};
 use crate::proto::read::{Batch, ReadEvent, ReadSession};
 use crate::proto::request::{Operation, Request};
+use crate::proto::response::ResponseHead;
 
 /// Reads a stream in order, batch by batch; also a [`Stream`] of them.
 ///
@@ -27,6 +31,10 @@ pub struct Reader {
     session: ReadSession,
     exchange: Exchange,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Of the last answer.
+    head: Option<ResponseHead>,
+    /// What came in while the reader was only to be opened.
+    ready: VecDeque<Batch>,
     delivered: Checkpoint,
     up_to_date: bool,
     closed: bool,
@@ -40,14 +48,14 @@ enum Exchange {
     Sending(BoxFuture<std::result::Result<Answer, Failure>>),
     Receiving(BoxBody),
     /// The caller is asked whether a failure can be mended.
-    Asking(BoxFuture<bool>, Error),
+    Asking(BoxFuture<Option<Extras>>, Error),
 }
 
 /// What an exchange brought.
 enum Progress {
     Answered(std::result::Result<Answer, Failure>),
     Received(Option<std::result::Result<Bytes, TransportError>>),
-    Decided(bool, Error),
+    Decided(Option<Extras>, Error),
 }
 
 impl Reader {
@@ -60,12 +68,32 @@ impl Reader {
             session,
             exchange: Exchange::Idle,
             timer: None,
+            head: None,
+            ready: VecDeque::new(),
             delivered,
             up_to_date: false,
             closed: false,
             not_modified: false,
             ended: false,
         }
+    }
+
+    /// Ready once the first answer has begun: the stream is there, and [`content_type`](Self::content_type) and
+    /// [`response`](Self::response) tell of it. [`next`](Self::next) does the same by itself.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    ///
+    /// # Cancel safety
+    /// As [`next`](Self::next).
+    pub async fn open(&mut self) -> Result<()> {
+        std::future::poll_fn(|context| self.poll_open(context)).await
+    }
+
+    /// Aborts the request under way; the next call asks again from where the reader is. Nothing is lost.
+    pub fn pause(&mut self) {
+        self.session.interrupt();
+        self.exchange = Exchange::Idle;
     }
 
     /// The next batch; `None` at the end. An error ends the reader, unless [`resume`](Self::resume) is called.
@@ -149,24 +177,51 @@ impl Reader {
         self.session.status()
     }
 
+    /// Status and headers of the last answer; of an event stream, of its opening.
+    pub fn response(&self) -> Option<&ResponseHead> {
+        self.head.as_ref()
+    }
+
     /// The stream's content type, once an answer named it.
     pub fn content_type(&self) -> Option<&str> {
         self.session.stream_content_type()
     }
 
+    fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        while self.ready.is_empty() && !self.ended && !self.session.is_receiving() {
+            match self.poll_session(context) {
+                Poll::Ready(Some(Ok(batch))) => self.ready.push_back(batch),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => break,
+                Poll::Pending if self.session.is_receiving() => break,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Batch>>> {
+        let next = match self.ready.pop_front() {
+            Some(batch) => Some(Ok(batch)),
+            None => ready!(self.poll_session(context)),
+        };
+        if let Some(Ok(batch)) = &next {
+            self.delivered = batch.checkpoint().clone();
+            self.up_to_date = batch.is_up_to_date();
+            self.closed = batch.is_closed();
+        }
+        Poll::Ready(next)
+    }
+
+    /// What the session has next.
+    fn poll_session(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Batch>>> {
         loop {
             if self.ended {
                 return Poll::Ready(None);
             }
             while let Some(event) = self.session.poll_event() {
                 match event {
-                    ReadEvent::Batch(batch) => {
-                        self.delivered = batch.checkpoint().clone();
-                        self.up_to_date = batch.is_up_to_date();
-                        self.closed = batch.is_closed();
-                        return Poll::Ready(Some(Ok(batch)));
-                    }
+                    ReadEvent::Batch(batch) => return Poll::Ready(Some(Ok(batch))),
                     ReadEvent::Retrying { error, retries, delay } => {
                         tracing::debug!(url = %self.target.url.shown(), %error, retries, ?delay, "read goes on after a failure");
                     }
@@ -182,7 +237,7 @@ impl Reader {
                             return Poll::Ready(Some(Err(self.fail(error))));
                         }
                         let (core, asked) = (self.core.clone(), error.clone());
-                        let asking = Box::pin(async move { core.wants_retry(&asked).await });
+                        let asking = Box::pin(async move { core.mend(&asked).await });
                         self.exchange = Exchange::Asking(asking, error);
                     }
                 }
@@ -223,7 +278,7 @@ impl Reader {
             Exchange::Receiving(body) => body.as_mut().poll_next(context).map(Progress::Received),
             Exchange::Asking(asking, error) => {
                 let error = error.clone();
-                asking.as_mut().poll(context).map(|retry| Progress::Decided(retry, error))
+                asking.as_mut().poll(context).map(|mended| Progress::Decided(mended, error))
             }
         }
     }
@@ -234,6 +289,7 @@ impl Reader {
             Progress::Answered(Ok(answer)) => {
                 self.exchange = Exchange::Receiving(answer.body);
                 self.session.handle_response(&answer.head, now);
+                self.head = Some(answer.head);
             }
             Progress::Answered(Err(Failure::Lost(cause))) => {
                 self.exchange = Exchange::Idle;
@@ -251,11 +307,12 @@ impl Reader {
                 self.exchange = Exchange::Idle;
                 self.session.handle_end(now);
             }
-            Progress::Decided(true, _) => {
+            Progress::Decided(Some(extras), _) => {
+                self.target.add(&extras);
                 self.exchange = Exchange::Idle;
                 self.session.resume();
             }
-            Progress::Decided(false, error) => return Err(error),
+            Progress::Decided(None, error) => return Err(error),
         }
         Ok(())
     }

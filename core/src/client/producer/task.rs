@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::Shared;
-use crate::client::exchange::{Failure, collect};
+use crate::client::exchange::{Failure, Target, collect};
 use crate::client::transport::RequestBody;
 use crate::error::Error;
 use crate::proto::Instant;
@@ -19,10 +19,21 @@ use crate::proto::response::{Disconnect, ResponseHead};
 /// Carries batches until the producer is abandoned and everything is settled.
 pub(super) struct Task {
     shared: Arc<Shared>,
-    exchanges: JoinSet<(BatchId, u32, Outcome)>,
+    exchanges: JoinSet<Exchanged>,
     tries: HashMap<(BatchId, u32), AbortHandle>,
+    /// With what the hook has mended so far; batches on their way when it did are not asked about again.
+    target: Arc<Target>,
+    mends: u32,
     /// Whether the last handle was seen to be gone.
     abandoned: bool,
+}
+
+/// What came of one try of a batch, and how often the hook had mended something before it.
+struct Exchanged {
+    batch: BatchId,
+    attempt: u32,
+    mends: u32,
+    outcome: Outcome,
 }
 
 enum Outcome {
@@ -34,7 +45,8 @@ enum Outcome {
 
 impl Task {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, exchanges: JoinSet::new(), tries: HashMap::new(), abandoned: false }
+        let target = Arc::new(shared.target.clone());
+        Self { shared, exchanges: JoinSet::new(), tries: HashMap::new(), target, mends: 0, abandoned: false }
     }
 
     pub(super) async fn run(mut self) {
@@ -49,8 +61,8 @@ impl Task {
             tokio::select! {
                 Some(done) = self.exchanges.join_next() => {
                     // An aborted exchange is one that the machine has given up.
-                    if let Ok((batch, attempt, outcome)) = done {
-                        self.handle(batch, attempt, outcome).await;
+                    if let Ok(exchanged) = done {
+                        self.handle(exchanged).await;
                     }
                 }
                 () = self.shared.wake.notified() => {}
@@ -97,7 +109,7 @@ impl Task {
 
     fn send(&mut self, transmit: Transmit) {
         let Transmit { batch, attempt, request } = transmit;
-        let shared = self.shared.clone();
+        let (shared, target, mends) = (self.shared.clone(), self.target.clone(), self.mends);
         let exchange = async move {
             let on_sent = {
                 let shared = shared.clone();
@@ -107,7 +119,7 @@ impl Task {
                 })
             };
             let body = RequestBody::Bytes { data: request.body.clone(), on_sent: Some(on_sent) };
-            let outcome = match shared.core.send(&shared.target, &request, body).await {
+            let outcome = match shared.core.send(&target, &request, body).await {
                 // The connection is free for the next batch only when the body was read; an answer that breaks off
                 // in its body is an answer all the same.
                 Ok(answer) => {
@@ -117,15 +129,16 @@ impl Task {
                 Err(Failure::Lost(cause)) => Outcome::Lost(cause),
                 Err(Failure::Fatal(error)) => Outcome::Fatal(error),
             };
-            (batch, attempt, outcome)
+            Exchanged { batch, attempt, mends, outcome }
         };
         self.tries.insert((batch, attempt), self.exchanges.spawn(exchange));
     }
 
-    async fn handle(&mut self, batch: BatchId, attempt: u32, outcome: Outcome) {
+    async fn handle(&mut self, exchanged: Exchanged) {
+        let Exchanged { batch, attempt, mends, outcome } = exchanged;
         self.tries.remove(&(batch, attempt));
         let outcome = match outcome {
-            Outcome::Answered(head) if matches!(head.status.as_u16(), 401 | 403) => self.ask_hook(head).await,
+            Outcome::Answered(head) if matches!(head.status.as_u16(), 401 | 403) => self.ask_hook(head, mends).await,
             other => other,
         };
         let now = self.shared.core.now();
@@ -138,14 +151,17 @@ impl Task {
     }
 
     /// Refused credentials may be renewed by the caller; the batch then goes out again, since it was not stored.
-    async fn ask_hook(&self, head: ResponseHead) -> Outcome {
+    async fn ask_hook(&mut self, head: ResponseHead, mends: u32) -> Outcome {
         let request = Request::close();
         let error = head.to_error(&request).with_context(Operation::Produce, self.shared.target.url.shown());
-        let fenced = head.headers.contains_key(names::PRODUCER_EPOCH);
-        if !fenced && self.shared.core.wants_retry(&error).await {
-            Outcome::Lost(Disconnect { not_sent: true, error })
-        } else {
-            Outcome::Answered(head)
+        if head.headers.contains_key(names::PRODUCER_EPOCH) {
+            return Outcome::Answered(head);
         }
+        if mends == self.mends {
+            let Some(extras) = self.shared.core.mend(&error).await else { return Outcome::Answered(head) };
+            Arc::make_mut(&mut self.target).add(&extras);
+            self.mends += 1;
+        }
+        Outcome::Lost(Disconnect { not_sent: true, error })
     }
 }

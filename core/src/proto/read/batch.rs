@@ -5,14 +5,16 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::Checkpoint;
 use crate::proto::offset::{Offset, ReadFrom};
 
 /// Data in stream order, and where it leaves the reader (C-READ-1).
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub(super) payload: Payload,
+    /// Where it begins.
+    pub(super) start: Checkpoint,
     pub(super) checkpoint: Checkpoint,
     pub(super) cursor: Option<String>,
     pub(super) etag: Option<String>,
@@ -108,9 +110,25 @@ impl Batch {
         }
     }
 
+    /// How many units it has: messages of a JSON stream, bytes of any other.
+    pub fn units(&self) -> u64 {
+        match &self.payload {
+            Payload::Bytes(bytes) => bytes.len() as u64,
+            Payload::Json { messages, .. } => messages.len() as u64,
+        }
+    }
+
     /// Where to go on after this batch.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    /// Where to go on after the first [`units`](Self::units) of it, for a reader that stops in its middle.
+    pub fn checkpoint_at(&self, units: u64) -> Checkpoint {
+        if units >= self.units() {
+            return self.checkpoint.clone();
+        }
+        Checkpoint { skip: self.start.skip + units, ..self.start.clone() }
     }
 
     /// The offset just after this batch; `None` while in the middle of one long answer, where only a

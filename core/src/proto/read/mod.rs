@@ -33,8 +33,9 @@ use super::offset::ReadFrom;
 use super::request::Request;
 use super::response::{Disconnect, ResponseHead};
 use super::retry::{RetryPolicy, RetryState};
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind};
-use crate::options::{Checkpoint, LiveMode, ReadOptions};
+use crate::options::{LiveMode, ReadOptions};
 
 /// Answers without any progress that may follow one another at once before the session slows down.
 const IDLE_ANSWERS: u32 = 3;
@@ -44,6 +45,7 @@ const IDLE_ANSWER_TIME: Duration = Duration::from_millis(50);
 /// What a session has to tell.
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "nearly all events are batches")]
 pub enum ReadEvent {
     /// Data, or news of the position.
     Batch(Batch),
@@ -266,6 +268,18 @@ impl ReadSession {
         self.state = State::Ready;
     }
 
+    /// The exchange under way was dropped by the caller's wish: the next request asks again from the position.
+    pub fn interrupt(&mut self) {
+        if self.wants_exchange() {
+            self.state = State::Ready;
+        }
+    }
+
+    /// Whether the body of a good answer is coming in.
+    pub fn is_receiving(&self) -> bool {
+        matches!(self.state, State::Body { .. } | State::Events { .. })
+    }
+
     /// Whether the caller can do nothing but drop the exchange: the session waits, or is over.
     pub fn wants_exchange(&self) -> bool {
         matches!(self.state, State::Sent { .. } | State::Body { .. } | State::Events { .. })
@@ -449,8 +463,9 @@ impl ReadSession {
     fn deliver_part(&mut self, payload: Payload, units: u64) {
         self.retry.progressed();
         self.is_established = true;
+        let start = self.checkpoint.clone();
         self.checkpoint.skip += units;
-        self.push_batch(payload, None, false, false);
+        self.push_batch(payload, start, None, false, false);
     }
 
     /// Data up to an offset that the server named.
@@ -462,12 +477,13 @@ impl ReadSession {
         self.is_established = true;
         let from = ReadFrom::At(control.next_offset);
         let news = self.checkpoint.from != from || self.up_to_date != control.up_to_date || control.closed;
+        let start = self.checkpoint.clone();
         self.checkpoint.from = from;
         self.checkpoint.skip = 0;
         self.cursor = control.cursor.or_else(|| self.cursor.take());
         self.up_to_date = control.up_to_date;
         if !payload.is_empty() || news {
-            self.push_batch(payload, etag, control.up_to_date, control.closed);
+            self.push_batch(payload, start, etag, control.up_to_date, control.closed);
         }
         if control.closed || (control.up_to_date && self.tail == Tail::Stop) {
             self.state = State::Ended;
@@ -477,9 +493,17 @@ impl ReadSession {
         }
     }
 
-    fn push_batch(&mut self, payload: Payload, etag: Option<String>, up_to_date: bool, closed: bool) {
+    fn push_batch(
+        &mut self,
+        payload: Payload,
+        start: Checkpoint,
+        etag: Option<String>,
+        up_to_date: bool,
+        closed: bool,
+    ) {
         self.events.push_back(ReadEvent::Batch(Batch {
             payload,
+            start,
             checkpoint: self.checkpoint.clone(),
             cursor: self.cursor.clone(),
             etag,
