@@ -2,9 +2,9 @@
 //!
 //! Names and meanings of the official command line are kept; `tests/official.rs` holds on to them.
 
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
@@ -294,30 +294,29 @@ pub(crate) enum LogFormat {
 
 /// Says what is wrong with the arguments, in the official words where there are any. Help is a success, and
 /// `--help` anywhere is help (API.md section 4).
-pub(crate) fn explain(error: clap::Error) -> ExitCode {
-    let asks_for_help =
-        || std::env::args().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--help" || arg == "-h");
+pub(crate) fn explain(error: clap::Error, args: &[OsString]) -> u8 {
+    let asks_for_help = || args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "--help" || arg == "-h");
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             say(&error.to_string());
-            return ExitCode::SUCCESS;
+            return crate::SUCCESS;
         }
         _ if asks_for_help() => {
-            let name = std::env::args_os().next().unwrap_or_default();
-            let name = Path::new(&name).file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = args.first().and_then(|name| Path::new(name).file_name()).unwrap_or_default();
+            let name = name.to_string_lossy().into_owned();
             say(&Cli::command().bin_name(name).render_help().to_string());
-            return ExitCode::SUCCESS;
+            return crate::SUCCESS;
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             complain(&format!("Error: No command specified\n\n{error}"));
-            return ExitCode::FAILURE;
+            return crate::FAILURE;
         }
         _ => {}
     }
     let named = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
     let headline = match error.kind() {
         ErrorKind::InvalidSubcommand => format!("Unknown command \"{}\"", named(ContextKind::InvalidSubcommand)),
-        ErrorKind::UnknownArgument => match misplaced(&named(ContextKind::InvalidArg)) {
+        ErrorKind::UnknownArgument => match misplaced(&named(ContextKind::InvalidArg), args) {
             Some(hint) => hint,
             None => format!("Unknown option \"{}\"", named(ContextKind::InvalidArg)),
         },
@@ -331,16 +330,16 @@ pub(crate) fn explain(error: clap::Error) -> ExitCode {
         _ => {
             let text = error.to_string();
             complain(&format!("Error: {}", text.strip_prefix("error: ").unwrap_or(&text)));
-            return ExitCode::FAILURE;
+            return crate::FAILURE;
         }
     };
     complain(&format!("Error: {headline}\n\nFor more information, try '--help'."));
-    ExitCode::FAILURE
+    crate::FAILURE
 }
 
 /// A flag of a command that stands before its name.
-fn misplaced(flag: &str) -> Option<String> {
-    let is_before_command = std::env::args().nth(1).is_some_and(|first| first.starts_with(flag));
+fn misplaced(flag: &str, args: &[OsString]) -> Option<String> {
+    let is_before_command = args.get(1).is_some_and(|first| first.to_string_lossy().starts_with(flag));
     let is_known = matches!(flag, "--content-type" | "--json" | "--batch-json" | "--lines");
     (is_before_command && is_known).then(|| {
         format!(

@@ -1,6 +1,6 @@
 //! The command line for Durable Streams: `everstream`, and the same under the official name `durable-stream`.
 //!
-//! [`main`] is all there is: it parses, runs one command, and turns what came of it into an exit code - 0 for
+//! [`run`] is all there is: it parses, runs one command, and turns what came of it into an exit code - 0 for
 //! success, help and the end of a stream, 1 for every failure, whose reason is on standard error.
 
 mod args;
@@ -11,6 +11,8 @@ mod pipe;
 mod signals;
 mod target;
 
+use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -22,20 +24,32 @@ use self::target::Target;
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    run(&std::env::args_os().collect::<Vec<_>>()).into()
+}
+
+/// Runs one command, whose name and arguments are given as the operating system would; gives the exit code.
+#[must_use]
+pub fn run(args: &[OsString]) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => return args::explain(error),
+        Err(error) => return args::explain(error, args),
     };
-    match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+    let result = execute(cli);
+    // The process may go on, and end in a way that flushes nothing; who reads on has read it all.
+    let _ = std::io::stdout().flush();
+    match result {
+        Ok(()) => SUCCESS,
         Err(failure) => {
             output::complain(&failure.to_string());
-            ExitCode::FAILURE
+            FAILURE
         }
     }
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
+const SUCCESS: u8 = 0;
+const FAILURE: u8 = 1;
+
+fn execute(cli: Cli) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -222,6 +222,22 @@ impl RunningServer {
         &self.engine
     }
 
+    /// Sets a fault, as the JSON that `POST /_test/inject-error` takes: `path`, and what is to happen to requests
+    /// there. It replaces an earlier one for the same path.
+    ///
+    /// # Errors
+    /// The text is not a fault, or [`Config::fault_injection`] is off.
+    pub fn inject_fault(&self, fault: &str) -> Result<(), &'static str> {
+        self.app.faults().ok_or("fault injection is off")?.set(fault.as_bytes())
+    }
+
+    /// Clears all faults.
+    pub fn clear_faults(&self) {
+        if let Some(faults) = self.app.faults() {
+            faults.clear();
+        }
+    }
+
     /// Stops accepting, ends long-polls with 204 and SSE at an event boundary, lets requests under way
     /// finish within [`Config::shutdown_grace`], then cuts what is left.
     pub async fn shutdown(self) {

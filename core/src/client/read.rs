@@ -32,7 +32,7 @@ pub struct Reader {
     exchange: Exchange,
     timer: Option<Pin<Box<Sleep>>>,
     /// Of the last answer.
-    head: Option<ResponseHead>,
+    head: Option<Arc<ResponseHead>>,
     /// What came in while the reader was only to be opened.
     ready: VecDeque<Batch>,
     delivered: Checkpoint,
@@ -178,7 +178,7 @@ impl Reader {
     }
 
     /// Status and headers of the last answer; of an event stream, of its opening.
-    pub fn response(&self) -> Option<&ResponseHead> {
+    pub fn response(&self) -> Option<&Arc<ResponseHead>> {
         self.head.as_ref()
     }
 
@@ -289,7 +289,7 @@ impl Reader {
             Progress::Answered(Ok(answer)) => {
                 self.exchange = Exchange::Receiving(answer.body);
                 self.session.handle_response(&answer.head, now);
-                self.head = Some(answer.head);
+                self.head = Some(Arc::new(answer.head));
             }
             Progress::Answered(Err(Failure::Lost(cause))) => {
                 self.exchange = Exchange::Idle;

@@ -132,14 +132,14 @@ impl Fault {
 
 /// The faults that are set, by path.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Mutex<HashMap<String, Fault>>);
+pub(crate) struct Faults(Mutex<HashMap<String, Fault>>);
 
 impl Faults {
     /// Sets the fault that a request body describes.
     ///
     /// # Errors
     /// The body is not a fault, or names no path or nothing to do.
-    pub(super) fn set(&self, body: &[u8]) -> Result<(), &'static str> {
+    pub(crate) fn set(&self, body: &[u8]) -> Result<(), &'static str> {
         let fault: Fault = serde_json::from_slice(body).map_err(|_| "not a fault")?;
         if fault.path.is_empty() || !fault.does_something() {
             return Err("a fault needs a path and something to do");
@@ -149,7 +149,7 @@ impl Faults {
     }
 
     /// Clears all faults.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.0.lock().clear();
     }
 

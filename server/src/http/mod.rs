@@ -191,6 +191,11 @@ impl App {
         &self.config
     }
 
+    /// The faults for tests of clients, where the configuration asks for them.
+    pub(crate) fn faults(&self) -> Option<&Faults> {
+        self.faults.as_ref()
+    }
+
     fn engine(&self) -> &Engine {
         &self.engine
     }
