@@ -6,6 +6,7 @@
 // The driver has the clock that the machines are told of.
 #![allow(clippy::disallowed_methods)]
 
+mod appends;
 mod builder;
 mod checkpoint_file;
 mod exchange;

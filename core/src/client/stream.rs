@@ -7,29 +7,35 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use serde::Serialize;
 
+use super::appends::{Appends, Write};
 use super::exchange::{Core, Target};
 use super::extras::Extras;
 use super::producer::Producer;
 use super::read::Reader;
-use super::transport::BoxBody;
-use crate::error::{Error, ErrorKind, ErrorResponse, Result};
+use super::transport::{BoxBody, BoxFuture};
+use crate::error::{Error, ErrorKind, Result};
 use crate::options::{AppendOptions, CreateOptions, ProducerOptions, ReadOptions};
-use crate::proto::content_type::{DEFAULT_CONTENT_TYPE, StreamFormat};
-use crate::proto::json;
+use crate::proto::content_type::DEFAULT_CONTENT_TYPE;
 use crate::proto::names;
 use crate::proto::offset::Offset;
 use crate::proto::producer::Producer as Machine;
-use crate::proto::request::{Request, wrap_json};
+use crate::proto::request::Request;
 use crate::proto::response::ResponseHead;
 use crate::proto::url::StreamUrl;
 
 /// A handle to one stream: its address and what is known of it. Cloning is cheap; dropping it does nothing to the stream.
+///
+/// Appends and closes of one handle and its clones keep the order of the calls, also when nobody waits between them
+/// (C-WRITE-4). One POST of theirs is under way at a time; what is appended meanwhile shares the next one, up to
+/// 1 MiB. All messages of a POST have the same fate. [`with_batching`](Self::with_batching) turns this off.
 #[derive(Clone, Debug)]
 pub struct DurableStream {
     core: Arc<Core>,
     target: Target,
     /// Fixed for the life of a stream, so one answer tells it for good.
     content_type: Arc<OnceLock<String>>,
+    batching: bool,
+    appends: Arc<Appends>,
 }
 
 /// What became of a create.
@@ -83,14 +89,20 @@ impl DurableStream {
     pub(super) fn new(core: Arc<Core>, url: &str) -> Result<Self> {
         let url = StreamUrl::parse(&core.join(url))?;
         let target = Target { url, extras: core.extras.clone() };
-        Ok(Self { core, target, content_type: Arc::default() })
+        Ok(Self::assemble(core, target, Arc::default(), true))
     }
 
-    /// The same stream with more headers and parameters; they win over the client's.
+    fn assemble(core: Arc<Core>, target: Target, content_type: Arc<OnceLock<String>>, batching: bool) -> Self {
+        let appends = Appends::new(core.clone(), target.clone(), content_type.clone(), batching);
+        Self { core, target, content_type, batching, appends: Arc::new(appends) }
+    }
+
+    /// The same stream with more headers and parameters; they win over the client's. It is another handle: its
+    /// appends and those of this one do not wait for each other.
     #[must_use]
     pub fn with(&self, extras: &Extras) -> Self {
         let target = Target { url: self.target.url.clone(), extras: self.target.extras.merged(extras) };
-        Self { target, ..self.clone() }
+        Self::assemble(self.core.clone(), target, self.content_type.clone(), self.batching)
     }
 
     /// Says what the stream's content type is, to save the HEAD that would find out.
@@ -98,7 +110,14 @@ impl DurableStream {
     pub fn with_content_type(self, content_type: impl Into<String>) -> Self {
         let known = OnceLock::new();
         known.get_or_init(|| content_type.into());
-        Self { content_type: Arc::new(known), ..self }
+        Self::assemble(self.core, self.target, Arc::new(known), self.batching)
+    }
+
+    /// Whether appends wait for each other and share POSTs; default `true`. With `false` each append is a POST of its
+    /// own that goes out at once, and those that are under way together are stored in any order.
+    #[must_use]
+    pub fn with_batching(self, batching: bool) -> Self {
+        Self::assemble(self.core, self.target, self.content_type, batching)
     }
 
     /// The address without credentials and query.
@@ -148,50 +167,43 @@ impl DurableStream {
 
     /// Appends one message: a JSON document on a JSON stream, bytes as they are on any other.
     ///
+    /// It takes its place among the appends of the handle when it is called; nothing is sent before the future, or that
+    /// of another append of the handle, is polled. The future borrows nothing, so it can be spawned.
+    ///
     /// It is sent again only when it provably was not stored (C4); where that is not known the error has
     /// [`outcome_unknown`](Error::outcome_unknown). Use a [`Producer`] for data that must not be lost or doubled.
     ///
     /// # Errors
     /// `BadRequest` (status 400, unsent) for an empty message (C-WRITE-3); `InvalidArgument` for text that is not
-    /// JSON on a JSON stream; `StreamClosed`, `ContentTypeConflict`, and as all requests.
-    pub async fn append(&self, data: impl Into<Bytes>) -> Result<Appended> {
-        self.append_with(data, &AppendOptions::default()).await
+    /// JSON on a JSON stream; `StreamClosed`, `ContentTypeConflict`, and as all requests. Messages that shared a POST
+    /// get the same error; those after it are sent all the same.
+    ///
+    /// # Cancel safety
+    /// A message whose future is dropped before its turn is not sent. A POST is aborted when the futures of all its
+    /// messages are dropped; whether it was stored is then unknown. One that is dropped alone harms no other (C10).
+    pub fn append(&self, data: impl Into<Bytes>) -> BoxFuture<Result<Appended>> {
+        self.append_with(data, &AppendOptions::default())
     }
 
-    /// [`append`](Self::append) with options.
+    /// [`append`](Self::append) with options. With `seq` it shares its POST with no other.
     ///
     /// # Errors
     /// Also `SequenceConflict` when `seq` is not greater than the last one.
-    pub async fn append_with(&self, data: impl Into<Bytes>, options: &AppendOptions) -> Result<Appended> {
-        let data = data.into();
-        if data.is_empty() {
-            let refusal = ErrorResponse { status: 400, headers: http::HeaderMap::new(), body: None };
-            return Err(Error::new(ErrorKind::BadRequest, "an append must not be empty").with_response(refusal));
-        }
-        let content_type = self.content_type_of(options).await?;
-        let body = frame(&content_type, data)?;
-        let request = Request::append(body, Some(&content_type), options, false)?;
-        let (head, _) = self.core.call(&self.target, request).await?;
-        Ok(Appended { offset: head.next_offset() })
+    pub fn append_with(&self, data: impl Into<Bytes>, options: &AppendOptions) -> BoxFuture<Result<Appended>> {
+        self.appends.submit(Write::message(data.into(), options))
     }
 
     /// Appends a value as one JSON message, whatever it is: a string becomes a JSON string.
     ///
     /// # Errors
     /// `NotSupported` on a stream that is not JSON; as [`append`](Self::append).
-    pub async fn append_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<Appended> {
-        let content_type = self.content_type_of(&AppendOptions::default()).await?;
-        if StreamFormat::of(&content_type) != StreamFormat::Json {
-            return Err(not_json(&content_type));
-        }
-        let body = wrap_json(&to_json(value)?);
-        let request = Request::append(body, Some(&content_type), &AppendOptions::default(), false)?;
-        let (head, _) = self.core.call(&self.target, request).await?;
-        Ok(Appended { offset: head.next_offset() })
+    pub fn append_json<T: Serialize + ?Sized>(&self, value: &T) -> BoxFuture<Result<Appended>> {
+        self.appends.submit(to_json(value).map(Write::json))
     }
 
     /// Appends a body that comes in pieces, as one atomic append (S-HTTP-11). It is sent once: a failure after the
     /// connection was made leaves the outcome unknown. On a JSON stream it is a whole JSON text, flattened one level.
+    /// It neither waits for other appends of the handle nor holds them back.
     ///
     /// # Errors
     /// As [`append`](Self::append), without retries.
@@ -202,25 +214,26 @@ impl DurableStream {
         Ok(Appended { offset: head.next_offset() })
     }
 
-    /// Closes the stream for everyone; can be repeated (C-WRITE-6).
+    /// Closes the stream for everyone, after what was appended before on this handle; can be repeated (C-WRITE-6).
     ///
     /// # Errors
     /// `NotFound`, and as all requests.
-    pub async fn close(&self) -> Result<Closed> {
-        let (head, _) = self.core.call(&self.target, Request::close()).await?;
-        Ok(Closed { final_offset: head.next_offset() })
+    ///
+    /// # Cancel safety
+    /// As [`append`](Self::append).
+    pub fn close(&self) -> BoxFuture<Result<Closed>> {
+        closed(self.appends.submit(Ok(Write::close())))
     }
 
-    /// Appends a last message and closes the stream in the same step (S-CLOSE-1).
+    /// Appends a last message and closes the stream in the same step (S-CLOSE-1), after what was appended before.
     ///
     /// # Errors
     /// `StreamClosed` when it is closed already; as [`append`](Self::append).
-    pub async fn close_with(&self, data: impl Into<Bytes>, options: &AppendOptions) -> Result<Closed> {
-        let content_type = self.content_type_of(options).await?;
-        let body = frame(&content_type, data.into())?;
-        let request = Request::append(body, Some(&content_type), options, true)?;
-        let (head, _) = self.core.call(&self.target, request).await?;
-        Ok(Closed { final_offset: head.next_offset() })
+    ///
+    /// # Cancel safety
+    /// As [`append`](Self::append).
+    pub fn close_with(&self, data: impl Into<Bytes>, options: &AppendOptions) -> BoxFuture<Result<Closed>> {
+        closed(self.appends.submit(Write::close_with(data.into(), options)))
     }
 
     /// Deletes the stream.
@@ -273,15 +286,8 @@ impl DurableStream {
     }
 }
 
-/// The body of an append: JSON is checked and wrapped, so that an array stays one message (C-WRITE-2).
-fn frame(content_type: &str, data: Bytes) -> Result<Bytes> {
-    if StreamFormat::of(content_type) != StreamFormat::Json {
-        return Ok(data);
-    }
-    json::check_document(&data).map_err(|error| {
-        Error::invalid_argument(format!("data for a JSON stream must be one JSON document: {error}")).with_source(error)
-    })?;
-    Ok(wrap_json(&data))
+fn closed(appended: BoxFuture<Result<Appended>>) -> BoxFuture<Result<Closed>> {
+    Box::pin(async move { Ok(Closed { final_offset: appended.await?.offset }) })
 }
 
 pub(super) fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {

@@ -233,11 +233,13 @@ impl Request {
     }
 }
 
-/// The body of an append of one JSON value: wrapped, so that an array stays one message (C-WRITE-2).
-pub fn wrap_json(value: &[u8]) -> Bytes {
-    let mut body = Vec::with_capacity(value.len() + 2);
-    body.push(b'[');
-    body.extend_from_slice(value);
+/// The body of an append of JSON values: an array of them, so that a value that is an array stays one message (C-WRITE-2).
+pub fn wrap_json(values: &[Bytes]) -> Bytes {
+    let mut body = Vec::with_capacity(values.iter().map(|value| value.len() + 1).sum::<usize>() + 1);
+    for (index, value) in values.iter().enumerate() {
+        body.push(if index == 0 { b'[' } else { b',' });
+        body.extend_from_slice(value);
+    }
     body.push(b']');
     body.into()
 }
