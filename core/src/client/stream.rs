@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use serde::Serialize;
 
-use super::appends::{Appends, Write};
+use super::appends::{Appends, Manner, Write};
 use super::exchange::{Core, Target};
 use super::extras::Extras;
 use super::producer::Producer;
@@ -34,7 +34,7 @@ pub struct DurableStream {
     target: Target,
     /// Fixed for the life of a stream, so one answer tells it for good.
     content_type: Arc<OnceLock<String>>,
-    batching: bool,
+    manner: Manner,
     appends: Arc<Appends>,
 }
 
@@ -57,6 +57,9 @@ pub struct Created {
 pub struct Appended {
     /// The tail after it, if the server said so.
     pub offset: Option<Offset>,
+    /// Of an [`idempotent`](DurableStream::idempotent) handle: the server had it already, from a try whose answer was
+    /// lost. Always `false` of any other.
+    pub duplicate: bool,
 }
 
 /// What became of a close.
@@ -89,12 +92,12 @@ impl DurableStream {
     pub(super) fn new(core: Arc<Core>, url: &str) -> Result<Self> {
         let url = StreamUrl::parse(&core.join(url))?;
         let target = Target { url, extras: core.extras.clone() };
-        Ok(Self::assemble(core, target, Arc::default(), true))
+        Ok(Self::assemble(core, target, Arc::default(), Manner { batching: true, idempotent: false }))
     }
 
-    fn assemble(core: Arc<Core>, target: Target, content_type: Arc<OnceLock<String>>, batching: bool) -> Self {
-        let appends = Appends::new(core.clone(), target.clone(), content_type.clone(), batching);
-        Self { core, target, content_type, batching, appends: Arc::new(appends) }
+    fn assemble(core: Arc<Core>, target: Target, content_type: Arc<OnceLock<String>>, manner: Manner) -> Self {
+        let appends = Appends::new(core.clone(), target.clone(), content_type.clone(), manner);
+        Self { core, target, content_type, manner, appends: Arc::new(appends) }
     }
 
     /// The same stream with more headers and parameters; they win over the client's. It is another handle: its
@@ -102,7 +105,7 @@ impl DurableStream {
     #[must_use]
     pub fn with(&self, extras: &Extras) -> Self {
         let target = Target { url: self.target.url.clone(), extras: self.target.extras.merged(extras) };
-        Self::assemble(self.core.clone(), target, self.content_type.clone(), self.batching)
+        Self::assemble(self.core.clone(), target, self.content_type.clone(), self.manner)
     }
 
     /// Says what the stream's content type is, to save the HEAD that would find out.
@@ -110,14 +113,28 @@ impl DurableStream {
     pub fn with_content_type(self, content_type: impl Into<String>) -> Self {
         let known = OnceLock::new();
         known.get_or_init(|| content_type.into());
-        Self::assemble(self.core, self.target, Arc::new(known), self.batching)
+        Self::assemble(self.core, self.target, Arc::new(known), self.manner)
     }
 
     /// Whether appends wait for each other and share POSTs; default `true`. With `false` each append is a POST of its
     /// own that goes out at once, and those that are under way together are stored in any order.
     #[must_use]
     pub fn with_batching(self, batching: bool) -> Self {
-        Self::assemble(self.core, self.target, self.content_type, batching)
+        let manner = Manner { batching, ..self.manner };
+        Self::assemble(self.core, self.target, self.content_type, manner)
+    }
+
+    /// Gives the appends of this handle and its clones an identity, a producer id of their own with epoch 0: what
+    /// `append`, `append_json` and `close_with` send is then sent again after every failure that may pass, lost
+    /// answers included, and stored once (S-PROD-1). [`append_stream`](Self::append_stream) has no part in it.
+    ///
+    /// One POST is under way at a time, without batching too, and `seq` is refused. What fails in the end, by the
+    /// retry policy of the client, fails alone: the next append goes out under a new identity. A
+    /// [`Producer`] does more: batches in a row, and an identity that outlives the process.
+    #[must_use]
+    pub fn idempotent(self) -> Self {
+        let manner = Manner { idempotent: true, ..self.manner };
+        Self::assemble(self.core, self.target, self.content_type, manner)
     }
 
     /// The address without credentials and query.
@@ -171,7 +188,8 @@ impl DurableStream {
     /// of another append of the handle, is polled. The future borrows nothing, so it can be spawned.
     ///
     /// It is sent again only when it provably was not stored (C4); where that is not known the error has
-    /// [`outcome_unknown`](Error::outcome_unknown). Use a [`Producer`] for data that must not be lost or doubled.
+    /// [`outcome_unknown`](Error::outcome_unknown). Use an [`idempotent`](Self::idempotent) handle or a [`Producer`] for
+    /// data that must not be lost or doubled.
     ///
     /// # Errors
     /// `BadRequest` (status 400, unsent) for an empty message (C-WRITE-3); `InvalidArgument` for text that is not
@@ -188,7 +206,8 @@ impl DurableStream {
     /// [`append`](Self::append) with options. With `seq` it shares its POST with no other.
     ///
     /// # Errors
-    /// Also `SequenceConflict` when `seq` is not greater than the last one.
+    /// Also `SequenceConflict` when `seq` is not greater than the last one, and `InvalidArgument` for a `seq` on an
+    /// [`idempotent`](Self::idempotent) handle.
     pub fn append_with(&self, data: impl Into<Bytes>, options: &AppendOptions) -> BoxFuture<Result<Appended>> {
         self.appends.submit(Write::message(data.into(), options))
     }
@@ -211,7 +230,7 @@ impl DurableStream {
         let content_type = self.content_type_of(options).await?;
         let request = Request::append(Bytes::new(), Some(&content_type), options, false)?;
         let head = self.core.send_stream(&self.target, request, body).await?;
-        Ok(Appended { offset: head.next_offset() })
+        Ok(Appended { offset: head.next_offset(), duplicate: false })
     }
 
     /// Closes the stream for everyone, after what was appended before on this handle; can be repeated (C-WRITE-6).

@@ -3,6 +3,7 @@
 //! A call takes its place in the queue at once. The first poll of any of them starts a task, which sends what waits,
 //! one POST at a time: what came while one was under way is joined into the next. The task ends with the queue.
 
+mod identity;
 mod post;
 
 use std::collections::VecDeque;
@@ -11,8 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use http::header::CONTENT_TYPE;
 use tokio::sync::{Notify, oneshot};
 
+use self::identity::Identity;
 pub(super) use self::post::Write;
-use self::post::{Draft, Entry, Reply};
+use self::post::{Draft, Entry, Post, Reply};
 use super::exchange::{Core, Target};
 use super::stream::Appended;
 use super::transport::BoxFuture;
@@ -20,14 +22,23 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::proto::content_type::DEFAULT_CONTENT_TYPE;
 use crate::proto::request::{Operation, Request};
 
+/// How the appends of a handle go out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// Whether they wait for each other and share POSTs.
+    pub(super) batching: bool,
+    /// Whether they have an identity, so that each is stored once however often it is sent.
+    pub(super) idempotent: bool,
+}
+
 /// What is appended through one handle and its clones.
 #[derive(Debug)]
 pub(super) struct Appends {
     core: Arc<Core>,
     target: Target,
     content_type: Arc<OnceLock<String>>,
-    /// Whether they wait for each other; if not, each goes out at once.
     batching: bool,
+    identity: Option<Identity>,
     state: Mutex<State>,
     /// A caller gave up.
     left: Notify,
@@ -50,13 +61,18 @@ enum Next {
 }
 
 impl Appends {
-    pub(super) fn new(core: Arc<Core>, target: Target, content_type: Arc<OnceLock<String>>, batching: bool) -> Self {
-        Self { core, target, content_type, batching, state: Mutex::default(), left: Notify::new() }
+    pub(super) fn new(core: Arc<Core>, target: Target, content_type: Arc<OnceLock<String>>, manner: Manner) -> Self {
+        let Manner { batching, idempotent } = manner;
+        let identity = idempotent.then(Identity::default);
+        Self { core, target, content_type, batching, identity, state: Mutex::default(), left: Notify::new() }
     }
 
     /// Takes a write into the queue, in the order of the calls. What can be checked is checked here.
     pub(super) fn submit(self: &Arc<Self>, write: Result<Write>) -> BoxFuture<Result<Appended>> {
         let write = write.and_then(|mut write| {
+            if self.identity.is_some() && write.has_seq() {
+                return Err(Error::invalid_argument("seq: an idempotent handle numbers its appends itself"));
+            }
             if let Some(content_type) = self.content_type.get() {
                 write.settle_type(content_type)?;
             }
@@ -68,7 +84,8 @@ impl Appends {
         };
         let (reply, answer) = oneshot::channel();
         let entry = Entry { write, reply };
-        if !self.batching {
+        // Seqs of an identity have to arrive in order.
+        if !self.batching && self.identity.is_none() {
             let appends = self.clone();
             return Box::pin(async move { appends.send_alone(entry.write).await });
         }
@@ -86,9 +103,29 @@ impl Appends {
     }
 
     async fn send(&self, draft: Draft) -> Result<Appended> {
-        let request = draft.into_request().map_err(|error| self.context(error))?;
+        let post = draft.finish();
+        if let Some(identity) = self.identity.as_ref().filter(|_| post.body.is_some()) {
+            return self.send_once(post, identity).await;
+        }
+        let request = post.plain().map_err(|error| self.context(error))?;
         let (head, _) = self.core.call(&self.target, request).await?;
-        Ok(Appended { offset: head.next_offset() })
+        Ok(Appended { offset: head.next_offset(), duplicate: false })
+    }
+
+    /// Sends a POST under the handle's identity. Every try of it is the same, so the server stores one.
+    async fn send_once(&self, post: Post, identity: &Identity) -> Result<Appended> {
+        loop {
+            let numbered = identity.take().map_err(|error| self.context(error))?;
+            let request = post.numbered(&numbered).map_err(|error| self.context(error))?;
+            match self.core.call(&self.target, request).await {
+                Ok((head, _)) => {
+                    let receipt = identity.stored(numbered, &head, post.closes).map_err(|error| self.context(error))?;
+                    return Ok(Appended { offset: receipt.offset, duplicate: receipt.duplicate });
+                }
+                Err(error) if Identity::is_forgotten(&numbered, &error) => tracing::debug!(%error, "a new identity"),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The stream's content type, as HEAD says (C-REQ-8).
@@ -133,7 +170,7 @@ impl Appends {
             }
             match &draft {
                 None if !entry.write.is_settled() => return Next::Ask,
-                Some(draft) if !draft.takes(&entry.write) => break,
+                Some(draft) if !self.batching || !draft.takes(&entry.write) => break,
                 _ => {}
             }
             let Some(Entry { write, reply }) = state.waiting.pop_front() else { break };

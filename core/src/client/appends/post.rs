@@ -4,9 +4,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 use super::super::stream::{Appended, not_json};
+use super::identity::Numbered;
 use crate::error::{Error, ErrorKind, ErrorResponse, Result};
 use crate::options::AppendOptions;
-use crate::proto::content_type::StreamFormat;
+use crate::proto::content_type::{DEFAULT_CONTENT_TYPE, StreamFormat};
 use crate::proto::json;
 use crate::proto::request::{Request, wrap_json};
 
@@ -97,6 +98,11 @@ impl Write {
         Ok(write)
     }
 
+    /// Whether it has a `Stream-Seq`.
+    pub(super) fn has_seq(&self) -> bool {
+        self.options.seq.is_some()
+    }
+
     /// Whether nothing is left to find out before it can be sent.
     pub(super) fn is_settled(&self) -> bool {
         self.options.content_type.is_some() || matches!(self.payload, Payload::Nothing)
@@ -157,7 +163,7 @@ impl Draft {
         // What the server is told of a whole POST, its seq and the close, belongs to one write alone.
         !self.is_alone()
             && !write.closes
-            && write.options.seq.is_none()
+            && !write.has_seq()
             && write.is_settled()
             && write.options.content_type == self.options.content_type
             && self.len + write.len() + closing_bracket <= MAX_BODY_BYTES
@@ -169,26 +175,54 @@ impl Draft {
         self.messages.extend(write.payload.into_message());
     }
 
-    /// The request: JSON messages in one array, bytes one after the other.
-    ///
-    /// # Errors
-    /// A content type that no header can hold.
-    pub(super) fn into_request(self) -> Result<Request> {
+    /// The POST: JSON messages in one array, bytes one after the other.
+    pub(super) fn finish(self) -> Post {
         let Self { json, options, closes, mut messages, len } = self;
         let body = match messages.as_mut_slice() {
-            [] => return Ok(Request::close()),
-            messages if json => wrap_json(messages),
-            [only] => std::mem::take(only),
+            [] => None,
+            messages if json => Some(wrap_json(messages)),
+            [only] => Some(std::mem::take(only)),
             messages => {
                 let mut body = BytesMut::with_capacity(len);
                 messages.iter().for_each(|message| body.put_slice(message));
-                body.freeze()
+                Some(body.freeze())
             }
         };
-        Request::append(body, None, &options, closes)
+        Post { body, options, closes }
     }
 
     fn is_alone(&self) -> bool {
         self.closes || self.options.seq.is_some()
+    }
+}
+
+/// One POST, ready to go.
+pub(super) struct Post {
+    /// `None` for a close without a message, which can be repeated as it is (C-WRITE-6).
+    pub(super) body: Option<Bytes>,
+    options: AppendOptions,
+    pub(super) closes: bool,
+}
+
+impl Post {
+    /// The request without an identity.
+    ///
+    /// # Errors
+    /// A content type that no header can hold.
+    pub(super) fn plain(self) -> Result<Request> {
+        match self.body {
+            Some(body) => Request::append(body, None, &self.options, self.closes),
+            None => Ok(Request::close()),
+        }
+    }
+
+    /// The request under an identity.
+    ///
+    /// # Errors
+    /// A content type that no header can hold.
+    pub(super) fn numbered(&self, numbered: &Numbered) -> Result<Request> {
+        let content_type = self.options.content_type.as_deref().unwrap_or(DEFAULT_CONTENT_TYPE);
+        let body = self.body.clone().unwrap_or_default();
+        Request::produce((&numbered.id, 0, numbered.seq), content_type, body, self.closes)
     }
 }
