@@ -1,0 +1,60 @@
+"""What both faces do with their arguments before they reach the native module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .types import Checkpoint, CheckpointStore, Retry, Timeout
+
+
+def as_timeout(timeout: float | Timeout | None) -> Timeout:
+    """A number is the limit of one try, as it always was; it does not end idle live reads."""
+    if timeout is None:
+        return Timeout()
+    if isinstance(timeout, Timeout):
+        return timeout
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be seconds or everstream.Timeout, not {type(timeout).__name__}")
+    return Timeout(read=float(timeout))
+
+
+def as_retry(retry: Retry | None, timeout: Timeout) -> dict[str, Any] | None:
+    """The retry policy as the native module takes it."""
+    if retry is not None and not isinstance(retry, Retry):
+        raise TypeError(f"retry must be everstream.Retry, not {type(retry).__name__}")
+    values = dict(vars(retry)) if retry is not None else {}
+    if values.get("total") is None:
+        values["total"] = timeout.total
+    given = {name: value for name, value in values.items() if value is not None}
+    return given or None
+
+
+def merge(base: Mapping[str, Any] | None, over: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Both, where the second wins."""
+    if not base and not over:
+        return None
+    return {**(base or {}), **(over or {})}
+
+
+def start_of(
+    offset: str | Checkpoint | None, checkpoint: Checkpoint | None, store: CheckpointStore | None
+) -> Checkpoint:
+    """Where a read starts: what the store holds, else the checkpoint, else the offset, else the beginning."""
+    stored = store.load() if store is not None else None
+    if stored is not None:
+        return stored
+    if checkpoint is not None:
+        return checkpoint
+    if isinstance(offset, Checkpoint):
+        return offset
+    return Checkpoint("-1" if offset is None else offset)
+
+
+def refuse_foreign_client(client: object, expected: str) -> None:
+    """Says what to do when an HTTP library's client is given."""
+    module = type(client).__module__.split(".")[0]
+    raise TypeError(
+        f"client= takes an everstream.{expected}, not {module}.{type(client).__name__}: requests are made by the Rust "
+        f"core. everstream.{expected}(...) has timeouts, TLS, proxies, trust_env and HTTP/2"
+    )

@@ -1,0 +1,219 @@
+"""Reading, with asyncio."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from asyncio import CancelledError
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from itertools import chain
+from typing import Any, TypeVar, overload
+
+from . import _native
+from ._reading import EventMode, ResponseBase, TextDecoder
+from .types import StreamEvent
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class AsyncStreamResponse(ResponseBase[T]):
+    """A read under way. Consume it once, in one of these ways:
+
+    - `async for chunk in res`: bytes
+    - `iter_text()`, `iter_json()`, `iter_json_batches()`, `iter_events()`
+    - `await` one of `read_bytes()`, `read_text()`, `read_json()`, `read_json_batches()`: everything up to the tail
+
+    Iterators end at the end of a closed stream, or at the tail when the read is not live; a live one waits there.
+    Cancelling a task that waits aborts the request and loses nothing. `aclose()` or the end of the `async with` block
+    ends the read. Errors as for `StreamResponse`.
+    """
+
+    _interrupted = False
+    """Whether the wait of an iteration was cancelled."""
+    _interrupt: Callable[[], None]
+    """Makes the iteration go on with the next call."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Bytes, as they come in."""
+        self._consume("__aiter__")
+        return self._each(lambda batch: self._whole(batch).bytes() if batch.units else None)
+
+    def iter_text(self, encoding: str = "utf-8") -> AsyncIterator[str]:
+        """Text, as it comes in; characters are never cut. What cannot be decoded becomes U+FFFD."""
+        self._consume("iter_text")
+        decoder = TextDecoder(encoding)
+        return self._each(lambda batch: self._text(batch, decoder) or None, lambda: decoder.finish() or None)
+
+    @overload
+    def iter_json(self) -> AsyncIterator[Any]: ...
+    @overload
+    def iter_json(self, decode: Callable[[Any], U]) -> AsyncIterator[U]: ...
+    @overload
+    def iter_json(self, decode: Callable[[Any], U] | None) -> AsyncIterator[U]: ...
+    def iter_json(self, decode: Callable[[Any], Any] | None = None) -> AsyncIterator[Any]:
+        """Messages of a JSON stream, one by one; integers are exact. `decode` is applied to each."""
+        self._consume("iter_json")
+
+        async def items() -> AsyncGenerator[Any, None]:
+            try:
+                while (batch := await self._next()) is not None:
+                    for item in self._items(batch, decode):
+                        yield item
+                    await self.commit()
+            finally:
+                self._leave()
+
+        return _Iterator(self, items)
+
+    @overload
+    def iter_json_batches(self) -> AsyncIterator[list[Any]]: ...
+    @overload
+    def iter_json_batches(self, decode: Callable[[Any], U]) -> AsyncIterator[list[U]]: ...
+    @overload
+    def iter_json_batches(self, decode: Callable[[Any], U] | None) -> AsyncIterator[list[U]]: ...
+    def iter_json_batches(self, decode: Callable[[Any], Any] | None = None) -> AsyncIterator[list[Any]]:
+        """Messages of a JSON stream in lists, as they come in."""
+        self._consume("iter_json_batches")
+        return self._each(lambda batch: self._list(self._whole(batch), decode) if batch.units else None)
+
+    def iter_events(
+        self, mode: EventMode = "json", *, encoding: str = "utf-8", decode: Callable[[Any], Any] | None = None
+    ) -> AsyncIterator[StreamEvent[Any]]:
+        """Data with its position, and changes of state without data. Arguments as for `StreamResponse.iter_events`."""
+        self._check_mode(mode)
+        self._consume("iter_events")
+        decoder = TextDecoder(encoding)
+        return self._each(lambda batch: self._event_of(batch, mode, decoder, decode))
+
+    async def read_bytes(self) -> bytes:
+        """Everything up to the tail; of a JSON stream one array."""
+        self._consume("read_bytes")
+        return await self._join(b"".join, lambda batch: batch.bytes())
+
+    async def read_text(self, encoding: str = "utf-8") -> str:
+        """Everything up to the tail as text."""
+        self._consume("read_text")
+        return (await self._join(b"".join, lambda batch: batch.bytes())).decode(encoding, "replace")
+
+    async def read_json(self, decode: Callable[[Any], U] | None = None) -> list[U]:
+        """All messages up to the tail."""
+        self._consume("read_json")
+        batches = await self._join(list, lambda batch: self._list(batch, decode))
+        return batches[0] if len(batches) == 1 else list(chain.from_iterable(batches))
+
+    async def read_json_batches(self, decode: Callable[[Any], U] | None = None) -> list[list[U]]:
+        """All messages up to the tail, in lists as they came in."""
+        self._consume("read_json_batches")
+        return await self._join(list, lambda batch: self._list(batch, decode))
+
+    async def commit(self) -> None:
+        """Saves `checkpoint()` to the store now; its `save` may be a coroutine function. Without it that happens when
+        the next batch is asked for, and when an `async with` block ends without an exception."""
+        checkpoint = self._to_save()
+        if self._store is not None and checkpoint is not None:
+            saved: Any = self._store.save(checkpoint)
+            if inspect.isawaitable(saved):
+                await saved
+            self._saved = checkpoint
+
+    async def aclose(self) -> None:
+        """Aborts the request. Can be repeated; does nothing to the stream."""
+        self._release()
+
+    async def __aenter__(self) -> AsyncStreamResponse[T]:
+        return self
+
+    async def __aexit__(self, exc_type: type[BaseException] | None, *args: object) -> None:
+        self._release()
+        if exc_type is None:
+            await self.commit()
+
+    def __del__(self) -> None:
+        if not (getattr(self, "_closed", True) or self._ended):
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self._native.close()
+
+    def _release(self) -> None:
+        self._closed = True
+        self._native.close()
+
+    async def _next(self) -> _native.Batch | None:
+        """The next batch, once the one in hand is done with."""
+        if self._closed:
+            return None
+        batch = self._native.next_now()
+        if batch is None:
+            try:
+                batch = await self._native.next(False)
+            except CancelledError:
+                self._interrupted = True
+                raise
+        if batch is None:
+            self._ended = True
+            self._settle()
+        return batch
+
+    def _leave(self) -> None:
+        """An iteration is over, unless it was only interrupted."""
+        if self._interrupted:
+            self._interrupted = False
+            self._interrupt()
+        else:
+            self._release()
+
+    def _each(
+        self, convert: Callable[[_native.Batch], U | None], rest: Callable[[], U | None] = lambda: None
+    ) -> AsyncIterator[U]:
+        async def values() -> AsyncGenerator[U, None]:
+            try:
+                while (batch := await self._next()) is not None:
+                    value = convert(batch)
+                    if value is not None:
+                        yield value
+                    elif self._batch is not batch:
+                        self._whole(batch)
+                    await self.commit()
+                if self._ended and (value := rest()) is not None:
+                    yield value
+            finally:
+                self._leave()
+
+        return _Iterator(self, values)
+
+    async def _join(self, join: Callable[[list[Any]], Any], convert: Callable[[_native.Batch], Any]) -> Any:
+        parts: list[Any] = []
+        try:
+            while (batch := await self._next()) is not None:
+                self._whole(batch)
+                if batch.units:
+                    parts.append(convert(batch))
+                if batch.up_to_date:
+                    break
+            self._settle()
+            await self.commit()
+        finally:
+            self._release()
+        return join(parts)
+
+
+class _Iterator(AsyncIterator[U]):
+    """An async generator that survives being cancelled while it waits, as in `asyncio.wait_for(anext(it), 1)`: the
+    next call goes on where it was. A generator alone would then look like one at its end."""
+
+    def __init__(self, response: AsyncStreamResponse[Any], make: Callable[[], AsyncGenerator[U, None]]) -> None:
+        self._response = response
+        self._make = make
+        self._generator = make()
+        response._interrupt = self._renew
+
+    def _renew(self) -> None:
+        self._generator = self._make()
+
+    def __anext__(self) -> Awaitable[U]:
+        return self._generator.__anext__()
+
+    async def aclose(self) -> None:
+        """Ends the read."""
+        await self._generator.aclose()
+        self._response._release()

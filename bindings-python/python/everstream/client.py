@@ -1,0 +1,246 @@
+"""Clients: connections, and what all their streams share."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from . import _native
+from ._settings import as_timeout, merge, refuse_foreign_client
+from .types import AsyncHeadersLike, AsyncOnError, AsyncParamsLike, HeadersLike, ListedStream, OnError, ParamsLike, Retry, Timeout
+
+if TYPE_CHECKING:
+    from .ahandle import AsyncDurableStream, AsyncStreamSession
+    from .handle import DurableStream
+    from .response import StreamResponse
+
+
+class _ClientBase:
+    """Settings of both clients. Picklable: the copy has connections of its own."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        headers: Any = None,
+        params: Any = None,
+        timeout: float | Timeout | None = None,
+        retry: Retry | None = None,
+        verify: bool | str | os.PathLike[str] = True,
+        cert: str | os.PathLike[str] | None = None,
+        proxy: str | None = None,
+        trust_env: bool = True,
+        http2: bool = False,
+        gzip: bool = False,
+        on_error: Any = None,
+    ) -> None:
+        if verify is False:
+            raise ValueError("verify=False is not supported: give verify= the path of a PEM file with your CA")
+        self._arguments = dict(locals())
+        del self._arguments["self"]
+        self.headers = headers
+        self.params = params
+        self.timeout = as_timeout(timeout)
+        self.retry = retry
+        self.on_error = on_error
+        roots = None if verify is True else os.fspath(verify)
+        if roots is None and trust_env:
+            roots = os.environ.get("SSL_CERT_FILE")
+        self._native = _native.Client(
+            {
+                "base_url": base_url,
+                "connect_timeout": self.timeout.connect,
+                "roots": _read(roots),
+                "identity": _read(cert),
+                "proxy": proxy,
+                "trust_env": trust_env,
+                "http2": http2,
+                "gzip": gzip,
+            }
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_remake, (type(self), {k: v for k, v in self._arguments.items() if k != "__class__"}))
+
+
+class Client(_ClientBase):
+    """Connections that many streams share, for the blocking API.
+
+    Every argument is optional.
+
+    Args:
+        base_url: What stream URLs that start with `/` are joined to.
+        headers: Headers of every request; functions are asked anew for each.
+        params: Query parameters of every request; functions are asked anew for each.
+        timeout: `everstream.Timeout`, or the limit of one try in seconds.
+        retry: When failed requests are tried again.
+        verify: `True` for the system's certificates (and `SSL_CERT_FILE`), or a PEM file with more.
+        cert: A PEM file with a client certificate and its key.
+        proxy: URL of a proxy; default is what the environment says.
+        trust_env: Whether `HTTP_PROXY` and the like, and `SSL_CERT_FILE`, are heeded.
+        http2: Speak HTTP/2 without TLS; over TLS it is negotiated anyway.
+        gzip: Offer gzip for answers.
+        on_error: See `stream`.
+
+    A forked child makes connections of its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        headers: HeadersLike | None = None,
+        params: ParamsLike | None = None,
+        timeout: float | Timeout | None = None,
+        retry: Retry | None = None,
+        verify: bool | str | os.PathLike[str] = True,
+        cert: str | os.PathLike[str] | None = None,
+        proxy: str | None = None,
+        trust_env: bool = True,
+        http2: bool = False,
+        gzip: bool = False,
+        on_error: OnError | None = None,
+    ) -> None:
+        super().__init__(
+            base_url=base_url, headers=headers, params=params, timeout=timeout, retry=retry, verify=verify, cert=cert,
+            proxy=proxy, trust_env=trust_env, http2=http2, gzip=gzip, on_error=on_error,
+        )  # fmt: skip
+
+    def handle(self, url: str, **options: Any) -> DurableStream:
+        """A `DurableStream` over these connections; options as there."""
+        from .handle import DurableStream
+
+        return DurableStream(url, client=self, **options)
+
+    def stream(self, url: str, **options: Any) -> StreamResponse[Any]:
+        """`everstream.stream` over these connections; options as there."""
+        from .handle import stream
+
+        return stream(url, client=self, **options)
+
+    def list(self, root: str, prefix: str = "") -> list[ListedStream]:
+        """The streams below a root such as `http://127.0.0.1:4437/v1/stream`, by name. Our servers can, others not."""
+        return [ListedStream(*row) for row in self._native.list(True, root, prefix)]
+
+    def close(self) -> None:
+        """Nothing to do: idle connections end by themselves. Here for code that expects it."""
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self.close()
+
+
+class AsyncClient(_ClientBase):
+    """Connections that many streams share, for the asyncio API. Arguments as for `Client`; functions among them may
+    be coroutine functions."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        headers: AsyncHeadersLike | None = None,
+        params: AsyncParamsLike | None = None,
+        timeout: float | Timeout | None = None,
+        retry: Retry | None = None,
+        verify: bool | str | os.PathLike[str] = True,
+        cert: str | os.PathLike[str] | None = None,
+        proxy: str | None = None,
+        trust_env: bool = True,
+        http2: bool = False,
+        gzip: bool = False,
+        on_error: AsyncOnError | None = None,
+    ) -> None:
+        super().__init__(
+            base_url=base_url, headers=headers, params=params, timeout=timeout, retry=retry, verify=verify, cert=cert,
+            proxy=proxy, trust_env=trust_env, http2=http2, gzip=gzip, on_error=on_error,
+        )  # fmt: skip
+
+    def handle(self, url: str, **options: Any) -> AsyncDurableStream:
+        """An `AsyncDurableStream` over these connections; options as there."""
+        from .ahandle import AsyncDurableStream
+
+        return AsyncDurableStream(url, client=self, **options)
+
+    def stream(self, url: str, **options: Any) -> AsyncStreamSession:
+        """`everstream.astream` over these connections; options as there."""
+        from .ahandle import astream
+
+        return astream(url, client=self, **options)
+
+    async def list(self, root: str, prefix: str = "") -> list[ListedStream]:
+        """As `Client.list`."""
+        return [ListedStream(*row) for row in await self._native.list(False, root, prefix)]
+
+    async def aclose(self) -> None:
+        """Nothing to do: idle connections end by themselves. Here for code that expects it."""
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *args: object) -> None:
+        await self.aclose()
+
+
+def client_for(client: Any, expected: type[_ClientBase], timeout: Timeout) -> _ClientBase:
+    """The client given; else the one all share, or one of its own for another connect timeout."""
+    if client is None:
+        if timeout.connect is not None:
+            return expected(timeout=timeout)
+        shared = _shared.get(expected)
+        if shared is None:
+            shared = _shared[expected] = expected()
+        return shared
+    if not isinstance(client, expected):
+        refuse_foreign_client(client, expected.__name__)
+    return client
+
+
+_shared: dict[type[_ClientBase], _ClientBase] = {}
+
+
+def native_stream(
+    client: _ClientBase,
+    url: str,
+    *,
+    headers: Any = None,
+    params: Any = None,
+    content_type: str | None = None,
+    timeout: Timeout,
+    retry: dict[str, Any] | None = None,
+    on_error: Any = None,
+    batching: bool = True,
+    idempotent: bool = False,
+    encode: Any = None,
+) -> _native.Stream:
+    """The native handle: the client's settings with the handle's over them."""
+    if not isinstance(url, str):
+        raise TypeError(f"url must be a str, not {type(url).__name__}")
+    return _native.Stream(
+        client._native,
+        url,
+        {
+            "headers": merge(client.headers, headers),
+            "params": merge(client.params, params),
+            "content_type": content_type,
+            "read_timeout": timeout.read if timeout.read is not None else client.timeout.read,
+            "retry": retry,
+            "on_error": on_error if on_error is not None else client.on_error,
+            "batching": batching,
+            "idempotent": idempotent,
+            "encode": encode,
+            "asynchronous": isinstance(client, AsyncClient),
+        },
+    )
+
+
+def _read(path: str | os.PathLike[str] | None) -> bytes | None:
+    if path is None:
+        return None
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _remake(cls: type[_ClientBase], arguments: dict[str, Any]) -> _ClientBase:
+    return cls(**arguments)

@@ -1,0 +1,93 @@
+//! One call, two ways to wait for it: blocking with the interpreter released, or as an asyncio future.
+
+use everstream::{Error, ErrorKind};
+use pyo3::prelude::*;
+use tokio::task::AbortHandle;
+
+use crate::callback::Callbacks;
+use crate::event_loop::{self, LoopHandle};
+use crate::runtime::{block_on, runtime};
+
+/// Runs a future and converts what it gives; the conversion runs in the caller's thread, or in the loop's.
+pub(crate) fn call<T, F, C>(
+    py: Python<'_>,
+    wait: bool,
+    callbacks: Callbacks,
+    future: F,
+    convert: C,
+) -> PyResult<Py<PyAny>>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+    C: FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
+{
+    callbacks.enter(py)?;
+    if wait {
+        let value = block_on(py, future)?.map_err(|error| callbacks.raise(py, &error))?;
+        return convert(py, value);
+    }
+    let (event_loop, handle) = event_loop::running(py)?;
+    let operation = event_loop::operation_class(py)?.call1((&event_loop,))?;
+    let promise = Promise { operation: Some(operation.clone().unbind()), handle };
+    let task = runtime()?.spawn(async move {
+        let result = future.await;
+        promise.settle(move |py| match result {
+            Ok(value) => convert(py, value),
+            Err(error) => Err(callbacks.raise(py, &error)),
+        });
+    });
+    operation.setattr("abort", Py::new(py, Abort(task.abort_handle()))?)?;
+    Ok(operation.unbind())
+}
+
+/// Whom the result belongs to. Dropped without one - the runtime was shut down - it settles as cancelled.
+struct Promise {
+    operation: Option<Py<PyAny>>,
+    handle: LoopHandle,
+}
+
+impl Promise {
+    fn settle(mut self, result: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static) {
+        if let Some(operation) = self.operation.take() {
+            self.handle.run(Box::new(move |py| settle(operation.bind(py), result)));
+        }
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if let Some(operation) = self.operation.take() {
+            let error = Error::new(ErrorKind::Cancelled, "the operation was aborted");
+            self.handle.run(Box::new(move |py| settle(operation.bind(py), |py| Err(crate::error::raise(py, &error)))));
+        }
+    }
+}
+
+fn settle(operation: &Bound<'_, PyAny>, result: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>) {
+    let py = operation.py();
+    let settled = || {
+        // Cancelled meanwhile: nobody wants it.
+        if operation.call_method0("done")?.is_truthy()? {
+            return Ok(());
+        }
+        match result(py) {
+            Ok(value) => operation.call_method1("set_result", (value,)),
+            Err(error) => operation.call_method1("set_exception", (error.into_value(py),)),
+        }?;
+        PyResult::Ok(())
+    };
+    if let Err(error) = settled() {
+        error.write_unraisable(py, Some(operation));
+    }
+}
+
+/// Aborts the operation of a future that was cancelled.
+#[pyclass(frozen, module = "everstream._native")]
+struct Abort(AbortHandle);
+
+#[pymethods]
+impl Abort {
+    fn __call__(&self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,51 @@
+//! The native half of the Python package `everstream`: extract, call the core, convert.
+//!
+//! No rule of the protocol is here. Every call exists once and serves both faces: `wait=True` blocks the thread with
+//! the interpreter released, `wait=False` gives an asyncio future ([`call`]).
+
+mod call;
+mod callback;
+mod client;
+mod commands;
+mod data;
+mod error;
+mod event_loop;
+mod json;
+mod logging;
+mod options;
+mod producer;
+mod reader;
+mod runtime;
+mod server;
+mod stream;
+
+use pyo3::prelude::*;
+
+// Nothing here relies on the interpreter's lock: what is shared is behind locks of its own.
+#[pymodule(gil_used = false)]
+mod _native {
+    #[pymodule_export]
+    use crate::client::Client;
+    #[pymodule_export]
+    use crate::commands::run_command;
+    #[pymodule_export]
+    use crate::event_loop::EventLoop;
+    #[pymodule_export]
+    use crate::json::{checkpoint_file_load, checkpoint_file_store, from_json, to_json};
+    #[pymodule_export]
+    use crate::logging::set_log_level;
+    #[pymodule_export]
+    use crate::producer::{Delivery, Producer};
+    #[pymodule_export]
+    use crate::reader::{Batch, Reader};
+    #[pymodule_export]
+    use crate::runtime::{after_fork_in_child, before_exit};
+    #[pymodule_export]
+    use crate::server::Server;
+    #[pymodule_export]
+    use crate::stream::Stream;
+
+    /// Version of the package.
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,125 @@
+//! The core's log in Python's `logging`, below the logger `everstream`.
+//!
+//! Nothing is logged before `logging` is imported and asked for a level. Records go through a bounded queue to one
+//! thread, so that no thread that carries traffic waits for the interpreter.
+
+use std::fmt::{self, Write as _};
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+use crate::runtime::{Born, with_python};
+
+/// Records that may wait; later ones are counted and dropped.
+const QUEUE: usize = 10_000;
+
+/// Python's level; what is below is not even formatted.
+static LEVEL: AtomicU8 = AtomicU8::new(u8::MAX);
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+static QUEUE_END: Mutex<Option<(Born, SyncSender<Record>)>> = Mutex::new(None);
+
+struct Record {
+    level: u8,
+    logger: String,
+    message: String,
+}
+
+/// Sets from which of Python's levels on there is something to log.
+#[pyfunction]
+pub(crate) fn set_log_level(level: u8) {
+    if LEVEL.swap(level, Ordering::Relaxed) == u8::MAX && level != u8::MAX {
+        // Fails when the process has a subscriber already, such as that of a command; then that one logs.
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(ToPython));
+    }
+}
+
+fn python_level(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 40,
+        Level::WARN => 30,
+        Level::INFO => 20,
+        Level::DEBUG => 10,
+        Level::TRACE => 5,
+    }
+}
+
+struct ToPython;
+
+impl<S: Subscriber> Layer<S> for ToPython {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        metadata.target().starts_with("everstream") && python_level(*metadata.level()) >= LEVEL.load(Ordering::Relaxed)
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let metadata = event.metadata();
+        let mut message = Message::default();
+        event.record(&mut message);
+        let record = Record {
+            level: python_level(*metadata.level()),
+            logger: logger(metadata.target()),
+            message: message.0,
+        };
+        let mut end = QUEUE_END.lock().unwrap_or_else(PoisonError::into_inner);
+        if end.as_ref().is_none_or(|(born, _)| !born.is_here()) {
+            *end = Some((Born::now(), start()));
+        }
+        if let Some((_, end)) = &*end
+            && let Err(TrySendError::Full(_)) = end.try_send(record)
+        {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// `everstream_server::http` becomes `everstream.server`, everything of the client `everstream.client`.
+fn logger(target: &str) -> String {
+    let krate = target.split("::").next().unwrap_or_default();
+    match krate {
+        "everstream" => "everstream.client".to_owned(),
+        other => other.replacen('_', ".", 1),
+    }
+}
+
+fn start() -> SyncSender<Record> {
+    let (sender, records) = sync_channel::<Record>(QUEUE);
+    // Without the thread nothing is logged, which is no reason to fail.
+    let _ = std::thread::Builder::new().name("everstream-log".to_owned()).spawn(move || {
+        for record in &records {
+            let dropped = DROPPED.swap(0, Ordering::Relaxed);
+            let logged = with_python(|py| {
+                let logging = py.import("logging")?;
+                let logger = logging.call_method1("getLogger", (&record.logger,))?;
+                if dropped > 0 {
+                    let message = format!("{dropped} records were dropped: logging is slower than what is logged");
+                    logger.call_method1("warning", (message,))?;
+                }
+                logger.call_method1("log", (record.level, "%s", &record.message)).map(drop)
+            });
+            if logged.is_none() {
+                return;
+            }
+        }
+    });
+    sender
+}
+
+/// The message, then the fields as `name=value`.
+#[derive(Default)]
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a string does not fail.
+        let _ = if field.name() == "message" {
+            let fields = std::mem::take(&mut self.0);
+            write!(self.0, "{value:?}{fields}")
+        } else {
+            write!(self.0, " {}={value:?}", field.name())
+        };
+    }
+}

@@ -1,0 +1,336 @@
+//! Reading: a task that keeps a batch ahead of the caller, and the batches.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use everstream::proto::response::ResponseHead;
+use everstream::{Batch as CoreBatch, Checkpoint, Error, Reader as CoreReader, Result};
+use futures_util::Stream as _;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot};
+
+use crate::call::call;
+use crate::callback::Callbacks;
+use crate::error;
+use crate::json;
+use crate::runtime::{Born, runtime};
+
+/// A read under way.
+///
+/// A task carries it, so that the next batch is fetched and framed while Python works on the one before. Its position
+/// is nothing the task knows of: each batch says where it leaves its reader.
+#[pyclass(frozen, module = "everstream._native")]
+pub(crate) struct Reader {
+    shared: Arc<Shared>,
+    callbacks: Callbacks,
+    born: Born,
+}
+
+struct Shared {
+    inbox: AsyncMutex<Inbox>,
+    head: Mutex<Option<Arc<ResponseHead>>>,
+    content_type: Mutex<Option<String>>,
+    not_modified: AtomicBool,
+    /// Nobody waits: the request was aborted, and is made again when somebody does.
+    paused: AtomicBool,
+    pause: Notify,
+    resume: Notify,
+    closed: AtomicBool,
+    close: Notify,
+}
+
+struct Inbox {
+    batches: mpsc::Receiver<Result<CoreBatch>>,
+    /// Met by a look at what is there, for whoever waits next.
+    error: Option<Error>,
+}
+
+impl Reader {
+    /// Ready once the first answer has begun.
+    pub(crate) fn open(py: Python<'_>, wait: bool, callbacks: Callbacks, reader: CoreReader) -> PyResult<Py<PyAny>> {
+        let (sender, receiver) = mpsc::channel(1);
+        let shared = Arc::new(Shared {
+            inbox: AsyncMutex::new(Inbox { batches: receiver, error: None }),
+            head: Mutex::default(),
+            content_type: Mutex::default(),
+            not_modified: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            pause: Notify::new(),
+            resume: Notify::new(),
+            closed: AtomicBool::new(false),
+            close: Notify::new(),
+        });
+        let (opened, is_open) = oneshot::channel();
+        let carrier = Carrier { reader, shared: shared.clone(), batches: sender };
+        callbacks.enter(py)?;
+        runtime()?.spawn(carrier.run(opened));
+        // Given up before it was open: the request is aborted.
+        let guard = CloseOnDrop(Some(shared.clone()));
+        let future = async move { is_open.await.unwrap_or_else(|_| Err(gone())) };
+        let made = callbacks.clone();
+        call(py, wait, callbacks, future, move |py, ()| {
+            guard.disarm();
+            Ok(Py::new(py, Self { shared, callbacks: made, born: Born::now() })?.into_any())
+        })
+    }
+}
+
+#[pymethods]
+impl Reader {
+    /// The next batch; `None` at the end.
+    fn next(&self, py: Python<'_>, wait: bool) -> PyResult<Py<PyAny>> {
+        self.born.check(py, "read")?;
+        let shared = self.shared.clone();
+        let convert = |py: Python<'_>, batch: Option<CoreBatch>| match batch {
+            Some(batch) => Ok(Py::new(py, Batch(batch))?.into_any()),
+            None => Ok(py.None()),
+        };
+        call(py, wait, self.callbacks.clone(), async move { shared.next().await.transpose() }, convert)
+    }
+
+    /// The next batch if it is there already; `None` if it is not, at the end, and for errors: then ask `next`.
+    fn next_now(&self) -> Option<Batch> {
+        if !self.born.is_here() {
+            return None;
+        }
+        let mut inbox = self.shared.inbox.try_lock().ok()?;
+        match inbox.batches.try_recv().ok()? {
+            Ok(batch) => Some(Batch(batch)),
+            Err(error) => {
+                inbox.error = Some(error);
+                None
+            }
+        }
+    }
+
+    /// Aborts the request and ends the read. Can be repeated.
+    fn close(&self) {
+        if self.born.is_here() {
+            self.shared.end();
+        }
+    }
+
+    #[getter]
+    fn status(&self) -> Option<u16> {
+        lock(&self.shared.head).as_ref().map(|head| head.status.as_u16())
+    }
+
+    #[getter]
+    fn status_text(&self) -> Option<&'static str> {
+        lock(&self.shared.head).as_ref().and_then(|head| head.status.canonical_reason())
+    }
+
+    #[getter]
+    fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let head = lock(&self.shared.head).clone();
+        head.map_or_else(|| Ok(PyDict::new(py)), |head| error::headers(py, &head.headers))
+    }
+
+    #[getter]
+    fn content_type(&self) -> Option<String> {
+        lock(&self.shared.content_type).clone()
+    }
+
+    #[getter]
+    fn not_modified(&self) -> bool {
+        self.shared.not_modified.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    /// # Cancel safety
+    /// Dropping it aborts the request; the next call asks again from the same place.
+    async fn next(&self) -> Option<Result<CoreBatch>> {
+        let mut inbox = self.inbox.lock().await;
+        if let Some(error) = inbox.error.take() {
+            return Some(Err(error));
+        }
+        if self.paused.swap(false, Ordering::AcqRel) {
+            self.resume.notify_one();
+        }
+        let mut waiting = PauseOnDrop(Some(self));
+        let next = tokio::select! {
+            biased;
+            () = self.ended() => None,
+            next = inbox.batches.recv() => next,
+        };
+        waiting.0 = None;
+        next
+    }
+
+    async fn ended(&self) {
+        let closed = self.close.notified();
+        if !self.closed.load(Ordering::Acquire) {
+            closed.await;
+        }
+    }
+
+    fn end(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.close.notify_waiters();
+    }
+}
+
+/// Pauses the read when whoever waits for a batch gives up.
+struct PauseOnDrop<'a>(Option<&'a Shared>);
+
+impl Drop for PauseOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            shared.paused.store(true, Ordering::Release);
+            shared.pause.notify_one();
+        }
+    }
+}
+
+struct CloseOnDrop(Option<Arc<Shared>>);
+
+impl CloseOnDrop {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.end();
+        }
+    }
+}
+
+/// The task behind a read.
+struct Carrier {
+    reader: CoreReader,
+    shared: Arc<Shared>,
+    batches: mpsc::Sender<Result<CoreBatch>>,
+}
+
+impl Carrier {
+    async fn run(mut self, opened: oneshot::Sender<Result<()>>) {
+        let shared = self.shared.clone();
+        tokio::select! {
+            biased;
+            () = shared.ended() => {}
+            () = self.carry(opened) => {}
+        }
+    }
+
+    async fn carry(&mut self, opened: oneshot::Sender<Result<()>>) {
+        let result = self.reader.open().await;
+        self.publish();
+        let failed = result.is_err();
+        // The caller may have given up; then this task is dropped as well.
+        let _ = opened.send(result);
+        if failed {
+            return;
+        }
+        loop {
+            while self.shared.paused.load(Ordering::Acquire) {
+                self.shared.resume.notified().await;
+            }
+            let next = tokio::select! {
+                biased;
+                () = self.shared.pause.notified() => {
+                    self.reader.pause();
+                    continue;
+                }
+                next = std::future::poll_fn(|context| {
+                    let next = Pin::new(&mut self.reader).poll_next(context);
+                    self.shared.publish(&self.reader);
+                    next
+                }) => next,
+            };
+            let Some(next) = next else { return };
+            if self.batches.send(next).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn publish(&self) {
+        self.shared.publish(&self.reader);
+    }
+}
+
+impl Shared {
+    fn publish(&self, reader: &CoreReader) {
+        let Some(head) = reader.response() else { return };
+        let mut known = lock(&self.head);
+        if known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, head)) {
+            *known = Some(head.clone());
+            *lock(&self.content_type) = reader.content_type().map(str::to_owned);
+            self.not_modified.store(reader.is_not_modified(), Ordering::Release);
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::new(everstream::ErrorKind::Cancelled, "the read was given up")
+}
+
+/// Data in stream order, and where it leaves its reader.
+#[pyclass(frozen, module = "everstream._native")]
+pub(crate) struct Batch(CoreBatch);
+
+#[pymethods]
+impl Batch {
+    /// The data as one piece; of a JSON stream an array of its messages.
+    fn bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.bytes())
+    }
+
+    /// The messages of a JSON stream as a list of objects; what is not JSON is parsed as one text.
+    fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        json::parse(py, &self.0.bytes())
+    }
+
+    /// Messages of a JSON stream, bytes of any other.
+    #[getter]
+    fn units(&self) -> u64 {
+        self.0.units()
+    }
+
+    #[getter]
+    fn is_json(&self) -> bool {
+        self.0.is_json()
+    }
+
+    #[getter]
+    fn cursor(&self) -> Option<&str> {
+        self.0.cursor()
+    }
+
+    #[getter]
+    fn etag(&self) -> Option<&str> {
+        self.0.etag()
+    }
+
+    #[getter]
+    fn up_to_date(&self) -> bool {
+        self.0.is_up_to_date()
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// Where to go on after its first so many units: `(offset, skip, incarnation)`.
+    fn checkpoint(&self, units: u64) -> (String, u64, Option<String>) {
+        let Checkpoint { from, skip, incarnation } = self.0.checkpoint_at(units);
+        (from.to_string(), skip, incarnation)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

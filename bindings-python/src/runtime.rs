@@ -1,0 +1,126 @@
+//! One tokio runtime for the process, made at first use and made anew in a forked child.
+//!
+//! A fork copies the memory of a runtime but not its threads, and its locks as they were at that moment. So the child
+//! forgets what it inherited without touching it: what can be made anew is ([`Remade`]), what cannot says so ([`Born`]).
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::error;
+
+/// How often a blocked call looks for signals such as Ctrl-C.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Forks between the first process and this one.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+static EXITING: AtomicBool = AtomicBool::new(false);
+/// Leaked: it lives as long as the process. Held only for moments, and by threads that hold the interpreter, so that a
+/// fork never copies it locked.
+static RUNTIME: Mutex<Option<&'static Runtime>> = Mutex::new(None);
+
+/// The runtime of this process.
+pub(crate) fn runtime() -> PyResult<&'static Runtime> {
+    let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = *runtime {
+        return Ok(runtime);
+    }
+    let made = Builder::new_multi_thread().thread_name("everstream").enable_all().build()?;
+    Ok(*runtime.insert(Box::leak(Box::new(made))))
+}
+
+/// Runs a future on this thread with the interpreter released; raises what a signal handler raises.
+pub(crate) fn block_on<F: Future + Send>(py: Python<'_>, future: F) -> PyResult<F::Output>
+where
+    F::Output: Send,
+{
+    let runtime = runtime()?;
+    py.detach(|| {
+        runtime.block_on(async {
+            let mut future = std::pin::pin!(future);
+            loop {
+                match tokio::time::timeout(SIGNAL_INTERVAL, &mut future).await {
+                    Ok(output) => return Ok(output),
+                    Err(_) => Python::attach(|py| py.check_signals())?,
+                }
+            }
+        })
+    })
+}
+
+/// Runs something that needs the interpreter from a thread of ours; `None` when the interpreter is on its way out.
+pub(crate) fn with_python<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
+    if EXITING.load(Ordering::Acquire) {
+        return None;
+    }
+    Python::try_attach(work)
+}
+
+/// Called by `os.register_at_fork` in the child.
+#[pyfunction]
+pub(crate) fn after_fork_in_child() {
+    GENERATION.fetch_add(1, Ordering::AcqRel);
+    *RUNTIME.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+/// Called by `atexit`: from here on no thread of ours enters the interpreter.
+#[pyfunction]
+pub(crate) fn before_exit() {
+    EXITING.store(true, Ordering::Release);
+}
+
+/// In which process something was made that cannot follow a fork.
+#[derive(Clone, Copy)]
+pub(crate) struct Born(u32);
+
+impl Born {
+    pub(crate) fn now() -> Self {
+        Self(GENERATION.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn is_here(self) -> bool {
+        self.0 == GENERATION.load(Ordering::Acquire)
+    }
+
+    /// # Errors
+    /// `ForkedError` in a forked child.
+    pub(crate) fn check(self, py: Python<'_>, what: &str) -> PyResult<()> {
+        if self.is_here() { Ok(()) } else { Err(error::forked(py, what)) }
+    }
+}
+
+/// Something that a forked child makes anew, because the one it inherited belongs to the parent's runtime.
+pub(crate) struct Remade<T> {
+    make: Box<dyn Fn(Python<'_>) -> PyResult<T> + Send + Sync>,
+    made: Mutex<Option<(Born, T)>>,
+}
+
+impl<T: Clone> Remade<T> {
+    /// Makes it once, to hear of errors at once.
+    pub(crate) fn new(
+        py: Python<'_>,
+        make: impl Fn(Python<'_>) -> PyResult<T> + Send + Sync + 'static,
+    ) -> PyResult<Self> {
+        let made = Mutex::new(Some((Born::now(), make(py)?)));
+        Ok(Self { make: Box::new(make), made })
+    }
+
+    pub(crate) fn get(&self, py: Python<'_>) -> PyResult<T> {
+        if let Some((born, value)) = &*self.lock()
+            && born.is_here()
+        {
+            return Ok(value.clone());
+        }
+        let value = (self.make)(py)?;
+        // The inherited one is not dropped: its locks may be held by threads that this process does not have.
+        std::mem::forget(self.lock().replace((Born::now(), value.clone())));
+        Ok(value)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Born, T)>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,122 @@
+//! A server in this process.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use everstream::{Error, ErrorKind};
+use everstream_server::{Config, RunningServer, Server as CoreServer};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::call::call;
+use crate::callback::Callbacks;
+use crate::error;
+use crate::options::Given;
+use crate::runtime::Born;
+
+/// A server, from start to stop.
+#[pyclass(frozen, module = "everstream._native")]
+pub(crate) struct Server {
+    config: Config,
+    running: Arc<Mutex<Option<RunningServer>>>,
+    born: Born,
+}
+
+#[pymethods]
+impl Server {
+    #[new]
+    fn new(py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResult<Self> {
+        Ok(Self { config: config(py, options)?, running: Arc::default(), born: Born::now() })
+    }
+
+    /// Binds and serves; gives the base URL.
+    fn start(&self, py: Python<'_>, wait: bool) -> PyResult<Py<PyAny>> {
+        self.born.check(py, "server")?;
+        if self.with(|_| ()).is_some() {
+            return Err(error::raise(py, &Error::new(ErrorKind::InvalidArgument, "the server is running already")));
+        }
+        let (config, running) = (self.config.clone(), self.running.clone());
+        let start = async move {
+            let started = CoreServer::builder().config(config).start().await;
+            let server =
+                started.map_err(|error| Error::new(ErrorKind::InvalidArgument, error.to_string()).with_source(error))?;
+            let url = server.url();
+            *running.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+            Ok(url)
+        };
+        call(py, wait, Callbacks::default(), start, |py, url| Ok(url.into_pyobject(py)?.into_any().unbind()))
+    }
+
+    /// Ends live reads at an event boundary, lets requests under way finish, and stops. Can be repeated.
+    fn stop(&self, py: Python<'_>, wait: bool) -> PyResult<Py<PyAny>> {
+        self.born.check(py, "server")?;
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stop = async move {
+            if let Some(running) = running {
+                running.shutdown().await;
+            }
+            Ok(())
+        };
+        call(py, wait, Callbacks::default(), stop, |py, ()| Ok(py.None()))
+    }
+
+    /// `(host, port)`, while it runs.
+    #[getter]
+    fn address(&self) -> Option<(String, u16)> {
+        self.with(|server| (server.addr().ip().to_string(), server.addr().port()))
+    }
+
+    /// The URL of a stream, while it runs.
+    fn stream_url(&self, name: &str) -> Option<String> {
+        self.with(|server| server.stream_url(name))
+    }
+
+    /// Sets a fault, as JSON; `None` when the server does not run.
+    fn inject_fault(&self, py: Python<'_>, fault: &str) -> PyResult<Option<()>> {
+        let set = self.with(|server| server.inject_fault(fault));
+        set.transpose().map_err(|why| error::invalid_argument(py, why))
+    }
+
+    fn clear_faults(&self) {
+        self.with(RunningServer::clear_faults);
+    }
+}
+
+impl Server {
+    fn with<T>(&self, look: impl FnOnce(&RunningServer) -> T) -> Option<T> {
+        if !self.born.is_here() {
+            return None;
+        }
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+    }
+}
+
+fn config(py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResult<Config> {
+    let given = Given(options);
+    let mut config = Config::default();
+    let mut host = config.bind.ip().to_string();
+    let mut port = config.bind.port();
+    given.set("host", &mut host)?;
+    given.set("port", &mut port)?;
+    let host = if host == "localhost" { "127.0.0.1" } else { &host };
+    let ip: IpAddr =
+        host.parse().map_err(|_| error::invalid_argument(py, format!("host must be an IP address, not {host:?}")))?;
+    config.bind = (ip, port).into();
+    given.set("stream_root", &mut config.stream_root)?;
+    given.set("max_body_bytes", &mut config.max_body_bytes)?;
+    given.set("max_read_bytes", &mut config.max_read_bytes)?;
+    given.set("compression", &mut config.compression)?;
+    given.set("cors_origin", &mut config.cors_origin)?;
+    given.set("fault_injection", &mut config.fault_injection)?;
+    let durations: [(&str, &mut Duration); 4] = [
+        ("long_poll_timeout", &mut config.long_poll_timeout),
+        ("sse_lifetime", &mut config.sse_lifetime),
+        ("cursor_interval", &mut config.cursor_interval),
+        ("shutdown_grace", &mut config.shutdown_grace),
+    ];
+    for (name, field) in durations {
+        given.set_seconds(name, field)?;
+    }
+    Ok(config)
+}
