@@ -69,7 +69,7 @@ fn build<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
         }
         facts.set_item("failures", failures)?;
     }
-    BUILD.import(py, "everstream.errors", "_from_native")?.call1((error.code(), error.to_string(), facts))
+    BUILD.import(py, "everstream.errors", "from_native")?.call1((error.code(), error.to_string(), facts))
 }
 
 /// Headers as a dict with lower-case names; values of a repeated one are joined, as HTTP allows.

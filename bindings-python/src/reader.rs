@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use everstream::proto::response::ResponseHead;
-use everstream::{Batch as CoreBatch, Checkpoint, Error, Reader as CoreReader, Result};
+use everstream::{Batch as CoreBatch, Checkpoint, Error, ErrorKind, Reader as CoreReader, Result};
 use futures_util::Stream as _;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyList};
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot};
 
 use crate::call::call;
@@ -274,7 +274,7 @@ impl Shared {
 }
 
 fn gone() -> Error {
-    Error::new(everstream::ErrorKind::Cancelled, "the read was given up")
+    Error::new(ErrorKind::Cancelled, "the read was given up")
 }
 
 /// Data in stream order, and where it leaves its reader.
@@ -288,9 +288,20 @@ impl Batch {
         PyBytes::new(py, &self.0.bytes())
     }
 
-    /// The messages of a JSON stream as a list of objects; what is not JSON is parsed as one text.
+    /// The messages of a JSON stream as a list of objects; a batch of another stream is taken for one JSON text.
     fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        json::parse(py, &self.0.bytes())
+        let parsed = json::parse(py, &self.0.bytes());
+        if self.0.is_json() {
+            return parsed;
+        }
+        match parsed {
+            Ok(value) if value.is_instance_of::<PyList>() => Ok(value),
+            Ok(value) => Ok(PyList::new(py, [value])?.into_any()),
+            Err(_) => {
+                let message = "the stream is not one of JSON messages, and what was read is not JSON either";
+                Err(error::raise(py, &Error::new(ErrorKind::NotSupported, message)))
+            }
+        }
     }
 
     /// Messages of a JSON stream, bytes of any other.

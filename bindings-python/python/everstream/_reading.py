@@ -31,7 +31,7 @@ class ResponseBase(Generic[T]):
     ) -> None:
         self._native = native
         self._url = url
-        self._live = live
+        self._live: LiveMode = live
         self._start_offset = start.offset
         self._position = start
         """After everything before the batch in hand."""
@@ -160,9 +160,7 @@ class ResponseBase(Generic[T]):
 
     def _items(self, batch: _native.Batch, decode: Callable[[Any], T] | None) -> Iterator[Any]:
         """The messages of a batch, counted as they are taken."""
-        items = batch.json()
-        if not isinstance(items, list):
-            items = [items]
+        items = self._list(batch, None)
         taken = iter(items)
         total = len(items)
         self._take(batch, lambda: total - operator.length_hint(taken))
@@ -207,8 +205,6 @@ class ResponseBase(Generic[T]):
 
     def _list(self, batch: _native.Batch, decode: Callable[[Any], Any] | None) -> list[Any]:
         items = batch.json()
-        if not isinstance(items, list):
-            items = [items]
         return items if decode is None else [decode(item) for item in items]
 
     def _to_save(self) -> Checkpoint | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from .types import Checkpoint, CheckpointStore, Retry, Timeout
 
@@ -14,20 +14,26 @@ def as_timeout(timeout: float | Timeout | None) -> Timeout:
         return Timeout()
     if isinstance(timeout, Timeout):
         return timeout
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout must be seconds or everstream.Timeout, not {type(timeout).__name__}")
+    check_type("timeout", timeout, int, float)
     return Timeout(read=float(timeout))
 
 
 def as_retry(retry: Retry | None, timeout: Timeout) -> dict[str, Any] | None:
     """The retry policy as the native module takes it."""
-    if retry is not None and not isinstance(retry, Retry):
-        raise TypeError(f"retry must be everstream.Retry, not {type(retry).__name__}")
+    if retry is not None:
+        check_type("retry", retry, Retry)
     values = dict(vars(retry)) if retry is not None else {}
     if values.get("total") is None:
         values["total"] = timeout.total
     given = {name: value for name, value in values.items() if value is not None}
     return given or None
+
+
+def check_type(name: str, value: object, *types: type) -> None:
+    """A clear error where a wrong type would fail deep inside."""
+    if not isinstance(value, types) or isinstance(value, bool):
+        expected = " or ".join(it.__name__ for it in types)
+        raise TypeError(f"{name} must be {expected}, not {type(value).__name__}")
 
 
 def merge(base: Mapping[str, Any] | None, over: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -51,7 +57,7 @@ def start_of(
     return Checkpoint("-1" if offset is None else offset)
 
 
-def refuse_foreign_client(client: object, expected: str) -> None:
+def refuse_foreign_client(client: object, expected: str) -> NoReturn:
     """Says what to do when an HTTP library's client is given."""
     module = type(client).__module__.split(".")[0]
     raise TypeError(

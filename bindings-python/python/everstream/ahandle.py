@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Generator, Iterable
+from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable
 from typing import Any
 
 from ._settings import as_retry, as_timeout, start_of
@@ -30,7 +30,7 @@ from .types import (
 class AsyncStreamSession:
     """A read about to begin: `async with session as res`, or `res = await session`."""
 
-    def __init__(self, open_: Callable[[], Any]) -> None:
+    def __init__(self, open_: Callable[[], Coroutine[Any, Any, AsyncStreamResponse[Any]]]) -> None:
         self._open = open_
         self._response: AsyncStreamResponse[Any] | None = None
 
@@ -38,8 +38,8 @@ class AsyncStreamSession:
         return self._open().__await__()
 
     async def __aenter__(self) -> AsyncStreamResponse[Any]:
-        self._response = await self._open()
-        return self._response
+        self._response = response = await self._open()
+        return response
 
     async def __aexit__(self, *args: Any) -> None:
         if self._response is not None:

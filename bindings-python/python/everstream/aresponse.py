@@ -7,11 +7,11 @@ import warnings
 from asyncio import CancelledError
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from itertools import chain
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from . import _native
 from ._reading import EventMode, ResponseBase, TextDecoder
-from .types import StreamEvent
+from .types import Checkpoint, StreamEvent
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -89,30 +89,30 @@ class AsyncStreamResponse(ResponseBase[T]):
     async def read_bytes(self) -> bytes:
         """Everything up to the tail; of a JSON stream one array."""
         self._consume("read_bytes")
-        return await self._join(b"".join, lambda batch: batch.bytes())
+        return b"".join(await self._rest(lambda batch: batch.bytes()))
 
     async def read_text(self, encoding: str = "utf-8") -> str:
         """Everything up to the tail as text."""
         self._consume("read_text")
-        return (await self._join(b"".join, lambda batch: batch.bytes())).decode(encoding, "replace")
+        return b"".join(await self._rest(lambda batch: batch.bytes())).decode(encoding, "replace")
 
     async def read_json(self, decode: Callable[[Any], U] | None = None) -> list[U]:
         """All messages up to the tail."""
         self._consume("read_json")
-        batches = await self._join(list, lambda batch: self._list(batch, decode))
+        batches = await self._rest(lambda batch: self._list(batch, decode))
         return batches[0] if len(batches) == 1 else list(chain.from_iterable(batches))
 
     async def read_json_batches(self, decode: Callable[[Any], U] | None = None) -> list[list[U]]:
         """All messages up to the tail, in lists as they came in."""
         self._consume("read_json_batches")
-        return await self._join(list, lambda batch: self._list(batch, decode))
+        return await self._rest(lambda batch: self._list(batch, decode))
 
     async def commit(self) -> None:
         """Saves `checkpoint()` to the store now; its `save` may be a coroutine function. Without it that happens when
         the next batch is asked for, and when an `async with` block ends without an exception."""
         checkpoint = self._to_save()
         if self._store is not None and checkpoint is not None:
-            saved: Any = self._store.save(checkpoint)
+            saved = cast("Callable[[Checkpoint], object]", self._store.save)(checkpoint)
             if inspect.isawaitable(saved):
                 await saved
             self._saved = checkpoint
@@ -181,8 +181,9 @@ class AsyncStreamResponse(ResponseBase[T]):
 
         return _Iterator(self, values)
 
-    async def _join(self, join: Callable[[list[Any]], Any], convert: Callable[[_native.Batch], Any]) -> Any:
-        parts: list[Any] = []
+    async def _rest(self, convert: Callable[[_native.Batch], U]) -> list[U]:
+        """Everything up to the tail of the moment."""
+        parts: list[U] = []
         try:
             while (batch := await self._next()) is not None:
                 self._whole(batch)
@@ -194,7 +195,7 @@ class AsyncStreamResponse(ResponseBase[T]):
             await self.commit()
         finally:
             self._release()
-        return join(parts)
+        return parts
 
 
 class _Iterator(AsyncIterator[U]):

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from . import _native
-from ._settings import as_timeout, merge, refuse_foreign_client
+from ._settings import as_timeout, check_type, merge, refuse_foreign_client
 from .types import AsyncHeadersLike, AsyncOnError, AsyncParamsLike, HeadersLike, ListedStream, OnError, ParamsLike, Retry, Timeout
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class AsyncClient(_ClientBase):
         await self.aclose()
 
 
-def client_for(client: Any, expected: type[_ClientBase], timeout: Timeout) -> _ClientBase:
+def client_for(client: object, expected: type[_ClientBase], timeout: Timeout) -> _ClientBase:
     """The client given; else the one all share, or one of its own for another connect timeout."""
     if client is None:
         if timeout.connect is not None:
@@ -192,9 +192,9 @@ def client_for(client: Any, expected: type[_ClientBase], timeout: Timeout) -> _C
         if shared is None:
             shared = _shared[expected] = expected()
         return shared
-    if not isinstance(client, expected):
-        refuse_foreign_client(client, expected.__name__)
-    return client
+    if isinstance(client, expected):
+        return client
+    refuse_foreign_client(client, expected.__name__)
 
 
 _shared: dict[type[_ClientBase], _ClientBase] = {}
@@ -215,8 +215,7 @@ def native_stream(
     encode: Any = None,
 ) -> _native.Stream:
     """The native handle: the client's settings with the handle's over them."""
-    if not isinstance(url, str):
-        raise TypeError(f"url must be a str, not {type(url).__name__}")
+    check_type("url", url, str)
     return _native.Stream(
         client._native,
         url,

@@ -278,7 +278,7 @@ BY_CODE: dict[str, type[DurableStreamError]] = {
 """The class of each of the core's error codes."""
 
 
-def _from_native(code: str, message: str, facts: dict[str, Any]) -> DurableStreamError:
+def from_native(code: str, message: str, facts: dict[str, Any]) -> DurableStreamError:
     """Builds the exception for an error of the core; called by the native module."""
     error = BY_CODE.get(code, DurableStreamError)(message)
     error.code = code

@@ -106,7 +106,8 @@ class HandleBase:
     @property
     def url(self) -> str:
         """The URL as it was given."""
-        return self._arguments["url"]
+        url: str = self._arguments["url"]
+        return url
 
     @property
     def content_type(self) -> str | None:

@@ -82,23 +82,23 @@ class StreamResponse(ResponseBase[T]):
     def read_bytes(self) -> bytes:
         """Everything up to the tail; of a JSON stream one array."""
         self._consume("read_bytes")
-        return self._join(b"".join, lambda batch: batch.bytes())
+        return b"".join(self._rest(lambda batch: batch.bytes()))
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Everything up to the tail as text."""
         self._consume("read_text")
-        return self._join(b"".join, lambda batch: batch.bytes()).decode(encoding, "replace")
+        return b"".join(self._rest(lambda batch: batch.bytes())).decode(encoding, "replace")
 
     def read_json(self, decode: Callable[[Any], U] | None = None) -> list[U]:
         """All messages up to the tail."""
         self._consume("read_json")
-        batches = self._join(list, lambda batch: self._list(batch, decode))
+        batches = self._rest(lambda batch: self._list(batch, decode))
         return batches[0] if len(batches) == 1 else list(chain.from_iterable(batches))
 
     def read_json_batches(self, decode: Callable[[Any], U] | None = None) -> list[list[U]]:
         """All messages up to the tail, in lists as they came in."""
         self._consume("read_json_batches")
-        return self._join(list, lambda batch: self._list(batch, decode))
+        return self._rest(lambda batch: self._list(batch, decode))
 
     def commit(self) -> None:
         """Saves `checkpoint()` to the store now. Without it that happens when the next batch is asked for, and when a
@@ -150,8 +150,9 @@ class StreamResponse(ResponseBase[T]):
         finally:
             self.close()
 
-    def _join(self, join: Callable[[list[Any]], Any], convert: Callable[[_native.Batch], Any]) -> Any:
-        parts: list[Any] = []
+    def _rest(self, convert: Callable[[_native.Batch], U]) -> list[U]:
+        """Everything up to the tail of the moment."""
+        parts: list[U] = []
         try:
             while (batch := self._next()) is not None:
                 self._whole(batch)
@@ -163,4 +164,4 @@ class StreamResponse(ResponseBase[T]):
             self.commit()
         finally:
             self.close()
-        return join(parts)
+        return parts

@@ -110,8 +110,9 @@ class Server:
         `corrupt_body`, `inject_sse_event={"eventType": ..., "data": ...}`.
         """
         values = {_camel(name): value for name, value in {**(fault or {}), **facts}.items() if value is not None}
-        if self._native.inject_fault(json.dumps({**values, "path": path})) is None and not self.running:
+        if not self.running:
             raise RuntimeError("the server does not run")
+        self._native.inject_fault(json.dumps({**values, "path": path}))
 
     def inject_error(self, path: str, status: int, count: int = 1, retry_after: int | None = None) -> None:
         """Answers the next `count` requests to a path with a status."""

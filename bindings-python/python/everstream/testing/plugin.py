@@ -17,7 +17,8 @@ def durable_stream_server() -> Iterator[Server]:
     """A real server in this process, in memory, on a free port; one for the whole session, with fault injection."""
     from . import Server
 
-    with Server() as server:
+    server = Server()
+    with server:
         yield server
 
 
