@@ -261,6 +261,17 @@ impl Error {
         self.with(|inner| inner.failures = failures)
     }
 
+    /// What a flush says of messages that were not stored; `None` when there are none.
+    pub(crate) fn of_failures(mut failures: Vec<BatchFailure>) -> Option<Self> {
+        failures.sort_by_key(|failure| failure.first_message);
+        let first = failures.first()?;
+        let lost: u64 = failures.iter().map(|failure| failure.messages).sum();
+        let unknown = failures.iter().any(|failure| failure.error.outcome_unknown());
+        let what = format!("{lost} message(s) were not stored, from number {} on", first.first_message);
+        let error = first.error.clone().prefixed(what).with_outcome_unknown(unknown);
+        Some(error.with_failures(failures))
+    }
+
     /// The class of the error and its facts.
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::proto::offset::Offset;
 
 /// What a new stream is to be (PROTOCOL.md section 6).
@@ -209,6 +209,23 @@ impl ProducerOptions {
         }
         if self.max_buffered_bytes == 0 {
             return invalid("maxBufferedBytes must be > 0");
+        }
+        Ok(())
+    }
+
+    /// Whether a message of `len` bytes, which takes `cost` of the buffer, fits beside what is there.
+    ///
+    /// # Errors
+    /// `BufferFull` when it has to wait; `InvalidArgument` when it is larger than the whole buffer.
+    pub(crate) fn check_space(&self, len: usize, cost: usize, buffered: usize) -> Result<()> {
+        let max = self.max_buffered_bytes;
+        if cost > max {
+            return Err(Error::invalid_argument(format!(
+                "a message of {len} bytes does not fit maxBufferedBytes ({max})"
+            )));
+        }
+        if buffered + cost > max {
+            return Err(Error::new(ErrorKind::BufferFull, "the producer's buffer is full; wait for answers"));
         }
         Ok(())
     }

@@ -274,14 +274,46 @@ impl DurableStream {
     /// # Errors
     /// `InvalidArgument` for an empty id or options out of range; as [`head`](Self::head).
     pub async fn producer(&self, id: &str, options: ProducerOptions) -> Result<Producer> {
+        let machine = self.ask_for_machine(id, options).await?;
+        Ok(Producer::start(self.core.clone(), self.target.clone(), machine))
+    }
+
+    /// As [`producer`](Self::producer), without waiting: what has to be asked is asked in the background, with the
+    /// retries of the client, and messages are kept meanwhile, within `max_buffered_bytes` and in order. If the
+    /// stream cannot be asked, every message is settled with the error, and every later call gives it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an empty id or options out of range.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn producer_lazy(&self, id: &str, options: ProducerOptions) -> Result<Producer> {
+        let known = self.content_type();
+        // Checks id and options at once, also where its content type is only a guess.
+        let machine = self.machine(id, known.unwrap_or(DEFAULT_CONTENT_TYPE), options.clone())?;
+        let (core, target) = (self.core.clone(), self.target.clone());
+        if known.is_some() && !options.auto_claim {
+            return Ok(Producer::start(core, target, machine));
+        }
+        let json = known.map(|_| machine.is_json());
+        let (stream, id, kept) = (self.clone(), id.to_owned(), options.clone());
+        let machine = async move { stream.ask_for_machine(&id, options).await };
+        Ok(Producer::open(core, target, kept, json, machine))
+    }
+
+    async fn ask_for_machine(&self, id: &str, options: ProducerOptions) -> Result<Machine> {
         // An instance that may have to take over wants to know the tail before it sends anything.
         let tail = if options.auto_claim { Some(self.head().await?.offset) } else { None };
         let content_type = self.content_type_of(&AppendOptions::default()).await?;
-        let mut machine = Machine::new(id, content_type, options, &self.core.retry, self.core.seed())?;
-        if let Some(tail) = tail {
-            machine = machine.with_tail(tail);
-        }
-        Ok(Producer::start(self.core.clone(), self.target.clone(), machine))
+        let machine = self.machine(id, &content_type, options)?;
+        Ok(match tail {
+            Some(tail) => machine.with_tail(tail),
+            None => machine,
+        })
+    }
+
+    fn machine(&self, id: &str, content_type: &str, options: ProducerOptions) -> Result<Machine> {
+        Machine::new(id, content_type, options, &self.core.retry, self.core.seed())
     }
 
     /// The content type to send (C-REQ-8): as given, as known, or as HEAD says.

@@ -1,24 +1,30 @@
 //! The producer: drives a [`Machine`] from a task of its own.
 //!
-//! Appends go into the machine under a lock, in the caller's own thread; the task only carries batches.
+//! Appends go into the machine under a lock, in the caller's own thread; the task only carries batches. A machine has
+//! to know what the stream is. Where that has to be asked first, [`Opening`] keeps what callers hand over meanwhile.
 
+mod delivery;
+mod opening;
+mod state;
 mod task;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use serde::Serialize;
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot};
 
+pub use self::delivery::Delivery;
+use self::opening::Opening;
+use self::state::{Checked, Running, State};
 use self::task::Task;
 use super::exchange::{Core, Target};
 use super::stream::{not_json, to_json};
 use crate::error::{Error, ErrorKind, Result};
+use crate::options::ProducerOptions;
 use crate::proto::offset::Offset;
-use crate::proto::producer::{Appended, BatchId, FlushId, Flushed, Producer as Machine, ProducerEvent, Receipt};
+use crate::proto::producer::{Flushed, Producer as Machine, Receipt};
 use crate::proto::request::Operation;
 
 /// Appends messages so that each is stored exactly once, in order, whatever the network does. Cloning shares it.
@@ -36,7 +42,8 @@ pub struct Producer {
 struct Shared {
     core: Arc<Core>,
     target: Target,
-    json: bool,
+    /// Whether messages are JSON documents, once it is known.
+    json: OnceLock<bool>,
     state: Mutex<State>,
     /// Something to do for the task.
     wake: Notify,
@@ -45,22 +52,6 @@ struct Shared {
     /// Appends that wait go in their order: first come, first served.
     turn: AsyncMutex<()>,
     abandoned: AtomicBool,
-}
-
-struct State {
-    machine: Machine,
-    cells: HashMap<BatchId, Arc<Cell>>,
-    /// The batch that took the last message, and its cell: most appends go to the same one.
-    current: Option<(BatchId, Arc<Cell>)>,
-    flushes: HashMap<FlushId, oneshot::Sender<Result<Flushed>>>,
-    closes: Vec<oneshot::Sender<Result<Receipt>>>,
-}
-
-/// The fate of a batch, shared by the deliveries of its messages.
-#[derive(Default)]
-struct Cell {
-    result: OnceLock<Result<Receipt>>,
-    settled: Notify,
 }
 
 struct Alive(Arc<Shared>);
@@ -72,72 +63,32 @@ impl Drop for Alive {
     }
 }
 
-/// A message on its way. Awaiting it gives the server's receipt; nobody has to.
-pub struct Delivery {
-    cell: Arc<Cell>,
-    message: u64,
-}
-
-impl Delivery {
-    /// The message's ordinal in this producer, counted from 0.
-    pub fn message(&self) -> u64 {
-        self.message
-    }
-
-    /// The outcome, if it is there already.
-    pub fn outcome(&self) -> Option<Result<Receipt>> {
-        self.cell.result.get().cloned()
-    }
-
-    /// Waits for the outcome. Cancel safe.
-    ///
-    /// # Errors
-    /// Why the message was not stored; [`Error::outcome_unknown`] tells whether it may have been all the same.
-    pub async fn wait(&self) -> Result<Receipt> {
-        loop {
-            let settled = self.cell.settled.notified();
-            if let Some(result) = self.cell.result.get() {
-                return result.clone();
-            }
-            settled.await;
-        }
-    }
-}
-
-impl IntoFuture for Delivery {
-    type Output = Result<Receipt>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.wait().await })
-    }
-}
-
-impl fmt::Debug for Delivery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Delivery").field("message", &self.message).field("outcome", &self.outcome()).finish()
-    }
-}
-
 impl Producer {
+    /// Starts the task for a machine that is there.
     pub(super) fn start(core: Arc<Core>, target: Target, machine: Machine) -> Self {
-        let shared = Arc::new(Shared {
-            core,
-            target,
-            json: machine.is_json(),
-            state: Mutex::new(State {
-                machine,
-                cells: HashMap::new(),
-                current: None,
-                flushes: HashMap::new(),
-                closes: Vec::new(),
-            }),
-            wake: Notify::new(),
-            space: Notify::new(),
-            turn: AsyncMutex::new(()),
-            abandoned: AtomicBool::new(false),
-        });
+        let json = OnceLock::from(machine.is_json());
+        let shared = Shared::new(core, target, json, State::Running(Running::new(machine)));
         tokio::spawn(Task::new(shared.clone()).run());
+        Self { _alive: Arc::new(Alive(shared.clone())), shared }
+    }
+
+    /// Starts the task, which makes the machine first. `json` is whether messages are JSON documents, if that is known.
+    pub(super) fn open(
+        core: Arc<Core>,
+        target: Target,
+        options: ProducerOptions,
+        json: Option<bool>,
+        machine: impl Future<Output = Result<Machine>> + Send + 'static,
+    ) -> Self {
+        let state = State::Opening(Opening::new(options, json));
+        let shared = Shared::new(core, target, json.map_or_else(OnceLock::new, OnceLock::from), state);
+        let task = Task::new(shared.clone());
+        let opening = shared.clone();
+        tokio::spawn(async move {
+            if opening::open(&opening, machine).await {
+                task.run().await;
+            }
+        });
         Self { _alive: Arc::new(Alive(shared.clone())), shared }
     }
 
@@ -145,24 +96,28 @@ impl Producer {
     ///
     /// # Errors
     /// The message was not taken: `InvalidArgument` when it is empty, not JSON on a JSON stream, or larger than the
-    /// buffer; `AlreadyClosed`; or the error that stopped the producer.
+    /// buffer; `AlreadyClosed`; or the error that stopped the producer. While a
+    /// [lazy](super::DurableStream::producer_lazy) producer opens, it is not known whether the stream is JSON: then the
+    /// `Delivery` tells, and the next flush lists it among the failures; other messages go on.
     ///
     /// # Cancel safety
     /// A message whose future is dropped while it waits for space is not taken.
     pub async fn append(&self, message: impl AsRef<[u8]>) -> Result<Delivery> {
-        Machine::check_message(self.shared.json, message.as_ref()).map_err(|error| self.context(error))?;
-        self.append_checked(message.as_ref()).await
+        let checked = self.check(message.as_ref())?;
+        self.append_checked(message.as_ref(), checked).await
     }
 
     /// [`append`](Self::append) of a value as one JSON message, whatever it is.
     ///
     /// # Errors
-    /// Also `NotSupported` on a stream that is not JSON.
+    /// Also `NotSupported` on a stream that is not JSON; from the `Delivery` while a lazy producer opens.
     pub async fn append_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<Delivery> {
-        if !self.shared.json {
-            return Err(self.context(not_json("not application/json")));
-        }
-        self.append_checked(&to_json(value)?).await
+        let checked = match self.shared.json.get() {
+            Some(true) => Checked::Whole,
+            Some(false) => return Err(self.context(not_json("not application/json"))),
+            None => Checked::JsonOnly,
+        };
+        self.append_checked(&to_json(value)?, checked).await
     }
 
     /// Takes a message without waiting.
@@ -170,12 +125,12 @@ impl Producer {
     /// # Errors
     /// `BufferFull` when [`append`](Self::append) would wait; otherwise as there.
     pub fn try_append(&self, message: impl AsRef<[u8]>) -> Result<Delivery> {
-        Machine::check_message(self.shared.json, message.as_ref()).map_err(|error| self.context(error))?;
+        let checked = self.check(message.as_ref())?;
         // Never ahead of one that waits.
         let Ok(_turn) = self.shared.turn.try_lock() else {
             return Err(self.context(Error::new(ErrorKind::BufferFull, "other messages wait for space in the buffer")));
         };
-        self.push(message.as_ref())
+        self.push(message.as_ref(), checked)
     }
 
     /// Sends what is there and waits until every message appended so far is settled.
@@ -187,11 +142,7 @@ impl Producer {
     /// The messages stay on their way; what this flush would have reported is lost with it.
     pub async fn flush(&self) -> Result<Flushed> {
         let (sender, receiver) = oneshot::channel();
-        {
-            let mut state = self.shared.lock();
-            let flush = state.machine.flush();
-            state.flushes.insert(flush, sender);
-        }
+        self.shared.lock().flush(sender);
         self.shared.wake.notify_one();
         self.answer(receiver).await
     }
@@ -203,12 +154,8 @@ impl Producer {
     /// `StreamClosed` when someone else closed it; or the error of a batch before it.
     pub async fn close(&self, final_message: Option<&[u8]>) -> Result<Receipt> {
         let (sender, receiver) = oneshot::channel();
-        {
-            let mut state = self.shared.lock();
-            let now = self.shared.core.now();
-            state.machine.close(final_message, now).map_err(|error| self.context(error))?;
-            state.closes.push(sender);
-        }
+        let now = self.shared.core.now();
+        self.shared.lock().close(final_message, sender, now).map_err(|error| self.context(error))?;
         self.shared.wake.notify_one();
         self.answer(receiver).await
     }
@@ -218,7 +165,7 @@ impl Producer {
     /// # Errors
     /// As [`flush`](Self::flush).
     pub async fn detach(&self) -> Result<Flushed> {
-        self.shared.lock().machine.detach();
+        self.shared.lock().detach();
         self.flush().await
     }
 
@@ -229,43 +176,50 @@ impl Producer {
     pub async fn restart(&self) -> Result<()> {
         // What failed before is what the caller restarts for.
         let _ = self.flush().await;
-        self.shared.lock().machine.restart().map_err(|error| self.context(error))
+        self.shared.lock().running().and_then(|running| running.machine.restart()).map_err(|error| self.context(error))
     }
 
     /// The epoch in use.
     pub fn epoch(&self) -> u64 {
-        self.shared.lock().machine.epoch()
+        self.shared.lock().epoch()
     }
 
     /// The seq of the next new batch.
     pub fn next_seq(&self) -> u64 {
-        self.shared.lock().machine.next_seq()
+        self.shared.lock().next_seq()
     }
 
     /// Messages that are not settled yet.
     pub fn pending_messages(&self) -> u64 {
-        self.shared.lock().machine.pending_messages()
+        self.shared.lock().pending_messages()
     }
 
     /// Batches under way.
     pub fn in_flight(&self) -> usize {
-        self.shared.lock().machine.in_flight()
+        self.shared.lock().in_flight()
     }
 
     /// Bytes of messages that are not settled yet.
     pub fn buffered_bytes(&self) -> usize {
-        self.shared.lock().machine.buffered_bytes()
+        self.shared.lock().buffered_bytes()
     }
 
     /// The last offset that an answer named.
     pub fn last_offset(&self) -> Option<Offset> {
-        self.shared.lock().machine.last_offset().cloned()
+        self.shared.lock().last_offset().cloned()
     }
 
-    async fn append_checked(&self, message: &[u8]) -> Result<Delivery> {
+    /// Checks a message as far as it can be, without the lock.
+    fn check(&self, message: &[u8]) -> Result<Checked> {
+        let json = self.shared.json.get().copied();
+        Machine::check_message(json.unwrap_or(false), message).map_err(|error| self.context(error))?;
+        Ok(if json.is_some() { Checked::Whole } else { Checked::NotEmpty })
+    }
+
+    async fn append_checked(&self, message: &[u8], checked: Checked) -> Result<Delivery> {
         let _turn = self.shared.turn.lock().await;
         // Nearly always there is space, and nothing to register for.
-        match self.push(message) {
+        match self.push(message, checked) {
             Err(error) if *error.kind() == ErrorKind::BufferFull => {}
             result => return result,
         }
@@ -273,32 +227,21 @@ impl Producer {
             let mut space = std::pin::pin!(self.shared.space.notified());
             // Registered before the look, so that no freed byte is missed.
             space.as_mut().enable();
-            match self.push(message) {
+            match self.push(message, checked) {
                 Err(error) if *error.kind() == ErrorKind::BufferFull => space.await,
                 result => return result,
             }
         }
     }
 
-    fn push(&self, message: &[u8]) -> Result<Delivery> {
+    fn push(&self, message: &[u8], checked: Checked) -> Result<Delivery> {
         let now = self.shared.core.now();
-        let mut state = self.shared.lock();
-        let Appended { batch, message, wake } =
-            state.machine.append(message, now).map_err(|error| self.context(error))?;
-        let cell = match &state.current {
-            Some((current, cell)) if *current == batch => cell.clone(),
-            _ => {
-                let cell = Arc::<Cell>::default();
-                state.cells.insert(batch, cell.clone());
-                state.current = Some((batch, cell.clone()));
-                cell
-            }
-        };
-        drop(state);
+        let pushed = self.shared.lock().push(message, checked, now);
+        let (delivery, wake) = pushed.map_err(|error| self.context(error))?;
         if wake {
             self.shared.wake.notify_one();
         }
-        Ok(Delivery { cell, message })
+        Ok(delivery)
     }
 
     async fn answer<T>(&self, receiver: oneshot::Receiver<Result<T>>) -> Result<T> {
@@ -318,49 +261,37 @@ impl fmt::Debug for Producer {
 }
 
 impl Shared {
+    fn new(core: Arc<Core>, target: Target, json: OnceLock<bool>, state: State) -> Arc<Self> {
+        Arc::new(Self {
+            core,
+            target,
+            json,
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            space: Notify::new(),
+            turn: AsyncMutex::new(()),
+            abandoned: AtomicBool::new(false),
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // The machine has no half-done states that a panic elsewhere could leave behind.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
 
-impl State {
-    /// Hands out what the machine has to tell; whether space may have become free.
-    fn dispatch(&mut self, shared: &Shared) -> bool {
-        let mut freed = false;
-        while let Some(event) = self.machine.poll_event() {
-            let url = shared.target.url.shown();
-            match event {
-                ProducerEvent::Settled { batch, result } => {
-                    freed = true;
-                    if self.current.as_ref().is_some_and(|(current, _)| *current == batch) {
-                        self.current = None;
-                    }
-                    if let Some(cell) = self.cells.remove(&batch) {
-                        let result = result.map_err(|error| error.with_context(Operation::Produce, url));
-                        // Set once: the cell was taken out of the map.
-                        let _ = cell.result.set(result);
-                        cell.settled.notify_waiters();
-                    }
-                }
-                ProducerEvent::Flushed { flush, result } => {
-                    if let Some(waiter) = self.flushes.remove(&flush) {
-                        // A waiter that is gone does not want to know.
-                        let _ = waiter.send(result);
-                    }
-                }
-                ProducerEvent::Closed(result) => {
-                    for waiter in self.closes.drain(..) {
-                        let _ = waiter.send(result.clone());
-                    }
-                }
-                ProducerEvent::Retrying { error, delay } => {
-                    tracing::debug!(%url, %error, ?delay, "batch is sent again")
-                }
-                ProducerEvent::Claimed { epoch } => tracing::info!(%url, epoch, "producer took over with a new epoch"),
-            }
-        }
-        freed
+    fn opened(&self, machine: Machine) {
+        let json = machine.is_json();
+        let mut state = self.lock();
+        state.open(machine, self.target.url.shown(), self.core.now());
+        // Whoever sees it and then takes the lock finds the machine.
+        let _ = self.json.set(json);
+        drop(state);
+        self.space.notify_waiters();
+    }
+
+    fn fail(&self, error: Error) {
+        self.lock().fail(&error.with_context(Operation::Produce, self.target.url.shown()));
+        self.space.notify_waiters();
     }
 }
 

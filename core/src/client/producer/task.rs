@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::Shared;
+use super::state::Running;
 use crate::client::exchange::{Failure, Target, collect};
 use crate::client::transport::RequestBody;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::proto::Instant;
 use crate::proto::names;
 use crate::proto::producer::{BatchId, Transmit};
@@ -68,7 +69,9 @@ impl Task {
                 () = self.shared.wake.notified() => {}
                 () = timer => {
                     let now = self.shared.core.now();
-                    self.shared.lock().machine.handle_timeout(now);
+                    if let Ok(running) = self.shared.lock().running() {
+                        running.machine.handle_timeout(now);
+                    }
                 }
             }
         }
@@ -78,25 +81,26 @@ impl Task {
     fn step(&mut self) -> Option<Option<Instant>> {
         let now = self.shared.core.now();
         let mut state = self.shared.lock();
+        let running = state.running().ok()?;
         let abandoned = self.shared.abandoned.load(Ordering::Acquire);
         if abandoned && !std::mem::replace(&mut self.abandoned, true) {
             // Nobody waits: send what is left without lingering.
-            state.machine.flush();
+            running.machine.flush();
         }
         let mut transmits = Vec::new();
-        while let Some(transmit) = state.machine.poll_transmit(now) {
+        while let Some(transmit) = running.machine.poll_transmit(now) {
             transmits.push(transmit);
         }
         self.tries.retain(|(batch, attempt), exchange| {
-            let alive = state.machine.is_in_flight(*batch, *attempt);
+            let alive = running.machine.is_in_flight(*batch, *attempt);
             if !alive {
                 exchange.abort();
             }
             alive
         });
-        let freed = state.dispatch(&self.shared);
-        let timeout = state.machine.poll_timeout();
-        let over = abandoned && state.machine.is_idle();
+        let freed = running.dispatch(self.shared.target.url.shown());
+        let timeout = running.machine.poll_timeout();
+        let over = abandoned && running.machine.is_idle();
         drop(state);
         if freed {
             self.shared.space.notify_waiters();
@@ -114,7 +118,9 @@ impl Task {
             let on_sent = {
                 let shared = shared.clone();
                 Box::new(move || {
-                    shared.lock().machine.handle_body_sent(batch);
+                    if let Ok(running) = shared.lock().running() {
+                        running.machine.handle_body_sent(batch);
+                    }
                     shared.wake.notify_one();
                 })
             };
@@ -143,10 +149,11 @@ impl Task {
         };
         let now = self.shared.core.now();
         let mut state = self.shared.lock();
+        let Ok(Running { machine, .. }) = state.running() else { return };
         match outcome {
-            Outcome::Answered(head) => state.machine.handle_response(batch, attempt, &head, now),
-            Outcome::Lost(cause) => state.machine.handle_disconnect(batch, attempt, cause, now),
-            Outcome::Fatal(error) => state.machine.handle_fatal(batch, attempt, error),
+            Outcome::Answered(head) => machine.handle_response(batch, attempt, &head, now),
+            Outcome::Lost(cause) => machine.handle_disconnect(batch, attempt, cause, now),
+            Outcome::Fatal(error) => machine.handle_fatal(batch, attempt, error),
         }
     }
 
@@ -163,5 +170,12 @@ impl Task {
             self.mends += 1;
         }
         Outcome::Lost(Disconnect { not_sent: true, error })
+    }
+}
+
+impl Drop for Task {
+    /// At its end everything is settled; unless the runtime is shut down, or a panic went through it.
+    fn drop(&mut self) {
+        self.shared.fail(Error::new(ErrorKind::Cancelled, "the runtime that carried the producer was shut down"));
     }
 }

@@ -263,17 +263,7 @@ impl Producer {
             let mut report = std::mem::take(&mut self.since_flush);
             report.offset = self.last_offset.clone();
             let failures = std::mem::take(&mut self.failures);
-            let result =
-                match failures.first() {
-                    None => Ok(report),
-                    Some(first) => {
-                        let lost: u64 = failures.iter().map(|failure| failure.messages).sum();
-                        let unknown = failures.iter().any(|failure| failure.error.outcome_unknown());
-                        Err(first.error.clone().with_outcome_unknown(unknown).with_failures(failures.clone()).prefixed(
-                            format!("{lost} message(s) were not stored, from number {} on", first.first_message),
-                        ))
-                    }
-                };
+            let result = Error::of_failures(failures).map_or(Ok(report), Err);
             self.events.push_back(ProducerEvent::Flushed { flush, result });
         }
     }

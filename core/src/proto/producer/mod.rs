@@ -232,16 +232,7 @@ impl Producer {
     pub fn append(&mut self, message: &[u8], now: Instant) -> Result<Appended> {
         self.check_running()?;
         let cost = framed_len(message.len(), self.json);
-        if cost > self.options.max_buffered_bytes {
-            return Err(Error::invalid_argument(format!(
-                "a message of {} bytes does not fit maxBufferedBytes ({})",
-                message.len(),
-                self.options.max_buffered_bytes
-            )));
-        }
-        if self.buffered + cost > self.options.max_buffered_bytes {
-            return Err(Error::new(ErrorKind::BufferFull, "the producer's buffer is full; wait for answers"));
-        }
+        self.options.check_space(message.len(), cost, self.buffered)?;
         if self.open.as_ref().is_some_and(|open| !open.has_room(message.len(), &self.options)) {
             self.seal();
         }
@@ -259,6 +250,15 @@ impl Producer {
             self.seal();
         }
         Ok(Appended { batch, message: ordinal, wake: is_new || is_full })
+    }
+
+    /// Notes a message that was taken before it was known whether the stream can hold it, and cannot be appended. It has
+    /// the next ordinal, and the next flush to end lists it among the failures; others go on.
+    pub fn refuse(&mut self, error: Error) {
+        // The ordinals of a batch have no holes.
+        self.seal();
+        self.failures.push(BatchFailure { first_message: self.next_message, messages: 1, error });
+        self.next_message += 1;
     }
 
     /// Begins a flush: [`ProducerEvent::Flushed`] follows once everything appended so far is settled (C-PROD-10).

@@ -505,3 +505,24 @@ fn options_out_of_range_are_named() {
     let nameless = Producer::new("", "text/plain", options(), &RetryPolicy::default(), 1);
     assert!(nameless.unwrap_err().to_string().contains("producerId"));
 }
+
+#[test]
+fn a_refused_message_has_an_ordinal_and_harms_no_other() {
+    let mut p = producer(options());
+    assert_eq!(p.append(b"0", T0).unwrap().message, 0);
+    p.refuse(Error::invalid_argument("no JSON"));
+    assert_eq!(p.append(b"2", T0).unwrap().message, 2);
+    p.flush();
+    let sent = transmit(&mut p, T0);
+    assert_eq!(sent.iter().map(identity).collect::<Vec<_>>(), [(0, 0, "[0]"), (0, 1, "[2]")]);
+    p.handle_response(sent[0].batch, 1, &stored("1"), T0);
+    p.handle_response(sent[1].batch, 1, &stored("2"), T0);
+    let error = flushed(&mut p).unwrap().unwrap_err();
+    let failures: Vec<_> = error.failures().iter().map(|failure| (failure.first_message, failure.messages)).collect();
+    assert_eq!(failures, [(1, 1)]);
+    p.append(b"3", T0).unwrap();
+    p.flush();
+    let sent = transmit(&mut p, T0);
+    p.handle_response(sent[0].batch, 1, &stored("3"), T0);
+    assert_eq!(flushed(&mut p).unwrap().unwrap().offset.unwrap().as_str(), "3");
+}

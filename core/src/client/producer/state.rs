@@ -1,0 +1,312 @@
+//! What a producer's lock guards: the machine, once there is one, and who waits for what.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::delivery::{Cell, Delivery};
+use super::opening::{Command, Opening};
+use crate::client::stream::not_json;
+use crate::error::{BatchFailure, Error, ErrorKind, Result};
+use crate::proto::Instant;
+use crate::proto::offset::Offset;
+use crate::proto::producer::{Appended, BatchId, FlushId, Flushed, Producer as Machine, ProducerEvent, Receipt};
+use crate::proto::request::Operation;
+
+pub(super) type Waiter<T> = oneshot::Sender<Result<T>>;
+
+/// One per producer, and looked at with every message: no variant is worth a box.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum State {
+    /// What the machine has to know of the stream is asked for.
+    Opening(Opening),
+    Running(Running),
+    /// The stream could not be asked, or the runtime has gone.
+    Failed(Failed),
+}
+
+pub(super) struct Running {
+    pub(super) machine: Machine,
+    cells: HashMap<BatchId, Arc<Cell>>,
+    /// Messages of a batch that were taken before there was a machine.
+    early: HashMap<BatchId, Vec<Arc<Cell>>>,
+    /// The batch that took the last message, and its cell: most appends go to the same one.
+    current: Option<(BatchId, Arc<Cell>)>,
+    flushes: HashMap<FlushId, Waiter<Flushed>>,
+    closes: Vec<Waiter<Receipt>>,
+}
+
+pub(super) struct Failed {
+    error: Error,
+    /// Messages that no flush has reported.
+    unreported: Vec<BatchFailure>,
+    epoch: u64,
+    next_seq: u64,
+}
+
+/// What is known of a message before it reaches the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Checked {
+    /// It fits the stream.
+    Whole,
+    /// It is not empty; whether the stream is JSON was not known.
+    NotEmpty,
+    /// It is a JSON document that must not go to any other stream.
+    JsonOnly,
+}
+
+impl Checked {
+    /// Does what is left of the check (C-VAL-1).
+    pub(super) fn complete(self, json: bool, message: &[u8]) -> Result<()> {
+        match self {
+            Self::NotEmpty => Machine::check_message(json, message),
+            Self::JsonOnly if !json => Err(not_json("not application/json")),
+            Self::Whole | Self::JsonOnly => Ok(()),
+        }
+    }
+}
+
+impl State {
+    /// Takes a message; `true` when the task has something new to do.
+    pub(super) fn push(&mut self, message: &[u8], checked: Checked, now: Instant) -> Result<(Delivery, bool)> {
+        match self {
+            Self::Running(running) => running.push(message, checked, now),
+            Self::Opening(opening) => Ok((opening.push(message, checked)?, false)),
+            Self::Failed(failed) => Err(failed.again()),
+        }
+    }
+
+    pub(super) fn flush(&mut self, waiter: Waiter<Flushed>) {
+        match self {
+            Self::Running(running) => running.flush(waiter),
+            Self::Opening(opening) => opening.flush(waiter),
+            Self::Failed(failed) => {
+                let unreported = std::mem::take(&mut failed.unreported);
+                let error = Error::of_failures(unreported).unwrap_or_else(|| failed.again());
+                let _ = waiter.send(Err(error));
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, message: Option<&[u8]>, waiter: Waiter<Receipt>, now: Instant) -> Result<()> {
+        match self {
+            Self::Running(running) => {
+                running.machine.close(message, now)?;
+                running.closes.push(waiter);
+                Ok(())
+            }
+            Self::Opening(opening) => opening.close(message, waiter),
+            Self::Failed(failed) => Err(failed.again()),
+        }
+    }
+
+    pub(super) fn detach(&mut self) {
+        match self {
+            Self::Running(running) => running.machine.detach(),
+            Self::Opening(opening) => opening.detach(),
+            Self::Failed(_) => {}
+        }
+    }
+
+    /// # Errors
+    /// Why there is no machine.
+    pub(super) fn running(&mut self) -> Result<&mut Running> {
+        match self {
+            Self::Running(running) => Ok(running),
+            Self::Opening(_) => Err(Error::new(ErrorKind::Internal, "the producer is not open yet")),
+            Self::Failed(failed) => Err(failed.again()),
+        }
+    }
+
+    /// The machine is there: it gets what was kept for it, in order.
+    pub(super) fn open(&mut self, machine: Machine, url: &Arc<str>, now: Instant) {
+        let mut running = Running::new(machine);
+        if let Self::Opening(opening) = self {
+            opening.take_commands().for_each(|command| running.replay(command, url, now));
+        }
+        *self = Self::Running(running);
+    }
+
+    /// Nothing more is carried: everybody who waits is told.
+    pub(super) fn fail(&mut self, error: &Error) {
+        let (epoch, next_seq) = (self.epoch(), self.next_seq());
+        let failed = |unreported| Self::Failed(Failed { error: error.clone(), unreported, epoch, next_seq });
+        match self {
+            Self::Opening(opening) => *self = failed(opening.fail(error)),
+            Self::Running(running) => {
+                running.fail(error);
+                *self = failed(Vec::new());
+            }
+            Self::Failed(_) => {}
+        }
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        match self {
+            Self::Opening(opening) => opening.epoch(),
+            Self::Running(running) => running.machine.epoch(),
+            Self::Failed(failed) => failed.epoch,
+        }
+    }
+
+    pub(super) fn next_seq(&self) -> u64 {
+        match self {
+            Self::Opening(_) => 0,
+            Self::Running(running) => running.machine.next_seq(),
+            Self::Failed(failed) => failed.next_seq,
+        }
+    }
+
+    pub(super) fn pending_messages(&self) -> u64 {
+        match self {
+            Self::Opening(opening) => opening.messages(),
+            Self::Running(running) => running.machine.pending_messages(),
+            Self::Failed(_) => 0,
+        }
+    }
+
+    pub(super) fn buffered_bytes(&self) -> usize {
+        match self {
+            Self::Opening(opening) => opening.buffered_bytes(),
+            Self::Running(running) => running.machine.buffered_bytes(),
+            Self::Failed(_) => 0,
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        match self {
+            Self::Running(running) => running.machine.in_flight(),
+            Self::Opening(_) | Self::Failed(_) => 0,
+        }
+    }
+
+    pub(super) fn last_offset(&self) -> Option<&Offset> {
+        match self {
+            Self::Running(running) => running.machine.last_offset(),
+            Self::Opening(_) | Self::Failed(_) => None,
+        }
+    }
+}
+
+impl Running {
+    pub(super) fn new(machine: Machine) -> Self {
+        Self {
+            machine,
+            cells: HashMap::new(),
+            early: HashMap::new(),
+            current: None,
+            flushes: HashMap::new(),
+            closes: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, message: &[u8], checked: Checked, now: Instant) -> Result<(Delivery, bool)> {
+        if checked != Checked::Whole {
+            // Its caller looked at the stream's type just before it was known.
+            checked.complete(self.machine.is_json(), message)?;
+        }
+        let Appended { batch, message, wake } = self.machine.append(message, now)?;
+        let cell = match &self.current {
+            Some((current, cell)) if *current == batch => cell.clone(),
+            _ => {
+                let cell = Arc::<Cell>::default();
+                self.cells.insert(batch, cell.clone());
+                self.current = Some((batch, cell.clone()));
+                cell
+            }
+        };
+        Ok((Delivery::new(cell, message), wake))
+    }
+
+    fn flush(&mut self, waiter: Waiter<Flushed>) {
+        let flush = self.machine.flush();
+        self.flushes.insert(flush, waiter);
+    }
+
+    fn replay(&mut self, command: Command, url: &Arc<str>, now: Instant) {
+        match command {
+            Command::Message { data, checked, cell } => {
+                let checked = checked.complete(self.machine.is_json(), &data);
+                match checked.and_then(|()| self.machine.append(&data, now)) {
+                    Ok(appended) => self.early.entry(appended.batch).or_default().push(cell),
+                    Err(error) => {
+                        let error = error.with_context(Operation::Produce, url);
+                        self.machine.refuse(error.clone());
+                        cell.settle(Err(error));
+                    }
+                }
+            }
+            Command::Flush(waiter) => self.flush(waiter),
+            Command::Close(message, waiter) => match self.machine.close(message.as_deref(), now) {
+                Ok(()) => self.closes.push(waiter),
+                Err(error) => {
+                    let _ = waiter.send(Err(error));
+                }
+            },
+            Command::Detach => self.machine.detach(),
+        }
+    }
+
+    /// Hands out what the machine has to tell; whether space may have become free.
+    pub(super) fn dispatch(&mut self, url: &Arc<str>) -> bool {
+        let mut freed = false;
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                ProducerEvent::Settled { batch, result } => {
+                    freed = true;
+                    self.settle(batch, result.map_err(|error| error.with_context(Operation::Produce, url)));
+                }
+                ProducerEvent::Flushed { flush, result } => {
+                    if let Some(waiter) = self.flushes.remove(&flush) {
+                        // A waiter that is gone does not want to know.
+                        let _ = waiter.send(result);
+                    }
+                }
+                ProducerEvent::Closed(result) => {
+                    for waiter in self.closes.drain(..) {
+                        let _ = waiter.send(result.clone());
+                    }
+                }
+                ProducerEvent::Retrying { error, delay } => {
+                    tracing::debug!(%url, %error, ?delay, "batch is sent again")
+                }
+                ProducerEvent::Claimed { epoch } => tracing::info!(%url, epoch, "producer took over with a new epoch"),
+            }
+        }
+        freed
+    }
+
+    fn settle(&mut self, batch: BatchId, result: Result<Receipt>) {
+        if self.current.as_ref().is_some_and(|(current, _)| *current == batch) {
+            self.current = None;
+        }
+        for cell in self.early.remove(&batch).into_iter().flatten() {
+            cell.settle(result.clone());
+        }
+        if let Some(cell) = self.cells.remove(&batch) {
+            cell.settle(result);
+        }
+    }
+
+    fn fail(&mut self, error: &Error) {
+        // Nobody hears of the tries that are under way.
+        let error = error.clone().with_outcome_unknown(true);
+        let early = self.early.drain().flat_map(|(_, cells)| cells);
+        for cell in self.cells.drain().map(|(_, cell)| cell).chain(early) {
+            cell.settle(Err(error.clone()));
+        }
+        for (_, waiter) in self.flushes.drain() {
+            let _ = waiter.send(Err(error.clone()));
+        }
+        for waiter in self.closes.drain(..) {
+            let _ = waiter.send(Err(error.clone()));
+        }
+    }
+}
+
+impl Failed {
+    fn again(&self) -> Error {
+        self.error.clone().prefixed("the producer has stopped; make a new one".to_owned())
+    }
+}
