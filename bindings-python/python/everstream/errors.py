@@ -277,6 +277,9 @@ BY_CODE: dict[str, type[DurableStreamError]] = {
 }
 """The class of each of the core's error codes."""
 
+for _of_class, _class in BY_CODE.items():
+    _class._code = _of_class
+
 
 def from_native(code: str, message: str, facts: dict[str, Any]) -> DurableStreamError:
     """Builds the exception for an error of the core; called by the native module."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _native
 from ._native import Delivery
+from .errors import NotSupportedError
 from .types import (
     AsyncHeadersLike,
     AsyncParamsLike,
@@ -278,18 +279,18 @@ class IdempotentProducer(_ProducerBase):
         self._append = self._native.try_append
         _open.add(self)
 
-    def append(self, data: Any) -> Delivery:
+    def append(self, body: Any) -> Delivery:
         """Takes a message at once; `await` what it gives for the receipt, or do not.
 
         Text and bytes go as they are - on a JSON stream they must be one JSON document -, any other value as JSON.
 
         Raises:
             BufferFullError: More than `max_buffered_bytes` are not answered yet; the message is not taken. `await
-                send(data)` waits for space instead.
+                send(body)` waits for space instead.
             InvalidArgumentError: It cannot be a message of this stream; it is not taken.
             AlreadyClosedError, or the error that stopped the producer.
         """
-        return self._append(data)
+        return self._append(body)
 
     def append_json(self, value: Any) -> Delivery:
         """As `append`, of a value as JSON whatever it is: a str becomes a JSON string."""
@@ -327,9 +328,15 @@ class IdempotentProducer(_ProducerBase):
         """The same as `close`."""
         await self.close()
 
-    async def close_stream(self, data: Any = None) -> IdempotentAppendResult:
+    async def close_stream(self, data: Any = None, *, seq: str | None = None) -> IdempotentAppendResult:
         """Sends what is there, then closes the stream for everyone, with a last message in the same step if one is
-        given. A second call gives the first result."""
+        given. A second call gives the first result.
+
+        `seq` is in the signature for compatibility; the batches of a producer have their own numbers, so that one
+        given is a `NotSupportedError`.
+        """
+        if seq is not None:
+            raise NotSupportedError("seq: the batches of a producer have numbers of their own")
         result: IdempotentAppendResult = await self._native.close_stream(False, data)
         self._closed = True
         return result

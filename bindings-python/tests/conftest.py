@@ -1,0 +1,57 @@
+"""What all tests share. The server and the URL of a fresh stream come from `everstream.testing.plugin`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from everstream.testing import Server
+from faces import AsyncFace, Face, SyncFace
+from scripted import Script, ScriptedServer
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "official: needs the official server of npm, which runs in node")
+
+
+@pytest.fixture(params=["sync", "async"])
+def face(request: pytest.FixtureRequest) -> Iterator[Face]:
+    """The blocking face, then the one for asyncio."""
+    face = SyncFace() if request.param == "sync" else AsyncFace()
+    yield face
+    face.close()
+
+
+@pytest.fixture
+def server(durable_stream_server: Server) -> Server:
+    """The server behind `url`."""
+    return durable_stream_server
+
+
+@pytest.fixture
+def url(durable_stream_url: str) -> str:
+    """The URL of a stream that is not there yet."""
+    return durable_stream_url
+
+
+@pytest.fixture
+def path(url: str) -> str:
+    """The path of `url`, for faults."""
+    return urlsplit(url).path
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Callable[..., ScriptedServer]]:
+    """Makes a scripted server in front of the real one: `proxy()` counts, `proxy(script)` meddles."""
+    running: list[ScriptedServer] = []
+
+    def make(script: Script | None = None) -> ScriptedServer:
+        running.append(ScriptedServer(script, server.url))
+        return running[-1].__enter__()
+
+    yield make
+    for proxy in running:
+        proxy.__exit__()
+

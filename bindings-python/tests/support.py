@@ -1,0 +1,25 @@
+"""What several test modules use."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from everstream import Retry
+
+QUICK = Retry(initial_delay=0.001, max_delay=0.002, max_retries=3)
+"""Retries that a test can wait for."""
+
+ONCE = Retry(max_retries=0)
+
+JSON = "application/json"
+TEXT = "text/plain"
+BYTES = "application/octet-stream"
+
+
+def until(condition: Callable[[], object], what: str, limit: float = 20.0) -> None:
+    """Waits for a condition that another thread will make true."""
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.002)
