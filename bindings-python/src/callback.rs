@@ -94,12 +94,11 @@ impl Callbacks {
         let what = format!("the function for {what} {name} failed");
         Ok(Some(Value::Asked(Arc::new(move || {
             let function = function.clone();
-            let answer =
-                callbacks.call(move |py| function.call0(py), Box::new(|value| value.extract::<String>()));
+            let answer = callbacks.call(move |py| function.call0(py), Box::new(|value| value.extract::<String>()));
             let what = what.clone();
-            Box::pin(async move {
-                answer.await.map_err(|error| Error::new(ErrorKind::Cancelled, what).with_source(error))
-            })
+            Box::pin(
+                async move { answer.await.map_err(|error| Error::new(ErrorKind::Cancelled, what).with_source(error)) },
+            )
         }))))
     }
 
@@ -116,8 +115,8 @@ impl Callbacks {
                 let callbacks = callbacks.clone();
                 Box::new(move |answer| callbacks.retry_with(&answer))
             };
-            let answer = callbacks
-                .call(move |py| function.call1(py, (error::raise(py, &failed).into_value(py),)), extract);
+            let answer =
+                callbacks.call(move |py| function.call1(py, (error::raise(py, &failed).into_value(py),)), extract);
             let state = callbacks.0.clone();
             Box::pin(async move {
                 answer.await.unwrap_or_else(|raised| {
@@ -125,6 +124,22 @@ impl Callbacks {
                     None
                 })
             })
+        }
+    }
+
+    /// `on_error(exc)` of a producer, for batches that were not stored. What it raises goes to `sys.unraisablehook`.
+    pub(crate) fn failure_hook(&self, function: Py<PyAny>) -> impl Fn(Error) + Send + Sync + 'static {
+        let (callbacks, function) = (self.clone(), Arc::new(function));
+        self.0.used.store(true, Ordering::Relaxed);
+        move |failed| {
+            let function = function.clone();
+            let told = callbacks
+                .call(move |py| function.call1(py, (error::raise(py, &failed).into_value(py),)), Box::new(|_| Ok(())));
+            tokio::spawn(async move {
+                if let Err(raised) = told.await {
+                    with_python(|py| raised.write_unraisable(py, None));
+                }
+            });
         }
     }
 
@@ -193,7 +208,8 @@ fn call_in_loop<T: Send + 'static>(
         // The call that wanted to know may be over.
         let _ = sender.send(value);
     });
-    let done = Py::new(py, Done(Mutex::new(Some(deliver)))).and_then(|done| task.call_method1("add_done_callback", (done,)));
+    let done =
+        Py::new(py, Done(Mutex::new(Some(deliver)))).and_then(|done| task.call_method1("add_done_callback", (done,)));
     if let Err(error) = done {
         error.write_unraisable(py, None);
     }

@@ -28,8 +28,9 @@ impl Client {
     fn list(&self, py: Python<'_>, wait: bool, root: String, prefix: String) -> PyResult<Py<PyAny>> {
         let client = self.core.get(py)?;
         call(py, wait, Callbacks::default(), async move { client.list(&root, &prefix).await }, |py, streams| {
-            let rows =
-                streams.into_iter().map(|it| (it.path, it.content_type, it.created_at, it.offset.to_string(), it.closed));
+            let rows = streams
+                .into_iter()
+                .map(|it| (it.path, it.content_type, it.created_at, it.offset.to_string(), it.closed));
             Ok(PyTuple::new(py, rows.collect::<Vec<_>>())?.into_any().unbind())
         })
     }

@@ -66,7 +66,8 @@ fn write(text: &mut Vec<u8>, value: &Bound<'_, PyAny>, depth: usize) -> PyResult
     } else if let Ok(tuple) = value.cast::<PyTuple>() {
         write_array(text, tuple.iter(), depth)?;
     } else {
-        let message = format!("a {} has no JSON form: convert it, or give an `encode` function", value.get_type().name()?);
+        let message =
+            format!("a {} has no JSON form: convert it, or give an `encode` function", value.get_type().name()?);
         return Err(PyTypeError::new_err(message));
     }
     Ok(())
@@ -99,11 +100,7 @@ fn write_dict(text: &mut Vec<u8>, dict: &Bound<'_, PyDict>, depth: usize) -> PyR
     Ok(())
 }
 
-fn write_array<'py>(
-    text: &mut Vec<u8>,
-    items: impl Iterator<Item = Bound<'py, PyAny>>,
-    depth: usize,
-) -> PyResult<()> {
+fn write_array<'py>(text: &mut Vec<u8>, items: impl Iterator<Item = Bound<'py, PyAny>>, depth: usize) -> PyResult<()> {
     text.push(b'[');
     for (index, item) in items.enumerate() {
         if index > 0 {

@@ -4,7 +4,7 @@
 //! thread, so that no thread that carries traffic waits for the interpreter.
 
 use std::fmt::{self, Write as _};
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
@@ -59,11 +59,8 @@ impl<S: Subscriber> Layer<S> for ToPython {
         let metadata = event.metadata();
         let mut message = Message::default();
         event.record(&mut message);
-        let record = Record {
-            level: python_level(*metadata.level()),
-            logger: logger(metadata.target()),
-            message: message.0,
-        };
+        let record =
+            Record { level: python_level(*metadata.level()), logger: logger(metadata.target()), message: message.0 };
         let mut end = QUEUE_END.lock().unwrap_or_else(PoisonError::into_inner);
         if end.as_ref().is_none_or(|(born, _)| !born.is_here()) {
             *end = Some((Born::now(), start()));

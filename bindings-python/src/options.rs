@@ -68,9 +68,8 @@ pub(crate) fn producer(given: &Bound<'_, PyDict>) -> PyResult<ProducerOptions> {
     let py = given.py();
     let mut options = ProducerOptions::default();
     let given = Given(given);
-    let negative = |name: &str| -> PyResult<bool> {
-        Ok(given.get(name)?.is_some_and(|value| value.lt(0).unwrap_or(false)))
-    };
+    let negative =
+        |name: &str| -> PyResult<bool> { Ok(given.get(name)?.is_some_and(|value| value.lt(0).unwrap_or(false))) };
     // The core cannot be told of what its types cannot hold.
     for (name, message) in [
         ("epoch", "epoch must be >= 0"),
@@ -97,8 +96,7 @@ pub(crate) fn producer(given: &Bound<'_, PyDict>) -> PyResult<ProducerOptions> {
     if given.0.contains("delivery_timeout")? {
         let mut limit = f64::INFINITY;
         given.set("delivery_timeout", &mut limit)?;
-        options.delivery_timeout =
-            if limit.is_finite() { Some(seconds(py, "delivery_timeout", limit)?) } else { None };
+        options.delivery_timeout = if limit.is_finite() { Some(seconds(py, "delivery_timeout", limit)?) } else { None };
     }
     Ok(options)
 }
@@ -149,12 +147,7 @@ pub(crate) fn live(py: Python<'_>, live: &Bound<'_, PyAny>) -> PyResult<LiveMode
 }
 
 /// Where a read starts.
-pub(crate) fn checkpoint(
-    py: Python<'_>,
-    offset: &str,
-    skip: u64,
-    incarnation: Option<String>,
-) -> PyResult<Checkpoint> {
+pub(crate) fn checkpoint(py: Python<'_>, offset: &str, skip: u64, incarnation: Option<String>) -> PyResult<Checkpoint> {
     let from = offset.parse().map_err(|why| refused_offset(py, offset, why))?;
     Ok(Checkpoint { from, skip, incarnation })
 }

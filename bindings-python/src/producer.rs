@@ -42,7 +42,7 @@ impl Producer {
         self.callbacks.enter(py)?;
         Ok(match data {
             Data::Raw(message) => core.try_append(message),
-            Data::Json(text) => core.try_append(text),
+            Data::Json(text) => core.try_append_json_text(text),
         })
     }
 
@@ -129,7 +129,9 @@ impl Producer {
             None => None,
             Some(Data::Raw(data) | Data::Json(data)) => Some(data),
         };
-        call(py, wait, self.callbacks.clone(), async move { core.close(data.as_deref()).await }, |py, it| receipt(py, &it))
+        call(py, wait, self.callbacks.clone(), async move { core.close(data.as_deref()).await }, |py, it| {
+            receipt(py, &it)
+        })
     }
 
     fn restart(&self, py: Python<'_>, wait: bool) -> PyResult<Py<PyAny>> {
@@ -171,7 +173,7 @@ impl Producer {
 async fn append(core: CoreProducer, data: Data) -> everstream::Result<CoreDelivery> {
     match data {
         Data::Raw(message) => core.append(message).await,
-        Data::Json(text) => core.append(text).await,
+        Data::Json(text) => core.append_json_text(text).await,
     }
 }
 
@@ -264,4 +266,3 @@ impl Delivery {
         format!("<Delivery of message {}: {state}>", self.0.message())
     }
 }
-

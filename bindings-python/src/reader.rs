@@ -1,6 +1,5 @@
 //! Reading: a task that keeps a batch ahead of the caller, and the batches.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 

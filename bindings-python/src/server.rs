@@ -39,8 +39,8 @@ impl Server {
         let (config, running) = (self.config.clone(), self.running.clone());
         let start = async move {
             let started = CoreServer::builder().config(config).start().await;
-            let server =
-                started.map_err(|error| Error::new(ErrorKind::InvalidArgument, error.to_string()).with_source(error))?;
+            let server = started
+                .map_err(|error| Error::new(ErrorKind::InvalidArgument, error.to_string()).with_source(error))?;
             let url = server.url();
             *running.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
             Ok(url)

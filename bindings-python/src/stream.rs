@@ -143,6 +143,7 @@ impl Stream {
     }
 
     /// A [`Reader`] whose first answer has begun.
+    #[expect(clippy::too_many_arguments, reason = "called by the Python face alone, by position")]
     #[pyo3(signature = (wait, offset, skip, incarnation, live, options, headers=None, params=None))]
     fn read(
         &self,
@@ -189,9 +190,12 @@ impl Stream {
             block_on(py, stream.producer(id, options))?
         } else {
             let _context = runtime()?.enter();
-            block_on(py, stream.producer(id, options))?
+            stream.producer_lazy(id, options)
         };
         let producer = made.map_err(|error| self.callbacks.raise(py, &error))?;
+        if let Some(function) = on_error {
+            producer.on_failure(self.callbacks.failure_hook(function));
+        }
         Ok(Producer::new(py, producer, self.callbacks.clone(), self.encode.as_ref()))
     }
 }
@@ -204,7 +208,7 @@ impl Stream {
             let _context = runtime()?.enter();
             match data {
                 Data::Raw(data) => stream.append_with(data, &options),
-                Data::Json(text) => stream.append_with(text, &options),
+                Data::Json(text) => stream.append_json_text(text, &options),
             }
         };
         call(py, wait, self.callbacks.clone(), future, |py, it| into_any(py, (offset(it.offset), it.duplicate)))
@@ -212,9 +216,11 @@ impl Stream {
 
     fn body(&self, pieces: Py<PyAny>) -> BoxBody {
         let next = move |callbacks: Callbacks, pieces: Arc<Py<PyAny>>| async move {
-            let extract = Box::new(|piece: Bound<'_, PyAny>| {
-                if piece.is_none() { Ok(None) } else { require_raw(&piece).map(Some) }
-            });
+            let extract = Box::new(
+                |piece: Bound<'_, PyAny>| {
+                    if piece.is_none() { Ok(None) } else { require_raw(&piece).map(Some) }
+                },
+            );
             let function = pieces.clone();
             match callbacks.call(move |py| function.call0(py), extract).await {
                 Ok(None) => None,
@@ -222,9 +228,10 @@ impl Stream {
                 Err(error) => Some((Err(broken_source(error)), (callbacks, pieces))),
             }
         };
-        Box::pin(futures_util::stream::unfold((self.callbacks.clone(), Arc::new(pieces)), move |(callbacks, pieces)| {
-            next(callbacks, pieces)
-        }))
+        Box::pin(futures_util::stream::unfold(
+            (self.callbacks.clone(), Arc::new(pieces)),
+            move |(callbacks, pieces)| next(callbacks, pieces),
+        ))
     }
 }
 

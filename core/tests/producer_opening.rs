@@ -46,6 +46,28 @@ async fn no_task_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn json_text_goes_only_where_json_goes_and_failures_reach_the_callers_function() {
+    let script = Script::new(|_, _| answer(404, &[]));
+    let client = script.client();
+    let text = client.stream(URL).unwrap().with_content_type("text/plain");
+    let options = everstream::AppendOptions::default();
+    assert_eq!(text.append_json_text("1", &options).await.unwrap_err().kind(), &ErrorKind::NotSupported);
+    let json = client.stream(URL).unwrap().with_content_type("application/json");
+    assert_eq!(json.append_json_text("{", &options).await.unwrap_err().kind(), &ErrorKind::InvalidArgument);
+    assert!(script.seen().is_empty());
+
+    let producer = json.producer_lazy("p", ProducerOptions::default()).unwrap();
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let hook = told.clone();
+    producer.on_failure(move |error| hook.lock().unwrap().push(error.code()));
+    assert_eq!(producer.try_append_json_text("[").unwrap_err().kind(), &ErrorKind::InvalidArgument);
+    let delivery = producer.try_append_json_text("[1]").unwrap();
+    assert_eq!(delivery.await.unwrap_err().kind(), &ErrorKind::NotFound);
+    assert!(producer.flush().await.is_err());
+    assert_eq!(*told.lock().unwrap(), ["NOT_FOUND"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_handed_over_meanwhile_is_sent_in_order_and_settled() {
     let script = script(|_| answer(200, &[TEXT, NEXT]));
     let options = ProducerOptions { epoch: 7, ..ProducerOptions::default() };

@@ -220,6 +220,14 @@ impl DurableStream {
         self.appends.submit(to_json(value).map(Write::json))
     }
 
+    /// [`append_json`](Self::append_json) of a value that is JSON text already, with options.
+    ///
+    /// # Errors
+    /// As there and as [`append_with`](Self::append_with).
+    pub fn append_json_text(&self, text: impl Into<Bytes>, options: &AppendOptions) -> BoxFuture<Result<Appended>> {
+        self.appends.submit(Write::json_text(text.into(), options))
+    }
+
     /// Appends a body that comes in pieces, as one atomic append (S-HTTP-11). It is sent once: a failure after the
     /// connection was made leaves the outcome unknown. On a JSON stream it is a whole JSON text, flattened one level.
     /// It neither waits for other appends of the handle nor holds them back.

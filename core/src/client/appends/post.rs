@@ -75,6 +75,15 @@ impl Write {
         Self { payload: Payload::Json(text.into()), options: AppendOptions::default(), closes: false }
     }
 
+    /// An append of text that must be a JSON document, and must not go to any but a JSON stream.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is none; options that no header can hold.
+    pub(in crate::client) fn json_text(text: Bytes, options: &AppendOptions) -> Result<Self> {
+        check_json(&text)?;
+        Self::new(Payload::Json(text), options, false)
+    }
+
     /// A close without a message.
     pub(in crate::client) fn close() -> Self {
         Self { payload: Payload::Nothing, options: AppendOptions::default(), closes: true }
@@ -118,10 +127,7 @@ impl Write {
         }
         match (&self.payload, StreamFormat::of(content_type)) {
             (Payload::Bytes(data), StreamFormat::Json) => {
-                json::check_document(data).map_err(|error| {
-                    let message = format!("data for a JSON stream must be one JSON document: {error}");
-                    Error::invalid_argument(message).with_source(error)
-                })?;
+                check_json(data)?;
                 self.payload = Payload::Json(data.clone());
             }
             (Payload::Json(_), StreamFormat::Binary | StreamFormat::Text) => return Err(not_json(content_type)),
@@ -139,6 +145,13 @@ impl Write {
             Payload::Nothing => 0,
         }
     }
+}
+
+fn check_json(text: &[u8]) -> Result<()> {
+    json::check_document(text).map_err(|error| {
+        let message = format!("data for a JSON stream must be one JSON document: {error}");
+        Error::invalid_argument(message).with_source(error)
+    })
 }
 
 /// One POST as it grows.

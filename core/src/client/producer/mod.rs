@@ -52,7 +52,10 @@ struct Shared {
     /// Appends that wait go in their order: first come, first served.
     turn: AsyncMutex<()>,
     abandoned: AtomicBool,
+    on_failure: OnceLock<FailureHook>,
 }
+
+type FailureHook = Box<dyn Fn(Error) + Send + Sync>;
 
 struct Alive(Arc<Shared>);
 
@@ -112,12 +115,17 @@ impl Producer {
     /// # Errors
     /// Also `NotSupported` on a stream that is not JSON; from the `Delivery` while a lazy producer opens.
     pub async fn append_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<Delivery> {
-        let checked = match self.shared.json.get() {
-            Some(true) => Checked::Whole,
-            Some(false) => return Err(self.context(not_json("not application/json"))),
-            None => Checked::JsonOnly,
-        };
+        let checked = self.check_json()?;
         self.append_checked(&to_json(value)?, checked).await
+    }
+
+    /// [`append_json`](Self::append_json) of a value that is JSON text already.
+    ///
+    /// # Errors
+    /// As there; `InvalidArgument` when it is not one JSON document.
+    pub async fn append_json_text(&self, text: impl AsRef<[u8]>) -> Result<Delivery> {
+        let checked = self.check_json_text(text.as_ref())?;
+        self.append_checked(text.as_ref(), checked).await
     }
 
     /// Takes a message without waiting.
@@ -126,11 +134,22 @@ impl Producer {
     /// `BufferFull` when [`append`](Self::append) would wait; otherwise as there.
     pub fn try_append(&self, message: impl AsRef<[u8]>) -> Result<Delivery> {
         let checked = self.check(message.as_ref())?;
-        // Never ahead of one that waits.
-        let Ok(_turn) = self.shared.turn.try_lock() else {
-            return Err(self.context(Error::new(ErrorKind::BufferFull, "other messages wait for space in the buffer")));
-        };
-        self.push(message.as_ref(), checked)
+        self.try_append_checked(message.as_ref(), checked)
+    }
+
+    /// Takes JSON text without waiting.
+    ///
+    /// # Errors
+    /// `BufferFull` when [`append_json_text`](Self::append_json_text) would wait; otherwise as there.
+    pub fn try_append_json_text(&self, text: impl AsRef<[u8]>) -> Result<Delivery> {
+        let checked = self.check_json_text(text.as_ref())?;
+        self.try_append_checked(text.as_ref(), checked)
+    }
+
+    /// Has a function called with the error of each batch that was not stored; the flush after it tells of all. Only
+    /// the first function counts. It must not block.
+    pub fn on_failure(&self, hook: impl Fn(Error) + Send + Sync + 'static) {
+        let _ = self.shared.on_failure.set(Box::new(hook));
     }
 
     /// Sends what is there and waits until every message appended so far is settled.
@@ -216,6 +235,28 @@ impl Producer {
         Ok(if json.is_some() { Checked::Whole } else { Checked::NotEmpty })
     }
 
+    fn check_json(&self) -> Result<Checked> {
+        match self.shared.json.get() {
+            Some(true) => Ok(Checked::Whole),
+            Some(false) => Err(self.context(not_json("not application/json"))),
+            None => Ok(Checked::JsonOnly),
+        }
+    }
+
+    fn check_json_text(&self, text: &[u8]) -> Result<Checked> {
+        let checked = self.check_json()?;
+        Machine::check_message(true, text).map_err(|error| self.context(error))?;
+        Ok(checked)
+    }
+
+    fn try_append_checked(&self, message: &[u8], checked: Checked) -> Result<Delivery> {
+        // Never ahead of one that waits.
+        let Ok(_turn) = self.shared.turn.try_lock() else {
+            return Err(self.context(Error::new(ErrorKind::BufferFull, "other messages wait for space in the buffer")));
+        };
+        self.push(message, checked)
+    }
+
     async fn append_checked(&self, message: &[u8], checked: Checked) -> Result<Delivery> {
         let _turn = self.shared.turn.lock().await;
         // Nearly always there is space, and nothing to register for.
@@ -271,6 +312,7 @@ impl Shared {
             space: Notify::new(),
             turn: AsyncMutex::new(()),
             abandoned: AtomicBool::new(false),
+            on_failure: OnceLock::new(),
         })
     }
 
@@ -290,8 +332,20 @@ impl Shared {
     }
 
     fn fail(&self, error: Error) {
-        self.lock().fail(&error.with_context(Operation::Produce, self.target.url.shown()));
+        let error = error.with_context(Operation::Produce, self.target.url.shown());
+        let mut state = self.lock();
+        let lost = state.pending_messages() > 0;
+        state.fail(&error);
+        drop(state);
         self.space.notify_waiters();
+        self.tell(lost.then_some(error));
+    }
+
+    /// Tells the caller's function of what failed. Not under the lock: it may look at the producer.
+    fn tell(&self, failed: impl IntoIterator<Item = Error>) {
+        if let Some(hook) = self.on_failure.get() {
+            failed.into_iter().for_each(hook);
+        }
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct Running {
     current: Option<(BatchId, Arc<Cell>)>,
     flushes: HashMap<FlushId, Waiter<Flushed>>,
     closes: Vec<Waiter<Receipt>>,
+    /// Of batches that were not stored, for the caller's function.
+    pub(super) failed: Vec<Error>,
 }
 
 pub(super) struct Failed {
@@ -198,6 +200,7 @@ impl Running {
             current: None,
             flushes: HashMap::new(),
             closes: Vec::new(),
+            failed: Vec::new(),
         }
     }
 
@@ -255,7 +258,9 @@ impl Running {
             match event {
                 ProducerEvent::Settled { batch, result } => {
                     freed = true;
-                    self.settle(batch, result.map_err(|error| error.with_context(Operation::Produce, url)));
+                    let result = result.map_err(|error| error.with_context(Operation::Produce, url));
+                    self.failed.extend(result.as_ref().err().cloned());
+                    self.settle(batch, result);
                 }
                 ProducerEvent::Flushed { flush, result } => {
                     if let Some(waiter) = self.flushes.remove(&flush) {

@@ -99,12 +99,14 @@ impl Task {
             alive
         });
         let freed = running.dispatch(self.shared.target.url.shown());
+        let failed = std::mem::take(&mut running.failed);
         let timeout = running.machine.poll_timeout();
         let over = abandoned && running.machine.is_idle();
         drop(state);
         if freed {
             self.shared.space.notify_waiters();
         }
+        self.shared.tell(failed);
         for transmit in transmits {
             self.send(transmit);
         }
