@@ -298,3 +298,18 @@ fn a_runtime_that_ends_fails_what_it_carried_and_the_next_one_goes_on() {
     });
     assert_eq!(bodies(&script), ["a", "c"]);
 }
+
+#[test]
+fn a_poll_outside_of_a_runtime_does_not_harm_the_handle() {
+    let script = Script::new(slowly_stored);
+    let stream = text(&script);
+    let mut call = stream.append("a");
+    let poll = std::panic::AssertUnwindSafe(|| {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let _ = call.as_mut().poll(&mut context);
+    });
+    assert!(std::panic::catch_unwind(poll).is_err());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(stream.append("b")).unwrap();
+    assert_eq!(bodies(&script), ["b"]);
+}

@@ -142,11 +142,15 @@ impl Appends {
 
     /// Starts a driver, unless one is at work or there is nothing to do.
     fn drive(self: &Arc<Self>) {
-        let mut state = self.lock();
-        if !state.driven && !state.waiting.is_empty() {
+        {
+            let mut state = self.lock();
+            if state.driven || state.waiting.is_empty() {
+                return;
+            }
             state.driven = true;
-            tokio::spawn(Driver { appends: self.clone(), over: false }.run());
         }
+        // Without the lock: outside of a runtime this panics, and the driver tells those who wait.
+        tokio::spawn(Driver { appends: self.clone(), over: false }.run());
     }
 
     /// The longest run of writes that may share one POST, from the front.
