@@ -6,7 +6,7 @@ use tokio::task::AbortHandle;
 
 use crate::callback::Callbacks;
 use crate::event_loop::{self, LoopHandle};
-use crate::runtime::{block_on, runtime};
+use crate::runtime::{Owned, block_on, runtime};
 
 /// Runs a future and converts what it gives; the conversion runs in the caller's thread, or in the loop's.
 pub(crate) fn call<T, F, C>(
@@ -36,7 +36,7 @@ where
             Err(error) => Err(callbacks.raise(py, &error)),
         });
     });
-    operation.setattr("abort", Py::new(py, Abort(task.abort_handle()))?)?;
+    operation.setattr("abort", Py::new(py, Abort(Owned::new(task.abort_handle())))?)?;
     Ok(operation.unbind())
 }
 
@@ -83,11 +83,13 @@ fn settle(operation: &Bound<'_, PyAny>, result: impl FnOnce(Python<'_>) -> PyRes
 
 /// Aborts the operation of a future that was cancelled.
 #[pyclass(frozen, module = "everstream._native")]
-struct Abort(AbortHandle);
+struct Abort(Owned<AbortHandle>);
 
 #[pymethods]
 impl Abort {
     fn __call__(&self) {
-        self.0.abort();
+        if let Some(task) = self.0.here() {
+            task.abort();
+        }
     }
 }

@@ -4,10 +4,11 @@
 //! thread, so that no thread that carries traffic waits for the interpreter.
 
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Mutex, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use pyo3::prelude::*;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -21,7 +22,8 @@ const QUEUE: usize = 10_000;
 /// Python's level; what is below is not even formatted.
 static LEVEL: AtomicU8 = AtomicU8::new(u8::MAX);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
-static QUEUE_END: Mutex<Option<(Born, SyncSender<Record>)>> = Mutex::new(None);
+/// Not behind a lock, which a fork could copy locked.
+static QUEUE_END: ArcSwapOption<(Born, SyncSender<Record>)> = ArcSwapOption::const_empty();
 
 struct Record {
     level: u8,
@@ -32,6 +34,9 @@ struct Record {
 /// Sets from which of Python's levels on there is something to log.
 #[pyfunction]
 pub(crate) fn set_log_level(level: u8) {
+    if level != u8::MAX && QUEUE_END.load().as_ref().is_none_or(|end| !end.0.is_here()) {
+        QUEUE_END.store(Some(Arc::new((Born::now(), start()))));
+    }
     if LEVEL.swap(level, Ordering::Relaxed) == u8::MAX && level != u8::MAX {
         // Fails when the process has a subscriber already, such as that of a command; then that one logs.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(ToPython));
@@ -61,12 +66,9 @@ impl<S: Subscriber> Layer<S> for ToPython {
         event.record(&mut message);
         let record =
             Record { level: python_level(*metadata.level()), logger: logger(metadata.target()), message: message.0 };
-        let mut end = QUEUE_END.lock().unwrap_or_else(PoisonError::into_inner);
-        if end.as_ref().is_none_or(|(born, _)| !born.is_here()) {
-            *end = Some((Born::now(), start()));
-        }
-        if let Some((_, end)) = &*end
-            && let Err(TrySendError::Full(_)) = end.try_send(record)
+        if let Some(end) = &*QUEUE_END.load()
+            && end.0.is_here()
+            && let Err(TrySendError::Full(_)) = end.1.try_send(record)
         {
             DROPPED.fetch_add(1, Ordering::Relaxed);
         }

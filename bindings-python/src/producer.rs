@@ -13,28 +13,24 @@ use crate::data::Data;
 use crate::error;
 use crate::event_loop;
 use crate::options;
-use crate::runtime::{Born, block_on};
+use crate::runtime::{Owned, block_on};
 
 /// Appends messages so that each is stored exactly once, in order.
 #[pyclass(frozen, module = "everstream._native")]
 pub(crate) struct Producer {
-    /// Taken out only when it is dropped.
-    core: Option<CoreProducer>,
+    core: Owned<CoreProducer>,
     callbacks: Callbacks,
     encode: Option<Py<PyAny>>,
-    born: Born,
 }
 
 impl Producer {
     pub(crate) fn new(py: Python<'_>, core: CoreProducer, callbacks: Callbacks, encode: Option<&Py<PyAny>>) -> Self {
         let encode = encode.map(|encode| encode.clone_ref(py));
-        Self { core: Some(core), callbacks, encode, born: Born::now() }
+        Self { core: Owned::new(core), callbacks, encode }
     }
 
     fn core(&self, py: Python<'_>) -> PyResult<&CoreProducer> {
-        self.born.check(py, "producer")?;
-        // It is there until the drop.
-        self.core.as_ref().ok_or_else(|| error::forked(py, "producer"))
+        self.core.get(py, "producer")
     }
 
     fn try_append_data(&self, py: Python<'_>, data: &Data) -> PyResult<everstream::Result<CoreDelivery>> {
@@ -55,15 +51,6 @@ impl Producer {
                 Delivery::of(block_on(py, appending)?, py)
             }
             result => Delivery::of(result, py),
-        }
-    }
-}
-
-impl Drop for Producer {
-    fn drop(&mut self) {
-        if !self.born.is_here() {
-            // The parent's: its locks may be held by threads that this process does not have.
-            std::mem::forget(self.core.take());
         }
     }
 }
@@ -95,7 +82,7 @@ impl Producer {
         let data = if json { Data::json(data)? } else { Data::of(data, self.encode.as_ref())? };
         let core = self.core(py)?.clone();
         call(py, false, self.callbacks.clone(), append(core, data), |py, delivery| {
-            Ok(Py::new(py, Delivery(Arc::new(delivery)))?.into_any())
+            Ok(Py::new(py, Delivery::new(delivery))?.into_any())
         })
     }
 
@@ -202,11 +189,19 @@ fn receipt(py: Python<'_>, receipt: &Receipt) -> PyResult<Py<PyAny>> {
 
 /// A message on its way. Nobody has to wait for it.
 #[pyclass(frozen, module = "everstream._native")]
-pub(crate) struct Delivery(Arc<CoreDelivery>);
+pub(crate) struct Delivery(Owned<Arc<CoreDelivery>>);
 
 impl Delivery {
+    fn new(delivery: CoreDelivery) -> Self {
+        Self(Owned::new(Arc::new(delivery)))
+    }
+
+    fn core(&self, py: Python<'_>) -> PyResult<&Arc<CoreDelivery>> {
+        self.0.get(py, "delivery")
+    }
+
     fn of(taken: everstream::Result<CoreDelivery>, py: Python<'_>) -> PyResult<Self> {
-        taken.map(|delivery| Self(Arc::new(delivery))).map_err(|error| error::raise(py, &error))
+        taken.map(Self::new).map_err(|error| error::raise(py, &error))
     }
 }
 
@@ -214,31 +209,33 @@ impl Delivery {
 impl Delivery {
     /// The message's number in its producer, counted from 0.
     #[getter]
-    fn message(&self) -> u64 {
-        self.0.message()
+    fn message(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.core(py)?.message())
     }
 
     /// Whether it is settled: stored, or failed.
-    fn done(&self) -> bool {
-        self.0.outcome().is_some()
+    fn done(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.core(py)?.outcome().is_some())
     }
 
     /// Waits for the receipt.
     #[pyo3(signature = (timeout=None))]
     fn result(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
-        let outcome = match self.0.outcome() {
+        let delivery = self.core(py)?;
+        let outcome = match delivery.outcome() {
             Some(outcome) => outcome,
             None => {
                 let timeout = timeout.map(|it| options::seconds(py, "timeout", it)).transpose()?;
                 let late = || everstream::Error::new(ErrorKind::Timeout, "the message is not settled yet");
-                block_on(py, limited(timeout, self.0.wait(), late))?
+                block_on(py, limited(timeout, delivery.wait(), late))?
             }
         };
         receipt(py, &outcome.map_err(|error| error::raise(py, &error))?)
     }
 
     fn __await__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let future = match self.0.outcome() {
+        let delivery = self.core(py)?;
+        let future = match delivery.outcome() {
             Some(outcome) => {
                 let (event_loop, _) = event_loop::running(py)?;
                 let future = event_loop.call_method0("create_future")?;
@@ -249,7 +246,7 @@ impl Delivery {
                 future.unbind()
             }
             None => {
-                let delivery = self.0.clone();
+                let delivery = delivery.clone();
                 let waiting = async move { delivery.wait().await };
                 call(py, false, Callbacks::default(), waiting, |py, it| receipt(py, &it))?
             }
@@ -258,11 +255,14 @@ impl Delivery {
     }
 
     fn __repr__(&self) -> String {
-        let state = match self.0.outcome() {
+        let Some(delivery) = self.0.here() else {
+            return "<Delivery of another process>".to_owned();
+        };
+        let state = match delivery.outcome() {
             None => "under way",
             Some(Ok(_)) => "stored",
             Some(Err(_)) => "failed",
         };
-        format!("<Delivery of message {}: {state}>", self.0.message())
+        format!("<Delivery of message {}: {state}>", delivery.message())
     }
 }

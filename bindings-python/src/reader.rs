@@ -8,13 +8,13 @@ use everstream::{Batch as CoreBatch, Checkpoint, Error, ErrorKind, Reader as Cor
 use futures_util::Stream as _;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
-use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, mpsc, oneshot};
 
 use crate::call::call;
 use crate::callback::Callbacks;
 use crate::error;
 use crate::json;
-use crate::runtime::{Born, runtime};
+use crate::runtime::{Owned, runtime};
 
 /// A read under way.
 ///
@@ -22,13 +22,12 @@ use crate::runtime::{Born, runtime};
 /// is nothing the task knows of: each batch says where it leaves its reader.
 #[pyclass(frozen, module = "everstream._native")]
 pub(crate) struct Reader {
-    shared: Arc<Shared>,
+    shared: Owned<Arc<Shared>>,
     callbacks: Callbacks,
-    born: Born,
 }
 
 struct Shared {
-    inbox: AsyncMutex<Inbox>,
+    inbox: Arc<AsyncMutex<Inbox>>,
     head: Mutex<Option<Arc<ResponseHead>>>,
     content_type: Mutex<Option<String>>,
     not_modified: AtomicBool,
@@ -42,8 +41,21 @@ struct Shared {
 
 struct Inbox {
     batches: mpsc::Receiver<Result<CoreBatch>>,
-    /// Met by a look at what is there, for whoever waits next.
-    error: Option<Error>,
+    /// Taken out, but not handed over: it comes first.
+    returned: Option<Result<CoreBatch>>,
+}
+
+/// What came next, on its way to the caller. Whoever waited may have given up by now: then it goes back, before anybody
+/// else can take what follows.
+struct Held {
+    inbox: OwnedMutexGuard<Inbox>,
+    next: Option<Result<CoreBatch>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.inbox.returned = self.next.take();
+    }
 }
 
 impl Reader {
@@ -51,7 +63,7 @@ impl Reader {
     pub(crate) fn open(py: Python<'_>, wait: bool, callbacks: Callbacks, reader: CoreReader) -> PyResult<Py<PyAny>> {
         let (sender, receiver) = mpsc::channel(1);
         let shared = Arc::new(Shared {
-            inbox: AsyncMutex::new(Inbox { batches: receiver, error: None }),
+            inbox: Arc::new(AsyncMutex::new(Inbox { batches: receiver, returned: None })),
             head: Mutex::default(),
             content_type: Mutex::default(),
             not_modified: AtomicBool::new(false),
@@ -71,7 +83,7 @@ impl Reader {
         let made = callbacks.clone();
         call(py, wait, callbacks, future, move |py, ()| {
             guard.disarm();
-            Ok(Py::new(py, Self { shared, callbacks: made, born: Born::now() })?.into_any())
+            Ok(Py::new(py, Self { shared: Owned::new(shared), callbacks: made })?.into_any())
         })
     }
 }
@@ -80,25 +92,27 @@ impl Reader {
 impl Reader {
     /// The next batch; `None` at the end.
     fn next(&self, py: Python<'_>, wait: bool) -> PyResult<Py<PyAny>> {
-        self.born.check(py, "read")?;
-        let shared = self.shared.clone();
-        let convert = |py: Python<'_>, batch: Option<CoreBatch>| match batch {
-            Some(batch) => Ok(Py::new(py, Batch(batch))?.into_any()),
+        let shared = self.shared.get(py, "read")?.clone();
+        let callbacks = self.callbacks.clone();
+        let convert = move |py: Python<'_>, mut held: Held| match held.next.take() {
+            Some(Ok(batch)) => Ok(Py::new(py, Batch(batch))?.into_any()),
+            Some(Err(error)) => Err(callbacks.raise(py, &error)),
             None => Ok(py.None()),
         };
-        call(py, wait, self.callbacks.clone(), async move { shared.next().await.transpose() }, convert)
+        call(py, wait, self.callbacks.clone(), async move { Ok(shared.next().await) }, convert)
     }
 
     /// The next batch if it is there already; `None` if it is not, at the end, and for errors: then ask `next`.
     fn next_now(&self) -> Option<Batch> {
-        if !self.born.is_here() {
-            return None;
-        }
-        let mut inbox = self.shared.inbox.try_lock().ok()?;
-        match inbox.batches.try_recv().ok()? {
+        let mut inbox = self.shared.here()?.inbox.try_lock().ok()?;
+        let next = match inbox.returned.take() {
+            Some(returned) => returned,
+            None => inbox.batches.try_recv().ok()?,
+        };
+        match next {
             Ok(batch) => Some(Batch(batch)),
             Err(error) => {
-                inbox.error = Some(error);
+                inbox.returned = Some(Err(error));
                 None
             }
         }
@@ -106,35 +120,41 @@ impl Reader {
 
     /// Aborts the request and ends the read. Can be repeated.
     fn close(&self) {
-        if self.born.is_here() {
-            self.shared.end();
+        if let Some(shared) = self.shared.here() {
+            shared.end();
         }
     }
 
     #[getter]
     fn status(&self) -> Option<u16> {
-        lock(&self.shared.head).as_ref().map(|head| head.status.as_u16())
+        self.head().map(|head| head.status.as_u16())
     }
 
     #[getter]
     fn status_text(&self) -> Option<&'static str> {
-        lock(&self.shared.head).as_ref().and_then(|head| head.status.canonical_reason())
+        self.head().and_then(|head| head.status.canonical_reason())
     }
 
     #[getter]
     fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let head = lock(&self.shared.head).clone();
-        head.map_or_else(|| Ok(PyDict::new(py)), |head| error::headers(py, &head.headers))
+        self.head().map_or_else(|| Ok(PyDict::new(py)), |head| error::headers(py, &head.headers))
     }
 
     #[getter]
     fn content_type(&self) -> Option<String> {
-        lock(&self.shared.content_type).clone()
+        self.shared.here().and_then(|shared| lock(&shared.content_type).clone())
     }
 
     #[getter]
     fn not_modified(&self) -> bool {
-        self.shared.not_modified.load(Ordering::Acquire)
+        self.shared.here().is_some_and(|shared| shared.not_modified.load(Ordering::Acquire))
+    }
+}
+
+impl Reader {
+    /// Of the last answer.
+    fn head(&self) -> Option<Arc<ResponseHead>> {
+        lock(&self.shared.here()?.head).clone()
     }
 }
 
@@ -147,10 +167,10 @@ impl Drop for Reader {
 impl Shared {
     /// # Cancel safety
     /// Dropping it aborts the request; the next call asks again from the same place.
-    async fn next(&self) -> Option<Result<CoreBatch>> {
-        let mut inbox = self.inbox.lock().await;
-        if let Some(error) = inbox.error.take() {
-            return Some(Err(error));
+    async fn next(&self) -> Held {
+        let mut inbox = self.inbox.clone().lock_owned().await;
+        if let Some(returned) = inbox.returned.take() {
+            return Held { inbox, next: Some(returned) };
         }
         if self.paused.swap(false, Ordering::AcqRel) {
             self.resume.notify_one();
@@ -162,7 +182,7 @@ impl Shared {
             next = inbox.batches.recv() => next,
         };
         waiting.0 = None;
-        next
+        Held { inbox, next }
     }
 
     async fn ended(&self) {

@@ -1,8 +1,9 @@
 //! One tokio runtime for the process, made at first use and made anew in a forked child.
 //!
 //! A fork copies the memory of a runtime but not its threads, and its locks as they were at that moment. So the child
-//! forgets what it inherited without touching it: what can be made anew is ([`Remade`]), what cannot says so ([`Born`]).
+//! forgets what it inherited without touching it: what can be made anew is ([`Remade`]), what cannot says so ([`Owned`]).
 
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -72,7 +73,7 @@ pub(crate) fn before_exit() {
     EXITING.store(true, Ordering::Release);
 }
 
-/// In which process something was made that cannot follow a fork.
+/// In which process something was made.
 #[derive(Clone, Copy)]
 pub(crate) struct Born(u32);
 
@@ -84,18 +85,46 @@ impl Born {
     pub(crate) fn is_here(self) -> bool {
         self.0 == GENERATION.load(Ordering::Acquire)
     }
+}
+
+/// Something that cannot follow a fork. A forked child neither uses nor drops it: its locks may be held by threads that
+/// the child does not have.
+pub(crate) struct Owned<T> {
+    born: Born,
+    /// There until it is dropped.
+    value: ManuallyDrop<T>,
+}
+
+impl<T> Owned<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { born: Born::now(), value: ManuallyDrop::new(value) }
+    }
+
+    /// `None` in a forked child.
+    pub(crate) fn here(&self) -> Option<&T> {
+        self.born.is_here().then_some(&*self.value)
+    }
 
     /// # Errors
-    /// `ForkedError` in a forked child.
-    pub(crate) fn check(self, py: Python<'_>, what: &str) -> PyResult<()> {
-        if self.is_here() { Ok(()) } else { Err(error::forked(py, what)) }
+    /// `ForkedError` in a forked child; `what` says what it was.
+    pub(crate) fn get(&self, py: Python<'_>, what: &str) -> PyResult<&T> {
+        self.here().ok_or_else(|| error::forked(py, what))
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        if self.born.is_here() {
+            // SAFETY: the value is not used again: this is the only place that drops it, and runs once.
+            unsafe { ManuallyDrop::drop(&mut self.value) }
+        }
     }
 }
 
 /// Something that a forked child makes anew, because the one it inherited belongs to the parent's runtime.
 pub(crate) struct Remade<T> {
     make: Box<dyn Fn(Python<'_>) -> PyResult<T> + Send + Sync>,
-    made: Mutex<Option<(Born, T)>>,
+    made: Mutex<Owned<T>>,
 }
 
 impl<T: Clone> Remade<T> {
@@ -104,23 +133,20 @@ impl<T: Clone> Remade<T> {
         py: Python<'_>,
         make: impl Fn(Python<'_>) -> PyResult<T> + Send + Sync + 'static,
     ) -> PyResult<Self> {
-        let made = Mutex::new(Some((Born::now(), make(py)?)));
+        let made = Mutex::new(Owned::new(make(py)?));
         Ok(Self { make: Box::new(make), made })
     }
 
     pub(crate) fn get(&self, py: Python<'_>) -> PyResult<T> {
-        if let Some((born, value)) = &*self.lock()
-            && born.is_here()
-        {
+        if let Some(value) = self.lock().here() {
             return Ok(value.clone());
         }
         let value = (self.make)(py)?;
-        // The inherited one is not dropped: its locks may be held by threads that this process does not have.
-        std::mem::forget(self.lock().replace((Born::now(), value.clone())));
+        *self.lock() = Owned::new(value.clone());
         Ok(value)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Born, T)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Owned<T>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

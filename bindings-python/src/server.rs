@@ -13,30 +13,29 @@ use crate::call::call;
 use crate::callback::Callbacks;
 use crate::error;
 use crate::options::Given;
-use crate::runtime::Born;
+use crate::runtime::Owned;
 
 /// A server, from start to stop.
 #[pyclass(frozen, module = "everstream._native")]
 pub(crate) struct Server {
     config: Config,
-    running: Arc<Mutex<Option<RunningServer>>>,
-    born: Born,
+    running: Owned<Arc<Mutex<Option<RunningServer>>>>,
 }
 
 #[pymethods]
 impl Server {
     #[new]
     fn new(py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResult<Self> {
-        Ok(Self { config: config(py, options)?, running: Arc::default(), born: Born::now() })
+        Ok(Self { config: config(py, options)?, running: Owned::new(Arc::default()) })
     }
 
     /// Binds and serves; gives the base URL.
     fn start(&self, py: Python<'_>, wait: bool) -> PyResult<Py<PyAny>> {
-        self.born.check(py, "server")?;
+        let running = self.running.get(py, "server")?.clone();
         if self.with(|_| ()).is_some() {
             return Err(error::raise(py, &Error::new(ErrorKind::InvalidArgument, "the server is running already")));
         }
-        let (config, running) = (self.config.clone(), self.running.clone());
+        let config = self.config.clone();
         let start = async move {
             let started = CoreServer::builder().config(config).start().await;
             let server = started
@@ -50,8 +49,8 @@ impl Server {
 
     /// Ends live reads at an event boundary, lets requests under way finish, and stops. Can be repeated.
     fn stop(&self, py: Python<'_>, wait: bool) -> PyResult<Py<PyAny>> {
-        self.born.check(py, "server")?;
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = self.running.get(py, "server")?;
+        let running = running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let stop = async move {
             if let Some(running) = running {
                 running.shutdown().await;
@@ -85,10 +84,8 @@ impl Server {
 
 impl Server {
     fn with<T>(&self, look: impl FnOnce(&RunningServer) -> T) -> Option<T> {
-        if !self.born.is_here() {
-            return None;
-        }
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+        let running = self.running.here()?;
+        running.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
     }
 }
 
