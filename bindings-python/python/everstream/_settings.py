@@ -18,6 +18,11 @@ def as_timeout(timeout: float | Timeout | None) -> Timeout:
     return Timeout(read=float(timeout))
 
 
+def limits_of(timeout: Timeout, client: Timeout) -> Timeout:
+    """The limits of one stream: its own, and its client's where it has none."""
+    return Timeout(**{name: getattr(client, name) if own is None else own for name, own in vars(timeout).items()})
+
+
 def as_retry(retry: Retry | None, timeout: Timeout) -> dict[str, Any] | None:
     """The retry policy as the native module takes it."""
     if retry is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable
 from typing import Any
 
-from ._settings import as_retry, as_timeout, start_of
+from ._settings import as_retry, as_timeout, limits_of, start_of
 from .aresponse import AsyncStreamResponse
 from .client import AsyncClient, client_for, native_stream
 from .handle import HandleBase, create_options, head_result, read_options
@@ -66,8 +66,8 @@ def astream(
 ) -> AsyncStreamSession:
     """Reads a stream: `async with astream(url) as res`. Arguments and errors as for `everstream.stream`; functions among
     them may be coroutine functions, and run in the event loop."""
-    limits = as_timeout(timeout)
-    connections = client_for(client, AsyncClient, limits)
+    connections = client_for(client, AsyncClient, as_timeout(timeout))
+    limits = limits_of(as_timeout(timeout), connections.timeout)
     policy = as_retry(retry or connections.retry, limits)
     native = native_stream(
         connections, url, headers=headers, params=params, timeout=limits, retry=policy, on_error=on_error
@@ -105,8 +105,8 @@ class AsyncDurableStream(HandleBase):
         encode: Callable[[Any], str | bytes] | None = None,
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self._timeout = as_timeout(timeout)
-        connections = client_for(client, AsyncClient, self._timeout)
+        connections = client_for(client, AsyncClient, as_timeout(timeout))
+        self._timeout = limits_of(as_timeout(timeout), connections.timeout)
         self._native = native_stream(
             connections, url, headers=headers, params=params, content_type=content_type, timeout=self._timeout,
             retry=as_retry(retry or connections.retry, self._timeout), on_error=on_error, batching=batching,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import _native
-from ._settings import as_retry, as_timeout, start_of
+from ._settings import as_retry, as_timeout, limits_of, start_of
 from .client import Client, client_for, native_stream
 from .producer import Producer
 from .response import StreamResponse
@@ -71,8 +71,8 @@ def stream(
         StreamNotFoundError, InvalidOffsetError, RetentionGoneError, UnauthorizedError, ForbiddenError, NetworkError and
         other `DurableStreamError`s.
     """
-    timeout = as_timeout(timeout)
-    connections = client_for(client, Client, timeout)
+    connections = client_for(client, Client, as_timeout(timeout))
+    timeout = limits_of(as_timeout(timeout), connections.timeout)
     policy = as_retry(retry or connections.retry, timeout)
     native = native_stream(
         connections, url, headers=headers, params=params, timeout=timeout, retry=policy, on_error=on_error
@@ -165,8 +165,8 @@ class DurableStream(HandleBase):
         encode: Callable[[Any], str | bytes] | None = None,
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self._timeout = as_timeout(timeout)
-        connections = client_for(client, Client, self._timeout)
+        connections = client_for(client, Client, as_timeout(timeout))
+        self._timeout = limits_of(as_timeout(timeout), connections.timeout)
         self._native = native_stream(
             connections, url, headers=headers, params=params, content_type=content_type, timeout=self._timeout,
             retry=as_retry(retry or connections.retry, self._timeout), on_error=on_error, batching=batching,
