@@ -37,6 +37,11 @@ impl Callbacks {
         Self(Arc::new(State { asynchronous, ..State::default() }))
     }
 
+    /// Says that there is something to call.
+    pub(crate) fn expect(&self) {
+        self.0.used.store(true, Ordering::Relaxed);
+    }
+
     /// Notes the running loop, before a call that may need it.
     pub(crate) fn enter(&self, py: Python<'_>) -> PyResult<()> {
         if self.0.asynchronous && self.0.used.load(Ordering::Relaxed) {
@@ -90,7 +95,7 @@ impl Callbacks {
             return Err(PyTypeError::new_err(format!("{what} {name} must be a str or a function, not {given}")));
         }
         let (callbacks, function) = (self.clone(), Arc::new(value.clone().unbind()));
-        self.0.used.store(true, Ordering::Relaxed);
+        self.expect();
         let what = format!("the function for {what} {name} failed");
         Ok(Some(Value::Asked(Arc::new(move || {
             let function = function.clone();
@@ -108,7 +113,7 @@ impl Callbacks {
         function: Py<PyAny>,
     ) -> impl Fn(Error) -> BoxFuture<Option<Extras>> + Send + Sync + 'static {
         let (callbacks, function) = (self.clone(), Arc::new(function));
-        self.0.used.store(true, Ordering::Relaxed);
+        self.expect();
         move |failed| {
             let function = function.clone();
             let extract: Extract<Option<Extras>> = {
@@ -130,7 +135,7 @@ impl Callbacks {
     /// `on_error(exc)` of a producer, for batches that were not stored. What it raises goes to `sys.unraisablehook`.
     pub(crate) fn failure_hook(&self, function: Py<PyAny>) -> impl Fn(Error) + Send + Sync + 'static {
         let (callbacks, function) = (self.clone(), Arc::new(function));
-        self.0.used.store(true, Ordering::Relaxed);
+        self.expect();
         move |failed| {
             let function = function.clone();
             let told = callbacks

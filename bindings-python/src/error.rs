@@ -9,8 +9,7 @@ use pyo3::types::{PyDict, PyList};
 ///
 /// What a function of the caller's raised comes back as it was, unless the error has more to say.
 pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
-    let own = std::error::Error::source(error).and_then(|source| source.downcast_ref::<PyErr>());
-    match own {
+    match own_exception(error) {
         Some(own) if error.failures().is_empty() => own.clone_ref(py),
         own => build(py, error).map_or_else(
             |error| error,
@@ -21,6 +20,18 @@ pub(crate) fn raise(py: Python<'_>, error: &Error) -> PyErr {
             },
         ),
     }
+}
+
+/// What a function of the caller's raised, if that is at the bottom of it.
+fn own_exception(error: &Error) -> Option<&PyErr> {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(own) = error.downcast_ref::<PyErr>() {
+            return Some(own);
+        }
+        source = error.source();
+    }
+    None
 }
 
 /// An argument that was refused.

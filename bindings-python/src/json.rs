@@ -18,7 +18,8 @@ const MAX_DEPTH: usize = 990;
 /// to see, so that no message is unreadable here that is readable elsewhere.
 pub(crate) fn parse<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let parser = PythonParse { cache_mode: StringCacheMode::All, ..PythonParse::default() };
+    // Keys come again in every message; looking values up costs more than making them anew.
+    let parser = PythonParse { cache_mode: StringCacheMode::Keys, ..PythonParse::default() };
     match parser.python_parse(py, text) {
         Ok(value) => Ok(value),
         Err(_) => LOADS.import(py, "json", "loads")?.call1((PyBytes::new(py, text),)),

@@ -37,9 +37,14 @@ pub(crate) fn set_log_level(level: u8) {
     if level != u8::MAX && QUEUE_END.load().as_ref().is_none_or(|end| !end.0.is_here()) {
         QUEUE_END.store(Some(Arc::new((Born::now(), start()))));
     }
-    if LEVEL.swap(level, Ordering::Relaxed) == u8::MAX && level != u8::MAX {
-        // Fails when the process has a subscriber already, such as that of a command; then that one logs.
+    let before = LEVEL.swap(level, Ordering::Relaxed);
+    if before == u8::MAX && level != u8::MAX {
+        // Fails when the process has a subscriber already: this one, or that of a command, which then logs.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(ToPython));
+    }
+    if before != level {
+        // Each place that logs remembers whether somebody listened.
+        tracing::callsite::rebuild_interest_cache();
     }
 }
 

@@ -96,7 +96,7 @@ impl Producer {
     fn flush_within(&self, py: Python<'_>, seconds: f64) -> PyResult<u64> {
         let core = self.core(py)?;
         let limit = options::seconds(py, "seconds", seconds)?;
-        if let Ok(result) = block_on(py, tokio::time::timeout(limit, core.flush()))? {
+        if let Ok(result) = block_on(py, async { tokio::time::timeout(limit, core.flush()).await })? {
             result.map_err(|error| error::raise(py, &error))?;
         }
         Ok(core.pending_messages())

@@ -108,9 +108,10 @@ impl Stream {
         content_type: Option<String>,
     ) -> PyResult<Py<PyAny>> {
         let stream = self.core.get(py)?;
+        self.callbacks.expect();
+        self.callbacks.enter(py)?;
         let body = self.body(pieces);
         let options = AppendOptions { seq, content_type };
-        self.callbacks.enter(py)?;
         call(py, wait, self.callbacks.clone(), async move { stream.append_stream(body, &options).await }, |py, it| {
             into_any(py, (offset(it.offset), it.duplicate))
         })
@@ -237,7 +238,7 @@ impl Stream {
 
 fn require_raw(piece: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     raw(piece)?.ok_or_else(|| {
-        let kind = piece.get_type();
+        let kind = piece.get_type().qualname().map_or_else(|_| "?".to_owned(), |name| name.to_string());
         pyo3::exceptions::PyTypeError::new_err(format!("a piece of a body must be str or bytes, not {kind}"))
     })
 }

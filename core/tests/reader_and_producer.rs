@@ -94,9 +94,10 @@ async fn opening_waits_for_the_first_good_answer_and_takes_nothing_away() {
     assert_eq!(batch.checkpoint_at(2), Checkpoint { skip: 2, ..Checkpoint::default() });
     assert_eq!(&batch.checkpoint_at(3), reader.checkpoint());
 
-    let missing = Script::new(|_, _| answer(404, &[]));
+    let missing = Script::new(|_, _| with_body(404, &[], "no such thing"));
     let error = missing.client().stream(URL).unwrap().read(catch_up()).open().await.unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::NotFound);
+    assert_eq!(error.response().unwrap().body.as_deref(), Some("no such thing"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ use crate::proto::retry::RetryPolicy;
 use crate::proto::url::StreamUrl;
 
 /// As much of an error's body is kept for diagnosis.
-const ERROR_BODY_BYTES: usize = 4096;
+pub(super) const ERROR_BODY_BYTES: usize = 4096;
 
 /// Asked before an operation fails for good; `Some` is "try once more", with these over what was sent before.
 pub(super) type ErrorHook = Arc<dyn Fn(Error) -> BoxFuture<Option<Extras>> + Send + Sync>;
@@ -232,7 +232,7 @@ fn timed_out(limit: Duration) -> Disconnect {
     Disconnect { not_sent: false, error }
 }
 
-fn with_body(error: Error, body: &[u8]) -> Error {
+pub(super) fn with_body(error: Error, body: &[u8]) -> Error {
     match std::str::from_utf8(body) {
         Ok(text) if !text.is_empty() => error.with_body(text.to_owned()),
         _ => error,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use tokio::time::{Instant as Clock, Sleep};
 
-use super::exchange::{Answer, Core, Failure, Target, disconnect};
+use super::exchange::{Answer, Core, ERROR_BODY_BYTES, Failure, Target, collect, disconnect, with_body};
 use super::extras::Extras;
 use super::transport::{BoxBody, BoxFuture, RequestBody, TransportError};
 use crate::checkpoint::Checkpoint;
@@ -33,6 +33,8 @@ pub struct Reader {
     timer: Option<Pin<Box<Sleep>>>,
     /// Of the last answer.
     head: Option<Arc<ResponseHead>>,
+    /// What the last refusal said.
+    refusal: Bytes,
     /// What came in while the reader was only to be opened.
     ready: VecDeque<Batch>,
     delivered: Checkpoint,
@@ -47,6 +49,8 @@ enum Exchange {
     Idle,
     Sending(BoxFuture<std::result::Result<Answer, Failure>>),
     Receiving(BoxBody),
+    /// The body of a refusal, for diagnosis.
+    Refused(BoxFuture<(ResponseHead, Bytes)>),
     /// The caller is asked whether a failure can be mended.
     Asking(BoxFuture<Option<Extras>>, Error),
 }
@@ -55,6 +59,7 @@ enum Exchange {
 enum Progress {
     Answered(std::result::Result<Answer, Failure>),
     Received(Option<std::result::Result<Bytes, TransportError>>),
+    Refused(ResponseHead, Bytes),
     Decided(Option<Extras>, Error),
 }
 
@@ -69,6 +74,7 @@ impl Reader {
             exchange: Exchange::Idle,
             timer: None,
             head: None,
+            refusal: Bytes::new(),
             ready: VecDeque::new(),
             delivered,
             up_to_date: false,
@@ -232,6 +238,7 @@ impl Reader {
                         return Poll::Ready(None);
                     }
                     ReadEvent::Failed(error) => {
+                        let error = with_body(error, &std::mem::take(&mut self.refusal));
                         let error = error.with_context(Operation::Read, self.target.url.shown());
                         if !self.core.has_error_hook() {
                             return Poll::Ready(Some(Err(self.fail(error))));
@@ -276,6 +283,9 @@ impl Reader {
             Exchange::Idle => Poll::Pending,
             Exchange::Sending(sending) => sending.as_mut().poll(context).map(Progress::Answered),
             Exchange::Receiving(body) => body.as_mut().poll_next(context).map(Progress::Received),
+            Exchange::Refused(refusal) => {
+                refusal.as_mut().poll(context).map(|(head, body)| Progress::Refused(head, body))
+            }
             Exchange::Asking(asking, error) => {
                 let error = error.clone();
                 asking.as_mut().poll(context).map(|mended| Progress::Decided(mended, error))
@@ -286,6 +296,20 @@ impl Reader {
     fn handle(&mut self, progress: Progress) -> Result<()> {
         let now = self.core.now();
         match progress {
+            Progress::Answered(Ok(answer))
+                if answer.head.status.is_client_error() || answer.head.status.is_server_error() =>
+            {
+                let Answer { head, body } = answer;
+                // The status says it all: a body that breaks off is as good as none (C-ERR-3).
+                let refusal = async move { (head, collect(body, ERROR_BODY_BYTES).await.unwrap_or_default()) };
+                self.exchange = Exchange::Refused(Box::pin(refusal));
+            }
+            Progress::Refused(head, body) => {
+                self.exchange = Exchange::Idle;
+                self.session.handle_response(&head, now);
+                self.head = Some(Arc::new(head));
+                self.refusal = body;
+            }
             Progress::Answered(Ok(answer)) => {
                 self.exchange = Exchange::Receiving(answer.body);
                 self.session.handle_response(&answer.head, now);
