@@ -1,0 +1,315 @@
+"""The adapter side of the client conformance protocol: JSON lines, errors, and what both faces do alike.
+
+A runner writes one JSON object per line to stdin and reads one per line from stdout; one command is open at a time.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from everstream import DurableStreamError, InvalidArgumentError, Retry, StreamEvent, Timeout, __version__
+
+Command = dict[str, Any]
+Result = dict[str, Any]
+
+FEATURES = (
+    "auto",
+    "batching",
+    "batchItems",
+    "dynamicHeaders",
+    "longPoll",
+    "retryOptions",
+    "sse",
+    "streaming",
+    "strictZeroValidation",
+)
+
+LIMITS = Timeout(connect=5, read=8, total=10)
+"""An answer after the runner's 30 s would be taken for that of the next command."""
+DELIVERY_TIMEOUT = 20.0
+
+ERROR_CODES = {
+    "BAD_REQUEST": "UNEXPECTED_STATUS",
+    "CONFLICT_CONTENT_TYPE": "CONFLICT",
+    "CONFLICT_EXISTS": "CONFLICT",
+    "CONFLICT_SEQ": "SEQUENCE_CONFLICT",
+    "INVALID_ARGUMENT": "INVALID_ARGUMENT",
+    "INVALID_OFFSET": "INVALID_OFFSET",
+    "NETWORK_ERROR": "NETWORK_ERROR",
+    "NOT_FOUND": "NOT_FOUND",
+    "NOT_SUPPORTED": "NOT_SUPPORTED",
+    "PARSE_ERROR": "PARSE_ERROR",
+    "PROTOCOL_ERROR": "PARSE_ERROR",
+    "SEQUENCE_GAP": "SEQUENCE_CONFLICT",
+    "STREAM_CLOSED": "STREAM_CLOSED",
+    "TIMEOUT": "TIMEOUT",
+}
+"""The protocol's code for each of ours; any other is told by its status."""
+
+OPTION_NAMES = {
+    "epoch": "epoch",
+    "initial_delay": "initialDelayMs",
+    "max_batch_bytes": "maxBatchBytes",
+    "max_batch_items": "maxBatchItems",
+    "max_delay": "maxDelayMs",
+    "max_retries": "maxRetries",
+    "multiplier": "multiplier",
+}
+"""The protocol's name for each option that it validates."""
+
+
+class NotSupported(Exception):
+    """A command that this adapter does not know."""
+
+
+def parse(line: bytes) -> Command:
+    """The command in a line; `ValueError` if there is none."""
+    command = json.loads(line)
+    if not isinstance(command, dict) or not isinstance(command.get("type"), str):
+        raise ValueError("a command is an object with a type")
+    return command
+
+
+def encode(result: Result) -> str:
+    """The line for a result. ASCII, so that no reader takes U+2028 for the end of the line; absent values are left
+    out."""
+    return json.dumps({name: value for name, value in result.items() if value is not None})
+
+
+def success(command: Command, **values: Any) -> Result:
+    return {"type": command["type"], "success": True, **values}
+
+
+def unparsable(error: Exception) -> Result:
+    return _failure("init", "PARSE_ERROR", f"not a command: {error}")
+
+
+def failure(command: Command, error: Exception) -> Result:
+    """What became of a command that raised."""
+    kind = command["type"]
+    if isinstance(error, NotSupported):
+        return _failure(kind, "NOT_SUPPORTED", str(error))
+    if not isinstance(error, DurableStreamError):
+        return _failure(kind, "INTERNAL_ERROR", f"{type(error).__name__}: {error}")
+    if kind == "read" and error.status == 400:
+        # The offset is all that a read can have wrong.
+        return _failure(kind, "INVALID_OFFSET", str(error), 400)
+    other = "INTERNAL_ERROR" if error.status is None else "UNEXPECTED_STATUS"
+    return _failure(kind, ERROR_CODES.get(error.code or "", other), _in_protocol_names(error), error.status)
+
+
+def _failure(kind: str, code: str, message: str, status: int | None = None) -> Result:
+    return {
+        "type": "error",
+        "success": False,
+        "commandType": kind,
+        "errorCode": code,
+        "message": message,
+        "status": status,
+    }
+
+
+def _in_protocol_names(error: DurableStreamError) -> str:
+    """The message, with the protocol's names for the options where it tells of one."""
+    message = str(error)
+    if isinstance(error, InvalidArgumentError):
+        for name, camel in OPTION_NAMES.items():
+            message = message.replace(name, camel)
+    return message
+
+
+@dataclass
+class Dynamic:
+    """A header or parameter with a value of its own for each command."""
+
+    kind: str
+    token: str = ""
+    count: int = 0
+
+    def next(self) -> str:
+        if self.kind == "counter":
+            self.count += 1
+            return str(self.count)
+        return str(time.time_ns() // 1_000_000) if self.kind == "timestamp" else self.token
+
+
+@dataclass
+class Sent:
+    """Headers and parameters of one command."""
+
+    headers: dict[str, str]
+    params: dict[str, str]
+    dynamic: tuple[set[str], set[str]]
+
+    def report(self) -> Result:
+        """The dynamic ones, as results tell of them."""
+        headers, params = self.dynamic
+        return {
+            "headersSent": {name: self.headers[name] for name in headers} or None,
+            "paramsSent": {name: self.params[name] for name in params} or None,
+        }
+
+
+@dataclass
+class Session:
+    """What is remembered between `init` and the next."""
+
+    server_url: str
+    content_types: dict[str, str] = field(default_factory=dict)
+    """By path. Saves the library its HEAD, which would take a fault that is meant for the request after it."""
+    producers: dict[tuple[str, str, int], Any] = field(default_factory=dict)
+    dynamic_headers: dict[str, Dynamic] = field(default_factory=dict)
+    dynamic_params: dict[str, Dynamic] = field(default_factory=dict)
+
+    def sent(self, command: Command) -> Sent:
+        """The headers and parameters for an append or a read. Computed once: a counter counts commands, not retries."""
+        headers = {name: value.next() for name, value in self.dynamic_headers.items()}
+        params = {name: value.next() for name, value in self.dynamic_params.items()}
+        dynamic = set(headers), set(params)
+        return Sent({**headers, **command.get("headers", {})}, params, dynamic)
+
+    def url(self, command: Command) -> str:
+        return self.server_url + command["path"]
+
+    def set_dynamic(self, command: Command) -> Result:
+        values = self.dynamic_headers if command["type"] == "set-dynamic-header" else self.dynamic_params
+        values[command["name"]] = Dynamic(command["valueType"], command.get("initialValue", ""))
+        return success(command)
+
+    def clear_dynamic(self, command: Command) -> Result:
+        self.dynamic_headers.clear()
+        self.dynamic_params.clear()
+        return success(command)
+
+
+def initialized(command: Command, face: str) -> Result:
+    return success(
+        command,
+        clientName=f"everstream-python-{face}",
+        clientVersion=__version__,
+        features=dict.fromkeys(FEATURES, True),
+    )
+
+
+def append_data(command: Command) -> str | bytes:
+    return base64.b64decode(command["data"]) if command.get("binary") else command["data"]
+
+
+def producer_key(command: Command) -> tuple[str, str, int]:
+    return command["path"], command["producerId"], command.get("epoch", 0)
+
+
+def producer_options(command: Command) -> dict[str, Any]:
+    """Options of the producer that stays: each append goes out at once."""
+    return {
+        "epoch": command.get("epoch", 0),
+        "auto_claim": command.get("autoClaim", False),
+        "linger_ms": 0,
+        "max_in_flight": 1,
+        "delivery_timeout": DELIVERY_TIMEOUT,
+    }
+
+
+def batch_options(command: Command) -> dict[str, Any]:
+    """Options of a producer for one batch: all items in one request, or one in each and several under way."""
+    in_flight = command.get("maxInFlight", 1)
+    shape = {"linger_ms": 0, "max_batch_bytes": 1} if in_flight > 1 else {"linger_ms": 1000}
+    return {**producer_options(command), "max_in_flight": in_flight, **shape}
+
+
+def batch_items(command: Command) -> Iterator[str]:
+    for item in command["items"]:
+        yield item["data"] if isinstance(item, dict) else item
+
+
+def retry_of(target: dict[str, Any]) -> Retry:
+    """The retry policy to validate."""
+    return Retry(
+        max_retries=target.get("maxRetries"),
+        initial_delay=_seconds(target.get("initialDelayMs")),
+        max_delay=_seconds(target.get("maxDelayMs")),
+        multiplier=target.get("multiplier"),
+    )
+
+
+def validated_producer_options(target: dict[str, Any]) -> dict[str, Any]:
+    """The producer options to validate."""
+    names = {"epoch": "epoch", "maxBatchBytes": "max_batch_bytes", "maxBatchItems": "max_batch_items"}
+    return {ours: target[theirs] for theirs, ours in names.items() if theirs in target}
+
+
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def is_json(content_type: str | None) -> bool:
+    return (content_type or "").partition(";")[0].strip().lower() == "application/json"
+
+
+class Reading:
+    """Collects what a live read delivers, and knows when that is enough."""
+
+    def __init__(self, command: Command) -> None:
+        self.seconds: float = command.get("timeoutMs", 5000) / 1000
+        self.chunks: list[Result] = []
+        self.timed_out = True
+        self._max_chunks = command.get("maxChunks", 100)
+        self._stop_at_tail = command.get("waitForUpToDate", False)
+
+    def is_over(self, event: StreamEvent[Any]) -> bool:
+        """Takes an event; whether it was the last one wanted."""
+        if event.data is not None:
+            self.chunks.append(chunk(event.data, event.next_offset))
+        over = (
+            event.stream_closed
+            or len(self.chunks) >= self._max_chunks
+            or (self._stop_at_tail and event.up_to_date)
+        )
+        self.timed_out = not over
+        return over
+
+
+def chunk(data: bytes | list[Any], offset: str) -> Result:
+    """A chunk of a result: text wherever it is text, the array of a JSON batch."""
+    if isinstance(data, list):
+        return {"data": json.dumps(data, separators=(",", ":"), ensure_ascii=False), "offset": offset}
+    try:
+        return {"data": data.decode(), "offset": offset}
+    except UnicodeDecodeError:
+        return {"data": base64.b64encode(data).decode(), "binary": True, "offset": offset}
+
+
+def read_result(command: Command, response: Any, sent: Sent, chunks: list[Result], timed_out: bool = False) -> Result:
+    """The result of a read, from its response. One that waited in vain is at the tail."""
+    return success(
+        command,
+        status=response.status,
+        chunks=chunks,
+        offset=response.offset,
+        upToDate=timed_out or response.up_to_date,
+        streamClosed=response.stream_closed,
+        cursor=response.cursor,
+        **sent.report(),
+    )
+
+
+def head_values(head: Any) -> Result:
+    return {
+        "status": 200,
+        "offset": head.offset,
+        "contentType": head.content_type,
+        "streamClosed": head.stream_closed,
+        "ttlSeconds": head.ttl_seconds,
+        "expiresAt": head.expires_at,
+    }
+
+
+def measured(command: Command, nanoseconds: int, bytes_transferred: int = 0, messages: int = 0) -> Result:
+    """The result of a benchmark."""
+    metrics = {"bytesTransferred": bytes_transferred, "messagesProcessed": messages}
+    return success(command, iterationId=command["iterationId"], durationNs=str(nanoseconds), metrics=metrics)
