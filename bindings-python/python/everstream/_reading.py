@@ -44,6 +44,7 @@ class ResponseBase(Generic[T]):
         self._up_to_date = False
         self._stream_closed = False
         self._etag: str | None = None
+        self._is_json = False
         self._consumed_by: str | None = None
         self._closed = False
         self._ended = False
@@ -149,6 +150,7 @@ class ResponseBase(Generic[T]):
         self._handed = handed
         self._cursor = batch.cursor or self._cursor
         self._etag = batch.etag or self._etag
+        self._is_json = batch.is_json
 
     def _settle(self) -> None:
         """Nothing more is handed over of the batch in hand."""
@@ -181,6 +183,20 @@ class ResponseBase(Generic[T]):
         """The batch is handed over as one item."""
         self._take(batch, lambda: batch.units)
         return batch
+
+    def _messages(self, batch: _native.Batch, decode: Callable[[Any], Any] | None) -> list[Any]:
+        """The batch is handed over as one list; not if `decode` fails."""
+        messages = self._list(batch, decode)
+        self._whole(batch)
+        return messages
+
+    def _joined(self, parts: list[bytes]) -> bytes:
+        """Batches as one piece: the arrays of a JSON stream as one array."""
+        if not self._is_json:
+            return b"".join(parts)
+        if len(parts) == 1:
+            return parts[0]
+        return b"[%s]" % b",".join(part.strip()[1:-1] for part in parts)
 
     def _text(self, batch: _native.Batch, decoder: TextDecoder) -> str:
         """The text of a batch; what waits for the rest of a character was not handed over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from asyncio import CancelledError
+from asyncio import CancelledError, Future
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from itertools import chain
 from typing import Any, TypeVar, cast, overload
@@ -33,6 +33,8 @@ class AsyncStreamResponse(ResponseBase[T]):
     """Whether the wait of an iteration was cancelled."""
     _interrupt: Callable[[], None]
     """Makes the iteration go on with the next call."""
+    _kept: Future[_native.Batch | None] | None = None
+    """What came in before the task went on, and the task was cancelled."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Bytes, as they come in."""
@@ -61,6 +63,9 @@ class AsyncStreamResponse(ResponseBase[T]):
                     for item in self._items(batch, decode):
                         yield item
                     await self.commit()
+            except CancelledError:
+                self._interrupted = True
+                raise
             finally:
                 self._leave()
 
@@ -75,7 +80,7 @@ class AsyncStreamResponse(ResponseBase[T]):
     def iter_json_batches(self, decode: Callable[[Any], Any] | None = None) -> AsyncIterator[list[Any]]:
         """Messages of a JSON stream in lists, as they come in."""
         self._consume("iter_json_batches")
-        return self._each(lambda batch: self._list(self._whole(batch), decode) if batch.units else None)
+        return self._each(lambda batch: self._messages(batch, decode) if batch.units else None)
 
     def iter_events(
         self, mode: EventMode = "json", *, encoding: str = "utf-8", decode: Callable[[Any], Any] | None = None
@@ -89,20 +94,32 @@ class AsyncStreamResponse(ResponseBase[T]):
     async def read_bytes(self) -> bytes:
         """Everything up to the tail; of a JSON stream one array."""
         self._consume("read_bytes")
-        return b"".join(await self._rest(lambda batch: batch.bytes()))
+        return self._joined(await self._rest(lambda batch: batch.bytes()))
 
     async def read_text(self, encoding: str = "utf-8") -> str:
         """Everything up to the tail as text."""
         self._consume("read_text")
-        return b"".join(await self._rest(lambda batch: batch.bytes())).decode(encoding, "replace")
+        return self._joined(await self._rest(lambda batch: batch.bytes())).decode(encoding, "replace")
 
-    async def read_json(self, decode: Callable[[Any], U] | None = None) -> list[U]:
+    @overload
+    async def read_json(self) -> list[Any]: ...
+    @overload
+    async def read_json(self, decode: Callable[[Any], U]) -> list[U]: ...
+    @overload
+    async def read_json(self, decode: Callable[[Any], U] | None) -> list[U]: ...
+    async def read_json(self, decode: Callable[[Any], Any] | None = None) -> list[Any]:
         """All messages up to the tail."""
         self._consume("read_json")
         batches = await self._rest(lambda batch: self._list(batch, decode))
         return batches[0] if len(batches) == 1 else list(chain.from_iterable(batches))
 
-    async def read_json_batches(self, decode: Callable[[Any], U] | None = None) -> list[list[U]]:
+    @overload
+    async def read_json_batches(self) -> list[list[Any]]: ...
+    @overload
+    async def read_json_batches(self, decode: Callable[[Any], U]) -> list[list[U]]: ...
+    @overload
+    async def read_json_batches(self, decode: Callable[[Any], U] | None) -> list[list[U]]: ...
+    async def read_json_batches(self, decode: Callable[[Any], Any] | None = None) -> list[list[Any]]:
         """All messages up to the tail, in lists as they came in."""
         self._consume("read_json_batches")
         return await self._rest(lambda batch: self._list(batch, decode))
@@ -142,12 +159,15 @@ class AsyncStreamResponse(ResponseBase[T]):
         """The next batch, once the one in hand is done with."""
         if self._closed:
             return None
-        batch = self._native.next_now()
+        waiting, self._kept = self._kept, None
+        batch = None if waiting else self._native.next_now()
         if batch is None:
+            waiting = waiting or self._native.next(False)
             try:
-                batch = await self._native.next(False)
+                batch = await waiting
             except CancelledError:
-                self._interrupted = True
+                if waiting.done() and not waiting.cancelled():
+                    self._kept = waiting
                 raise
         if batch is None:
             self._ended = True
@@ -176,21 +196,27 @@ class AsyncStreamResponse(ResponseBase[T]):
                     await self.commit()
                 if self._ended and (value := rest()) is not None:
                     yield value
+            except CancelledError:
+                self._interrupted = True
+                raise
             finally:
                 self._leave()
 
         return _Iterator(self, values)
 
     async def _rest(self, convert: Callable[[_native.Batch], U]) -> list[U]:
-        """Everything up to the tail of the moment."""
+        """Everything up to the tail of the moment; handed over once it is all there."""
         parts: list[U] = []
+        last: _native.Batch | None = None
         try:
             while (batch := await self._next()) is not None:
-                self._whole(batch)
+                last = batch
                 if batch.units:
                     parts.append(convert(batch))
                 if batch.up_to_date:
                     break
+            if last is not None:
+                self._whole(last)
             self._settle()
             await self.commit()
         finally:

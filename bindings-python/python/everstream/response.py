@@ -62,7 +62,7 @@ class StreamResponse(ResponseBase[T]):
     def iter_json_batches(self, decode: Callable[[Any], Any] | None = None) -> Iterator[list[Any]]:
         """Messages of a JSON stream in lists, as they come in."""
         self._consume("iter_json_batches")
-        return self._each(lambda batch: self._list(self._whole(batch), decode) if batch.units else None)
+        return self._each(lambda batch: self._messages(batch, decode) if batch.units else None)
 
     def iter_events(
         self, mode: EventMode = "json", *, encoding: str = "utf-8", decode: Callable[[Any], Any] | None = None
@@ -82,20 +82,32 @@ class StreamResponse(ResponseBase[T]):
     def read_bytes(self) -> bytes:
         """Everything up to the tail; of a JSON stream one array."""
         self._consume("read_bytes")
-        return b"".join(self._rest(lambda batch: batch.bytes()))
+        return self._joined(self._rest(lambda batch: batch.bytes()))
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Everything up to the tail as text."""
         self._consume("read_text")
-        return b"".join(self._rest(lambda batch: batch.bytes())).decode(encoding, "replace")
+        return self._joined(self._rest(lambda batch: batch.bytes())).decode(encoding, "replace")
 
-    def read_json(self, decode: Callable[[Any], U] | None = None) -> list[U]:
+    @overload
+    def read_json(self) -> list[Any]: ...
+    @overload
+    def read_json(self, decode: Callable[[Any], U]) -> list[U]: ...
+    @overload
+    def read_json(self, decode: Callable[[Any], U] | None) -> list[U]: ...
+    def read_json(self, decode: Callable[[Any], Any] | None = None) -> list[Any]:
         """All messages up to the tail."""
         self._consume("read_json")
         batches = self._rest(lambda batch: self._list(batch, decode))
         return batches[0] if len(batches) == 1 else list(chain.from_iterable(batches))
 
-    def read_json_batches(self, decode: Callable[[Any], U] | None = None) -> list[list[U]]:
+    @overload
+    def read_json_batches(self) -> list[list[Any]]: ...
+    @overload
+    def read_json_batches(self, decode: Callable[[Any], U]) -> list[list[U]]: ...
+    @overload
+    def read_json_batches(self, decode: Callable[[Any], U] | None) -> list[list[U]]: ...
+    def read_json_batches(self, decode: Callable[[Any], Any] | None = None) -> list[list[Any]]:
         """All messages up to the tail, in lists as they came in."""
         self._consume("read_json_batches")
         return self._rest(lambda batch: self._list(batch, decode))
@@ -151,15 +163,18 @@ class StreamResponse(ResponseBase[T]):
             self.close()
 
     def _rest(self, convert: Callable[[_native.Batch], U]) -> list[U]:
-        """Everything up to the tail of the moment."""
+        """Everything up to the tail of the moment; handed over once it is all there."""
         parts: list[U] = []
+        last: _native.Batch | None = None
         try:
             while (batch := self._next()) is not None:
-                self._whole(batch)
+                last = batch
                 if batch.units:
                     parts.append(convert(batch))
                 if batch.up_to_date:
                     break
+            if last is not None:
+                self._whole(last)
             self._settle()
             self.commit()
         finally:
