@@ -214,7 +214,9 @@ def test_invalid_offset_is_refused_in_every_mode(adapter: Adapter, live: object,
 # Appends
 
 
-@pytest.mark.parametrize("data", ["Hello, World!", "Hello 世界 🌍 Привет", "  two leading spaces", "x" * 100_000, "\n\n"])
+@pytest.mark.parametrize(
+    "data", ["Hello, World!", "Hello 世界 🌍 Привет", "  two leading spaces", "x" * 100_000, "\n\n"]
+)
 def test_text_comes_back_as_it_was(adapter: Adapter, text: str, data: str) -> None:
     appended = adapter.ok("append", path=text, data=data, headers={"X-Request-Id": "12345"})
     read = adapter.ok("read", path=text)
@@ -261,7 +263,9 @@ def test_json_that_is_none_is_refused_and_nothing_stored(adapter: Adapter, json_
 
 
 @pytest.mark.parametrize("live", [*ALL_MODES, "auto"])
-@pytest.mark.parametrize(("content_type", "data", "whole"), [(TEXT, "ab", "abab"), (JSON, '{"a": 1}', '[{"a":1},{"a":1}]')])
+@pytest.mark.parametrize(
+    ("content_type", "data", "whole"), [(TEXT, "ab", "abab"), (JSON, '{"a": 1}', '[{"a":1},{"a":1}]')]
+)
 def test_every_mode_reads_the_same(
     adapter: Adapter, live: object, content_type: str, data: str, whole: str, path: str
 ) -> None:

@@ -23,6 +23,7 @@ from everstream import (
 from protocol import (
     LIMITS,
     Command,
+    Data,
     NotSupported,
     Reading,
     Result,
@@ -53,7 +54,7 @@ class Adapter:
 
     def __init__(self) -> None:
         self.client = AsyncClient(timeout=LIMITS)
-        self.session = Session("")
+        self.session: Session[IdempotentProducer] = Session("")
         self.commands: dict[str, Callable[[Command], Awaitable[Result]]] = {
             "append": self.append,
             "benchmark": self.benchmark,
@@ -164,7 +165,8 @@ class Adapter:
             timeout=LIMITS,
         ) as response:
             if live is False:
-                data = await (response.read_json() if is_json(response.content_type) else response.read_bytes())
+                as_json = is_json(response.content_type)
+                data: Data = await response.read_json() if as_json else await response.read_bytes()
                 return read_result(command, response, sent, [chunk(data, response.offset)] if data else [])
             reading = Reading(command)
             with suppress(asyncio.TimeoutError):

@@ -10,12 +10,16 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar, Union
 
 from everstream import DurableStreamError, InvalidArgumentError, Retry, StreamEvent, Timeout, __version__
 
 Command = dict[str, Any]
 Result = dict[str, Any]
+Data = Union[bytes, "list[Any]"]
+"""What a chunk holds: bytes, or the messages of a JSON batch."""
+P = TypeVar("P")
+"""A producer."""
 
 FEATURES = (
     "auto",
@@ -156,13 +160,13 @@ class Sent:
 
 
 @dataclass
-class Session:
+class Session(Generic[P]):
     """What is remembered between `init` and the next."""
 
     server_url: str
     content_types: dict[str, str] = field(default_factory=dict)
     """By path. Saves the library its HEAD, which would take a fault that is meant for the request after it."""
-    producers: dict[tuple[str, str, int], Any] = field(default_factory=dict)
+    producers: dict[tuple[str, str, int], P] = field(default_factory=dict)
     dynamic_headers: dict[str, Dynamic] = field(default_factory=dict)
     dynamic_params: dict[str, Dynamic] = field(default_factory=dict)
 
@@ -174,7 +178,8 @@ class Session:
         return Sent({**headers, **command.get("headers", {})}, params, dynamic)
 
     def url(self, command: Command) -> str:
-        return self.server_url + command["path"]
+        path: str = command["path"]
+        return self.server_url + path
 
     def set_dynamic(self, command: Command) -> Result:
         values = self.dynamic_headers if command["type"] == "set-dynamic-header" else self.dynamic_params
@@ -274,7 +279,7 @@ class Reading:
         return over
 
 
-def chunk(data: bytes | list[Any], offset: str) -> Result:
+def chunk(data: Data, offset: str) -> Result:
     """A chunk of a result: text wherever it is text, the array of a JSON batch."""
     if isinstance(data, list):
         return {"data": json.dumps(data, separators=(",", ":"), ensure_ascii=False), "offset": offset}

@@ -15,6 +15,7 @@ from everstream import Client, DurableStream, DurableStreamError, Producer, stre
 from protocol import (
     LIMITS,
     Command,
+    Data,
     NotSupported,
     Reading,
     Result,
@@ -45,7 +46,7 @@ class Adapter:
 
     def __init__(self) -> None:
         self.client = Client(timeout=LIMITS)
-        self.session = Session("")
+        self.session: Session[Producer] = Session("")
         self.commands: dict[str, Callable[[Command], Result]] = {
             "append": self.append,
             "benchmark": self.benchmark,
@@ -148,7 +149,8 @@ class Adapter:
             timeout=LIMITS,
         ) as response:
             if live is False:
-                data = response.read_json() if is_json(response.content_type) else response.read_bytes()
+                as_json = is_json(response.content_type)
+                data: Data = response.read_json() if as_json else response.read_bytes()
                 return read_result(command, response, sent, [chunk(data, response.offset)] if data else [])
             reading = Reading(command)
             timer = threading.Timer(reading.seconds, response.close)
