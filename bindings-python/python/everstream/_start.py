@@ -6,17 +6,21 @@ import atexit
 import os
 
 from . import _native
+from .producer import disown_all, flush_all
 
 
 def _at_exit() -> None:
-    import sys
+    try:
+        flush_all()
+    finally:
+        _native.before_exit()
 
-    producer = sys.modules.get("everstream.producer")
-    if producer is not None:
-        producer.flush_all()
-    _native.before_exit()
+
+def _after_fork_in_child() -> None:
+    _native.after_fork_in_child()
+    disown_all()
 
 
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_native.after_fork_in_child)
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from . import _native
+from ._logging import follow_logging
 from ._settings import as_timeout, check_type, merge, refuse_foreign_client
 from .types import AsyncHeadersLike, AsyncOnError, AsyncParamsLike, HeadersLike, ListedStream, OnError, ParamsLike, Retry, Timeout
 
@@ -43,6 +44,7 @@ class _ClientBase:
         self.timeout = as_timeout(timeout)
         self.retry = retry
         self.on_error = on_error
+        follow_logging()
         roots = None if verify is True else os.fspath(verify)
         if roots is None and trust_env:
             roots = os.environ.get("SSL_CERT_FILE")
@@ -216,6 +218,7 @@ def native_stream(
 ) -> _native.Stream:
     """The native handle: the client's settings with the handle's over them."""
     check_type("url", url, str)
+    follow_logging()
     return _native.Stream(
         client._native,
         url,

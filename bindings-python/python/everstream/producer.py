@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _native
 from ._native import Delivery
-from .errors import NotSupportedError
+from .errors import ForkedError, NotSupportedError
 from .types import (
     AsyncHeadersLike,
     AsyncParamsLike,
@@ -88,8 +89,15 @@ class _ProducerBase:
         return f"<{type(self).__name__} {self._producer_id!r} of {self._url}>"
 
     def __del__(self) -> None:
-        if not self._closed and hasattr(self, "_native"):
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+        if self._closed or not hasattr(self, "_native"):
+            return
+        try:
+            if self._native.pending_count > 0:
+                _forgotten.append((repr(self), self._native))
+        except ForkedError:
+            # It is the parent's.
+            return
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
 
 class Producer(_ProducerBase):
@@ -301,7 +309,8 @@ class IdempotentProducer(_ProducerBase):
         return self._append(data)
 
     async def send(self, data: Any) -> Delivery:
-        """As `append`, but waits while the buffer is full. Cancelled while it waits, the message is not taken."""
+        """As `append`, but waits while the buffer is full. Cancelled, the message may have been taken or not; one that was
+        taken is sent."""
         return await self._native.send(data, False)
 
     async def send_json(self, value: Any) -> Delivery:
@@ -361,18 +370,25 @@ class IdempotentProducer(_ProducerBase):
 
 
 _open: weakref.WeakSet[_ProducerBase] = weakref.WeakSet()
+_forgotten: deque[tuple[str, _native.Producer]] = deque(maxlen=100)
+"""Collected without being closed, with messages on their way."""
 
 
 def flush_all() -> None:
     """At exit: what was appended is sent, unless the server does not answer for some seconds."""
-    for producer in list(_open):
-        if producer._closed:
-            continue
+    still_open = [(repr(it), it._native) for it in _open if not it._closed]
+    for name, native in (*_forgotten, *still_open):
         try:
-            pending = producer._native.flush_within(5.0)
+            pending = native.flush_within(5.0)
         except Exception as error:
-            warnings.warn(f"{producer!r} could not store everything: {error}", ResourceWarning, stacklevel=1)
+            warnings.warn(f"{name} could not store everything: {error}", ResourceWarning, stacklevel=1)
         else:
             if pending:
-                text = f"{producer!r} was not closed, and {pending} messages may not be stored"
+                text = f"{name} was not closed, and {pending} messages may not be stored"
                 warnings.warn(text, ResourceWarning, stacklevel=1)
+
+
+def disown_all() -> None:
+    """In a forked child: the open producers are the parent's."""
+    _open.clear()
+    _forgotten.clear()

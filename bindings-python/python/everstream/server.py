@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import _native
+from ._logging import follow_logging
 from .errors import NotSupportedError
 
 
@@ -54,6 +55,7 @@ class Server:
         if data_dir is not None:
             raise NotSupportedError("data_dir: this version keeps streams in memory only")
         options = {name: value for name, value in locals().items() if name not in ("self", "data_dir")}
+        follow_logging()
         self._native = _native.Server(options)
         self._url: str | None = None
 

@@ -1,0 +1,106 @@
+"""Every call that blocks releases the interpreter and ends at Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+
+import pytest
+
+from everstream.testing import Server
+
+from . import children
+from .scripted import HOLD, Scripted, head
+
+# In each, `ready()` is the last thing before the call that blocks.
+BLOCKING_CALLS = {
+    "append": "handle = DurableStream(url, content_type='text/plain'); ready(); handle.append('a')",
+    "append_stream": "handle = DurableStream(url, content_type='text/plain'); ready(); handle.append_stream(['a'])",
+    "head": "ready(); DurableStream.head_static(url)",
+    "create": "ready(); DurableStream.create(url)",
+    "close_stream": "ready(); DurableStream(url, content_type='text/plain').close_stream()",
+    "delete": "ready(); DurableStream.delete_static(url)",
+    "list": "ready(); Client().list(url)",
+    "opening a read": "ready(); stream(url)",
+    "the next item": "chunks = iter(stream(live_url)); ready(); next(chunks)",
+    "read_bytes": "ready(); stream(url).read_bytes()",
+    "producer": "ready(); DurableStream(url).producer('p')",
+    "producer.append": "p = producer(max_buffered_bytes=4); p.append('full'); ready(); p.append('more')",
+    "producer.flush": "p = producer(); p.append('a'); ready(); p.flush()",
+    "producer.detach": "p = producer(); p.append('a'); ready(); p.detach()",
+    "producer.close_stream": "p = producer(); ready(); p.close_stream()",
+    "producer.restart": "p = producer(); p.append('a'); ready(); p.restart()",
+    "delivery.result": "p = producer(); d = p.append('a'); ready(); d.result()",
+    "server.stop": """
+        server = Server(shutdown_grace=3600)
+        server.start()
+        import http.client
+        half = http.client.HTTPConnection("127.0.0.1", server.port)
+        half.request("PUT", "/v1/stream/a", headers={"content-type": "text/plain"})
+        half.getresponse().read()
+        half.putrequest("POST", "/v1/stream/a")
+        half.putheader("content-type", "text/plain")
+        half.putheader("content-length", "9")
+        half.endheaders(b"half")
+        # The server has begun to read it once it answers another request on another connection.
+        DurableStream(server.stream_url("a")).head()
+        ready()
+        server.stop()
+    """,
+    "a read in asyncio": """
+        async def main():
+            async with astream(live_url) as response:
+                ready()
+                async for chunk in response:
+                    pass
+        asyncio.run(main())
+    """,
+}
+
+CHILD = """
+import asyncio, os, signal, sys, threading, time
+from everstream import AsyncClient, Client, DurableStream, Server, astream, stream
+
+url, live_url, code = sys.argv[1:]
+about_to_block = threading.Event()
+interrupted_at = 0.0
+
+def producer(**options):
+    return DurableStream(url, content_type="text/plain").producer("p", **options)
+
+def ready():
+    about_to_block.set()
+
+def interrupt():
+    global interrupted_at
+    about_to_block.wait()
+    # So many turns come only to a thread whose interpreter nobody holds.
+    for _ in range(1000):
+        time.sleep(0)
+    interrupted_at = time.monotonic()
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    exec(code)
+except KeyboardInterrupt:
+    print(time.monotonic() - interrupted_at, flush=True)
+    # The end of the process is another test's.
+    os._exit(0)
+os._exit(1)
+"""
+
+
+@pytest.mark.parametrize("call", BLOCKING_CALLS)
+def test_ctrl_c_ends(call: str) -> None:
+    with Scripted() as silent, Server() as server:
+        live = server.stream_url("live")
+        from everstream import DurableStream
+
+        DurableStream.create(live)
+        import textwrap
+
+        done = children.run(CHILD, silent.url, live, textwrap.dedent(BLOCKING_CALLS[call]))
+    assert done.returncode == 0, done
+    assert float(done.stdout) < 1.0
