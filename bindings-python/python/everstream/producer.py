@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _native
 from ._native import Delivery
-from .errors import ForkedError, NotSupportedError
+from .errors import NotSupportedError
 from .types import (
     AsyncHeadersLike,
     AsyncParamsLike,
@@ -36,6 +36,8 @@ class _ProducerBase:
     _url: str
     _producer_id: str
     _closed = False
+    _inherited = False
+    """Whether it is the producer of the process that this one was forked from."""
 
     @property
     def url(self) -> str:
@@ -89,14 +91,10 @@ class _ProducerBase:
         return f"<{type(self).__name__} {self._producer_id!r} of {self._url}>"
 
     def __del__(self) -> None:
-        if self._closed or not hasattr(self, "_native"):
+        if self._closed or self._inherited or not hasattr(self, "_native"):
             return
-        try:
-            if self._native.pending_count > 0:
-                _forgotten.append((repr(self), self._native))
-        except ForkedError:
-            # It is the parent's.
-            return
+        if self._native.pending_count > 0:
+            _forgotten.append((repr(self), self._native))
         warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
 
@@ -390,5 +388,7 @@ def flush_all() -> None:
 
 def disown_all() -> None:
     """In a forked child: the open producers are the parent's."""
+    for producer in _open:
+        producer._inherited = True
     _open.clear()
     _forgotten.clear()

@@ -30,7 +30,7 @@ def run(code: str, *args: str, options: tuple[str, ...] = (), **kwargs: object) 
 def run_clean(code: str, *args: str, options: tuple[str, ...] = (), **kwargs: object) -> str:
     """The same for code that ends well and says nothing on standard error; gives what it printed."""
     done = run(code, *args, options=options, **kwargs)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), f"exit code {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
 
 
