@@ -6,6 +6,7 @@ mod check;
 mod conformance;
 mod demo;
 mod process;
+mod python;
 mod quickstart;
 mod steps;
 mod test;
@@ -34,6 +35,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Runs the official server suite against our server
     Conformance(conformance::Arguments),
+    /// Installs the Python package, checks its types and runs its tests
+    Python,
     /// Runs the quick starts of README.md as a reader would
     Quickstart,
 }
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
+        Command::Python => steps::run_all(python::steps()),
         Command::Quickstart => quickstart::run(),
     };
     match done {

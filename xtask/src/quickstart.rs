@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use everstream_server::Server;
 
 use crate::process::{cargo, output, root, run as call, runtime, target_dir};
+use crate::python::Python;
 
 /// Where README.md has its server.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:4437";
@@ -22,6 +23,7 @@ const LOCAL: &str = "127.0.0.1,localhost";
 
 pub(crate) fn run() -> Result<()> {
     rust()?;
+    python()?;
     cli()
 }
 
@@ -60,6 +62,25 @@ pub(crate) fn rust() -> Result<()> {
     let actual = output(&mut in_folder("run"))?;
     runtime.block_on(server.shutdown());
     same("the Rust program", &expected, &actual)
+}
+
+/// A program that the installed package runs.
+pub(crate) fn python() -> Result<()> {
+    let readme = readme()?;
+    let runtime = runtime()?;
+    let python = Python::with_package()?;
+    let folder = target_dir().join("quickstart-python");
+    for name in ["python/main.py", "python/main_async.py"] {
+        // Each has a server of its own, since both use the same stream.
+        let server = runtime.block_on(Server::builder().bind(([127, 0, 0, 1], 0)).start())?;
+        let program = block(&readme, name)?.replace(DEFAULT_ADDRESS, &server.addr().to_string());
+        let file = folder.join(name);
+        write(&file, &program)?;
+        let actual = output(Command::new(python.program("python")).arg(&file).env("NO_PROXY", LOCAL))?;
+        runtime.block_on(server.shutdown());
+        same(name, &block(&readme, "python/output")?, &actual)?;
+    }
+    Ok(())
 }
 
 /// Each line after a `$` goes to a shell; the lines below it are what it prints.

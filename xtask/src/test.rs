@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::process::{cargo, run as call};
 use crate::steps::{Step, run_all};
-use crate::{check, conformance, demo, quickstart};
+use crate::{check, conformance, demo, python, quickstart};
 
 /// Records of the demo in small: enough to meet most kinds of faults.
 const DEMO_RECORDS: usize = 20_000;
@@ -17,10 +17,17 @@ pub(crate) fn run() -> Result<()> {
         Step::new("unit, property, model and documentation tests", || {
             call(&mut cargo(["test", "--workspace", "--quiet"]))
         }),
+    ]);
+    steps.extend(python::steps());
+    steps.extend([
         Step::new("official server suite", || conformance::run(&conformance::Arguments::default())),
         Step::new("quick start in Rust", quickstart::rust),
+        Step::new("quick start in Python", quickstart::python),
         Step::new("quick start on the command line", quickstart::cli),
-        Step::new("demo in small", || demo::run(&demo::Arguments::small(DEMO_RECORDS))),
+        Step::new("demo in small", || demo::run(&demo::Arguments::small(DEMO_RECORDS, demo::Reader::Rust))),
+        Step::new("demo in small, read by Python", || {
+            demo::run(&demo::Arguments::small(DEMO_RECORDS, demo::Reader::Python))
+        }),
     ]);
     run_all(steps)
 }

@@ -6,16 +6,16 @@
 
 mod compare;
 mod data;
+mod python;
 mod view;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use everstream::{
-    Backoff, Client, CreateOptions, DurableStream, LiveMode, ProducerOptions, ReadOptions, Reader, RetryPolicy,
-    SseResilience,
+    Backoff, Client, CreateOptions, DurableStream, LiveMode, ProducerOptions, ReadOptions, RetryPolicy, SseResilience,
 };
 use everstream_faults::{FaultPlan, FaultProxy};
 use everstream_server::{RunningServer, Server};
@@ -25,6 +25,7 @@ use self::compare::Comparison;
 use self::data::Records;
 use self::view::{Outcome, View};
 use crate::process::runtime;
+use crate::python::Python;
 
 const STREAM: &str = "demo/flights";
 
@@ -45,15 +46,25 @@ pub(crate) struct Arguments {
     /// How many records to send; all by default
     #[arg(long)]
     records: Option<usize>,
+    /// Who reads: the client for Rust, or the one for Python, in a process of its own
+    #[arg(long, value_enum, default_value = "python")]
+    reader: Reader,
     /// Leaves the server running, so that the stream can be looked at
     #[arg(long)]
     keep: bool,
 }
 
+/// Who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Reader {
+    Python,
+    Rust,
+}
+
 impl Arguments {
     /// The demo as a test.
-    pub(crate) fn small(records: usize) -> Self {
-        Self { seed: 1, rate: 0.05, records: Some(records), keep: false }
+    pub(crate) fn small(records: usize, reader: Reader) -> Self {
+        Self { seed: 1, rate: 0.05, records: Some(records), reader, keep: false }
     }
 }
 
@@ -70,6 +81,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 async fn show(arguments: &Arguments, records: Records) -> Result<()> {
+    let python = match arguments.reader {
+        Reader::Python => Some(Python::with_package()?),
+        Reader::Rust => None,
+    };
     let server = start_server().await?;
     // Short waits: what matters is how often things break, not how long a demo takes.
     let plan = FaultPlan::seeded(arguments.seed, arguments.rate)
@@ -79,7 +94,13 @@ async fn show(arguments: &Arguments, records: Records) -> Result<()> {
     let view = View::start(records.len(), arguments.seed, arguments.rate);
 
     let start = Instant::now();
-    let work = async { tokio::try_join!(write(&proxy, &records, &view), read(&proxy, records.len(), &view)) };
+    let read = async {
+        match &python {
+            Some(python) => python::read(python, &proxy, records.len(), &view).await,
+            None => read(&proxy, records.len(), &view).await,
+        }
+    };
+    let work = async { tokio::try_join!(write(&proxy, &records, &view), read) };
     let (sent_bytes, arrival) = tokio::select! {
         done = work => done?,
         () = view.watch(&proxy) => unreachable!("the view watches for ever"),
@@ -206,7 +227,12 @@ async fn wait_until_created(stream: &DurableStream) -> Result<()> {
 }
 
 /// Reads until there are `enough` messages, or to the end; whether that was the end.
-async fn follow(reader: &mut Reader, messages: &mut Vec<Bytes>, enough: usize, view: &View) -> Result<bool> {
+async fn follow(
+    reader: &mut everstream::Reader,
+    messages: &mut Vec<Bytes>,
+    enough: usize,
+    view: &View,
+) -> Result<bool> {
     while messages.len() < enough {
         let next = timeout(STUCK, reader.next())
             .await

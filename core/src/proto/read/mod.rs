@@ -185,7 +185,16 @@ impl ReadSession {
     }
 
     /// The next piece of the answer's body.
-    pub fn handle_bytes(&mut self, piece: Bytes, now: Instant) {
+    pub fn handle_bytes(&mut self, mut piece: Bytes, now: Instant) {
+        // A piece may be larger than what is to be handed over at once.
+        while piece.len() > self.options.max_batch_bytes.max(1) {
+            let part = piece.split_to(self.options.max_batch_bytes.max(1));
+            self.handle_piece(part, now);
+        }
+        self.handle_piece(piece, now);
+    }
+
+    fn handle_piece(&mut self, piece: Bytes, now: Instant) {
         match &mut self.state {
             State::Body { body, asked, deadline, .. } => {
                 *deadline = now + asked.stall_timeout;

@@ -1,0 +1,79 @@
+//! The Python package: installed as its users do, and everything that it must pass.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::process::{root, run as call, target_dir};
+use crate::steps::Step;
+
+/// An interpreter with packages of its own.
+pub(crate) struct Python {
+    folder: PathBuf,
+}
+
+impl Python {
+    /// A virtual environment below the target folder, made at first use.
+    pub(crate) fn environment(name: &str) -> Result<Self> {
+        let python = Self { folder: target_dir().join("python").join(name) };
+        if !python.program("python").exists() {
+            fs::create_dir_all(&python.folder).with_context(|| format!("cannot create {}", python.folder.display()))?;
+            call(Command::new("python3").args(["-m", "venv"]).arg(&python.folder))
+                .context("a virtual environment needs Python 3.10 or later")?;
+        }
+        Ok(python)
+    }
+
+    /// One with our package and what its tests need.
+    pub(crate) fn with_package() -> Result<Self> {
+        let python = Self::environment("test")?;
+        python.pip(["--requirement".as_ref(), package().join("tests/requirements.txt").as_path()])?;
+        // As users do: pip gets what builds it, and cargo has built most of it before.
+        python.pip([package().as_path()])?;
+        Ok(python)
+    }
+
+    /// A program of the environment.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        if cfg!(windows) { self.folder.join("Scripts").join(name) } else { self.folder.join("bin").join(name) }
+    }
+
+    pub(crate) fn pip<'a>(&self, args: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+        let mut command = Command::new(self.program("python"));
+        command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(args);
+        call(command.env("CARGO_TARGET_DIR", target_dir()))
+    }
+
+    /// Runs a program of the environment in the package's folder.
+    fn run<'a>(&self, program: &str, args: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        // What a proxy of the environment must not carry.
+        let mut command = Command::new(self.program(program));
+        call(command.args(args).current_dir(package()).env("NO_PROXY", "127.0.0.1,localhost"))
+    }
+}
+
+/// The folder of the package.
+pub(crate) fn package() -> PathBuf {
+    root().join("bindings-python")
+}
+
+pub(crate) fn steps() -> Vec<Step> {
+    vec![
+        Step::new("Python: install", || Python::with_package().map(drop)),
+        Step::new("Python: types", types),
+        Step::new("Python: tests", || {
+            Python::environment("test")?.run("python", ["-X", "dev", "-m", "pytest", "--quiet"])
+        }),
+    ]
+}
+
+/// Types hold in the package, and the description of the native module is what is in it.
+fn types() -> Result<()> {
+    let python = Python::environment("test")?;
+    python.run("mypy", [])?;
+    let interpreter = python.program("python");
+    python.run("pyright", ["--pythonpath", &interpreter.to_string_lossy()])?;
+    python.run("stubtest", ["everstream", "--mypy-config-file", "pyproject.toml"])
+}
