@@ -1,0 +1,1 @@
+"""The meanings that names had in earlier clients, a module for each."""
