@@ -186,10 +186,10 @@ impl ReadSession {
 
     /// The next piece of the answer's body.
     pub fn handle_bytes(&mut self, mut piece: Bytes, now: Instant) {
-        // A piece may be larger than what is to be handed over at once.
-        while piece.len() > self.options.max_batch_bytes.max(1) {
-            let part = piece.split_to(self.options.max_batch_bytes.max(1));
-            self.handle_piece(part, now);
+        // A piece may be larger than what is to be handed over at once. Bytes can be cut anywhere, messages cannot.
+        let limit = self.options.max_batch_bytes.max(1);
+        while piece.len() > limit && matches!(self.state, State::Body { body: PlainBody::Bytes { .. }, .. }) {
+            self.handle_piece(piece.split_to(limit), now);
         }
         self.handle_piece(piece, now);
     }

@@ -187,6 +187,15 @@ fn a_body_that_breaks_off_delivers_nothing_and_is_asked_for_again() {
 }
 
 #[test]
+fn a_piece_of_bytes_that_is_larger_than_a_part_is_cut() {
+    let options = ReadOptions { max_batch_bytes: 3, live: LiveMode::CatchUp, ..ReadOptions::default() };
+    let mut bench = Bench::new(options);
+    bench.request();
+    bench.plain("text/plain", "8", true, "abcdefgh");
+    assert_eq!(bench.data(), [pair("abc", "-1+3"), pair("def", "-1+6"), pair("gh", "8")]);
+}
+
+#[test]
 fn a_long_answer_is_handed_over_in_parts_that_can_be_resumed_exactly() {
     let options = ReadOptions { max_batch_bytes: 8, live: LiveMode::CatchUp, ..ReadOptions::default() };
     let mut bench = Bench::new(options.clone());
