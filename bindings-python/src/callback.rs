@@ -27,6 +27,8 @@ struct State {
     /// Whether there is any function to call.
     used: AtomicBool,
     event_loop: Mutex<Option<LoopHandle>>,
+    /// The context variables of the last call.
+    context: Mutex<Option<Py<PyAny>>>,
     raised: Mutex<Option<PyErr>>,
 }
 
@@ -42,12 +44,18 @@ impl Callbacks {
         self.0.used.store(true, Ordering::Relaxed);
     }
 
-    /// Notes the running loop, before a call that may need it.
+    /// Notes the caller's event loop and context variables, before a call that may need them.
     pub(crate) fn enter(&self, py: Python<'_>) -> PyResult<()> {
-        if self.0.asynchronous && self.0.used.load(Ordering::Relaxed) {
+        static COPY_CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        if !self.0.used.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if self.0.asynchronous {
             let (_, handle) = event_loop::running(py)?;
             *lock(&self.0.event_loop) = Some(handle);
         }
+        let context = COPY_CONTEXT.import(py, "contextvars", "copy_context")?.call0()?;
+        *lock(&self.0.context) = Some(context.unbind());
         Ok(())
     }
 
@@ -99,7 +107,7 @@ impl Callbacks {
         let what = format!("the function for {what} {name} failed");
         Ok(Some(Value::Asked(Arc::new(move || {
             let function = function.clone();
-            let answer = callbacks.call(move |py| function.call0(py), Box::new(|value| value.extract::<String>()));
+            let answer = callbacks.call(function, None, Box::new(|value| value.extract::<String>()));
             let what = what.clone();
             Box::pin(
                 async move { answer.await.map_err(|error| Error::new(ErrorKind::Cancelled, what).with_source(error)) },
@@ -120,8 +128,7 @@ impl Callbacks {
                 let callbacks = callbacks.clone();
                 Box::new(move |answer| callbacks.retry_with(&answer))
             };
-            let answer =
-                callbacks.call(move |py| function.call1(py, (error::raise(py, &failed).into_value(py),)), extract);
+            let answer = callbacks.call(function, Some(failed), extract);
             let state = callbacks.0.clone();
             Box::pin(async move {
                 answer.await.unwrap_or_else(|raised| {
@@ -138,8 +145,7 @@ impl Callbacks {
         self.expect();
         move |failed| {
             let function = function.clone();
-            let told = callbacks
-                .call(move |py| function.call1(py, (error::raise(py, &failed).into_value(py),)), Box::new(|_| Ok(())));
+            let told = callbacks.call(function, Some(failed), Box::new(|_| Ok(())));
             tokio::spawn(async move {
                 if let Err(raised) = told.await {
                     with_python(|py| raised.write_unraisable(py, None));
@@ -161,27 +167,54 @@ impl Callbacks {
         self.extras(part("headers")?.as_ref(), part("params")?.as_ref()).map(Some)
     }
 
-    /// Calls into Python from a task; awaits what it gives if that is awaitable.
+    /// Calls a function, with the exception for an error if there is one, and awaits what it gives if that is awaitable.
     pub(crate) fn call<T: Send + 'static>(
         &self,
-        function: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static,
+        function: Arc<Py<PyAny>>,
+        error: Option<Error>,
         extract: Extract<T>,
     ) -> BoxFuture<PyResult<T>> {
         let (sender, receiver) = oneshot::channel();
+        let state = self.0.clone();
+        let invocation = Invocation { function, error, state };
         if self.0.asynchronous {
             if let Some(event_loop) = &*lock(&self.0.event_loop) {
-                event_loop.run(Box::new(move |py| call_in_loop(py, function, extract, sender)));
+                event_loop.run(Box::new(move |py| call_in_loop(py, &invocation, extract, sender)));
             }
         } else {
             tokio::task::spawn_blocking(move || {
                 with_python(|py| {
-                    let value = function(py).and_then(|value| extract(value.into_bound(py)));
+                    let value = invocation.run(py).and_then(|(value, _)| extract(value));
                     // The call that wanted to know may be over.
                     let _ = sender.send(value);
                 })
             });
         }
         Box::pin(async move { receiver.await.unwrap_or_else(|_| Err(loop_is_gone())) })
+    }
+}
+
+/// A function about to be called.
+struct Invocation {
+    function: Arc<Py<PyAny>>,
+    error: Option<Error>,
+    state: Arc<State>,
+}
+
+impl Invocation {
+    /// Calls it in the context of whoever made the last call; gives what it gave, and that context.
+    fn run<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
+        // A copy, since a context can be entered only once at a time.
+        let context = lock(&self.state.context).as_ref().map(|context| context.call_method0(py, "copy"));
+        let context = context.transpose()?.map(|context| context.into_bound(py));
+        let error = self.error.as_ref().map(|error| error::raise(py, error).into_value(py));
+        let value = match (&context, error) {
+            (Some(context), None) => context.call_method1("run", (&*self.function,)),
+            (Some(context), Some(error)) => context.call_method1("run", (&*self.function, error)),
+            (None, None) => self.function.bind(py).call0(),
+            (None, Some(error)) => self.function.bind(py).call1((error,)),
+        }?;
+        Ok((value, context))
     }
 }
 
@@ -192,16 +225,22 @@ enum Value {
 
 fn call_in_loop<T: Send + 'static>(
     py: Python<'_>,
-    function: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>,
+    invocation: &Invocation,
     extract: Extract<T>,
     sender: oneshot::Sender<PyResult<T>>,
 ) {
     static ENSURE_FUTURE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let called = function(py).map(|value| value.into_bound(py)).and_then(|value| {
+    let called = invocation.run(py).and_then(|(value, context)| {
         if !value.hasattr("__await__")? {
             return Ok(Err(value));
         }
-        Ok(Ok(ENSURE_FUTURE.import(py, "asyncio", "ensure_future")?.call1((value,))?))
+        let ensure_future = ENSURE_FUTURE.import(py, "asyncio", "ensure_future")?;
+        // A task takes the context that it is made in.
+        let task = match context {
+            Some(context) => context.call_method1("run", (ensure_future, value)),
+            None => ensure_future.call1((value,)),
+        };
+        task.map(Ok)
     });
     let task = match called {
         Ok(Ok(task)) => task,

@@ -222,8 +222,7 @@ impl Stream {
                     if piece.is_none() { Ok(None) } else { require_raw(&piece).map(Some) }
                 },
             );
-            let function = pieces.clone();
-            match callbacks.call(move |py| function.call0(py), extract).await {
+            match callbacks.call(pieces.clone(), None, extract).await {
                 Ok(None) => None,
                 Ok(Some(piece)) => Some((Ok(piece), (callbacks, pieces))),
                 Err(error) => Some((Err(broken_source(error)), (callbacks, pieces))),

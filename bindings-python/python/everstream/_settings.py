@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from .errors import InvalidArgumentError
 from .types import Checkpoint, CheckpointStore, Retry, Timeout
 
 
@@ -52,14 +53,14 @@ def start_of(
     offset: str | Checkpoint | None, checkpoint: Checkpoint | None, store: CheckpointStore | None
 ) -> Checkpoint:
     """Where a read starts: what the store holds, else the checkpoint, else the offset, else the beginning."""
-    stored = store.load() if store is not None else None
-    if stored is not None:
-        return stored
-    if checkpoint is not None:
-        return checkpoint
-    if isinstance(offset, Checkpoint):
-        return offset
-    return Checkpoint("-1" if offset is None else offset)
+    start = store.load() if store is not None else None
+    if start is None:
+        start = checkpoint
+    if start is None:
+        start = offset if isinstance(offset, Checkpoint) else Checkpoint("-1" if offset is None else offset)
+    if not 0 <= start.skip < 2**63:
+        raise InvalidArgumentError(f"checkpoint: skip must be >= 0 and < 2^63, not {start.skip}")
+    return start
 
 
 def refuse_foreign_client(client: object, expected: str) -> NoReturn:
