@@ -333,7 +333,9 @@ async def test_a_viewer_that_hangs_up_ends_the_read_behind_it(app: str, server: 
     async with Relay(server.port) as relay:
         through = url.replace(f":{server.port}", f":{relay.port}")
         async with EventSource(f"{app}/through?stream={through}") as source:
-            assert (await anext(aiter(source))).value == "a"
+            # Kept: a generator that nobody keeps is closed, and hangs up.
+            events = aiter(source)
+            assert (await anext(events)).value == "a"
             await eventually(lambda: relay.live_reads, "the live read has begun")
             assert relay.open > 0
         await eventually(lambda: relay.open == 0, "the live read is over")
