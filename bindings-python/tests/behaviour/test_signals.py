@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import sys
+import textwrap
 
 import pytest
 
-from everstream.testing import Server
+from everstream import DurableStream
 
 from . import children
-from .scripted import HOLD, Scripted, head
+from .scripted import Scripted
 
 # In each, `ready()` is the last thing before the call that blocks.
 BLOCKING_CALLS = {
@@ -93,14 +91,87 @@ os._exit(1)
 
 
 @pytest.mark.parametrize("call", BLOCKING_CALLS)
-def test_ctrl_c_ends(call: str) -> None:
-    with Scripted() as silent, Server() as server:
-        live = server.stream_url("live")
-        from everstream import DurableStream
-
-        DurableStream.create(live)
-        import textwrap
-
-        done = children.run(CHILD, silent.url, live, textwrap.dedent(BLOCKING_CALLS[call]))
-    assert done.returncode == 0, done
+def test_ctrl_c_ends(call: str, durable_stream_url: str) -> None:
+    DurableStream.create(durable_stream_url)
+    with Scripted() as silent:
+        done = children.run(CHILD, silent.url, durable_stream_url, textwrap.dedent(BLOCKING_CALLS[call]))
+    assert (done.returncode, done.stderr) == (0, "")
     assert float(done.stdout) < 1.0
+
+
+PRELUDE = """
+import os, signal, sys, threading, time
+from everstream import DurableStream, stream
+url = sys.argv[1]
+handle = DurableStream(url)
+"""
+
+
+def test_what_a_signal_handler_raises_is_what_the_call_raises(durable_stream_url: str) -> None:
+    DurableStream.create(durable_stream_url)
+    code = """
+    class Enough(Exception):
+        pass
+    def handler(*args):
+        raise Enough
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        for chunk in stream(url):
+            pass
+    except Enough:
+        print("enough")
+    """
+    assert children.run_clean(PRELUDE + textwrap.dedent(code), durable_stream_url) == "enough\n"
+
+
+def test_a_signal_handler_may_use_the_package(durable_stream_url: str) -> None:
+    """Such as one for SIGTERM that says goodbye, while the program waits in a read."""
+    DurableStream.create(durable_stream_url, content_type="application/json")
+    code = """
+    def handler(*args):
+        handle.append_json("from the handler")
+        with handle.producer("p") as producer:
+            producer.append_json("from its producer")
+        handle.close_stream()
+    signal.signal(signal.SIGTERM, handler)
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    print(list(stream(url).iter_json()))
+    """
+    out = children.run_clean(PRELUDE + textwrap.dedent(code), durable_stream_url)
+    assert out == "['from the handler', 'from its producer']\n"
+
+
+def test_an_iteration_that_was_interrupted_can_be_begun_anew_from_its_checkpoint(durable_stream_url: str) -> None:
+    DurableStream.create(durable_stream_url, content_type="application/json", body=[1, 2, 3])
+    code = """
+    response = stream(url)
+    got = []
+    try:
+        for item in response.iter_json():
+            got.append(item)
+            if item == 2:
+                signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        print(got, stream(url, checkpoint=response.checkpoint(), live=False).read_json())
+    """
+    out = children.run_clean(PRELUDE + textwrap.dedent(code), durable_stream_url)
+    assert out == "[1, 2] [3]\n"
+
+
+def test_waits_in_other_threads_go_on_at_ctrl_c(durable_stream_url: str) -> None:
+    DurableStream.create(durable_stream_url, content_type="application/json")
+    code = """
+    got = []
+    thread = threading.Thread(target=lambda: got.extend(stream(url).iter_json()))
+    thread.start()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        thread.join()
+    except KeyboardInterrupt:
+        handle.append_json("after")
+        handle.close_stream()
+        thread.join()
+        print(got)
+    """
+    assert children.run_clean(PRELUDE + textwrap.dedent(code), durable_stream_url) == "['after']\n"

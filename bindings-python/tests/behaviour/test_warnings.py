@@ -65,7 +65,7 @@ async def test_a_forgotten_async_response_warns(url: str, collected: list[warnin
 
 
 def test_a_forgotten_producer_warns_and_what_it_took_is_stored(url: str, collected: list[warnings.WarningMessage]) -> None:
-    delivery = Producer(url, "p", linger_ms=60_000).append(3)
+    delivery = Producer(url, "p").append(3)
     (text,) = texts(collected)
     assert text == f"unclosed <Producer 'p' of {url}>"
     assert not delivery.result(30).duplicate

@@ -1,4 +1,4 @@
-"""pytest fixtures. Installed with the package; nothing is imported or started before a test asks for one."""
+"""pytest fixtures. Installed with the package; no server is started before a test asks for one."""
 
 from __future__ import annotations
 
