@@ -99,7 +99,9 @@ impl Reader {
             Some(Err(error)) => Err(callbacks.raise(py, &error)),
             None => Ok(py.None()),
         };
-        call(py, wait, self.callbacks.clone(), async move { Ok(shared.next().await) }, convert)
+        // Made here, so that a future that is dropped before it ran pauses the read as well.
+        let waiting = Waiting { shared, armed: true };
+        call(py, wait, self.callbacks.clone(), async move { Ok(waiting.next().await) }, convert)
     }
 
     /// The next batch if it is there already; `None` if it is not, at the end, and for errors: then ask `next`.
@@ -165,26 +167,6 @@ impl Drop for Reader {
 }
 
 impl Shared {
-    /// # Cancel safety
-    /// Dropping it aborts the request; the next call asks again from the same place.
-    async fn next(&self) -> Held {
-        let mut inbox = self.inbox.clone().lock_owned().await;
-        if let Some(returned) = inbox.returned.take() {
-            return Held { inbox, next: Some(returned) };
-        }
-        if self.paused.swap(false, Ordering::AcqRel) {
-            self.resume.notify_one();
-        }
-        let mut waiting = PauseOnDrop(Some(self));
-        let next = tokio::select! {
-            biased;
-            () = self.ended() => None,
-            next = inbox.batches.recv() => next,
-        };
-        waiting.0 = None;
-        Held { inbox, next }
-    }
-
     async fn ended(&self) {
         let closed = self.close.notified();
         if !self.closed.load(Ordering::Acquire) {
@@ -198,14 +180,38 @@ impl Shared {
     }
 }
 
-/// Pauses the read when whoever waits for a batch gives up.
-struct PauseOnDrop<'a>(Option<&'a Shared>);
+/// Someone who waits for a batch. If they give up, the request is aborted; the next one asks again from the same place.
+struct Waiting {
+    shared: Arc<Shared>,
+    armed: bool,
+}
 
-impl Drop for PauseOnDrop<'_> {
+impl Waiting {
+    async fn next(mut self) -> Held {
+        let shared = self.shared.clone();
+        let mut inbox = shared.inbox.clone().lock_owned().await;
+        if let Some(returned) = inbox.returned.take() {
+            self.armed = false;
+            return Held { inbox, next: Some(returned) };
+        }
+        if shared.paused.swap(false, Ordering::AcqRel) {
+            shared.resume.notify_one();
+        }
+        let next = tokio::select! {
+            biased;
+            () = shared.ended() => None,
+            next = inbox.batches.recv() => next,
+        };
+        self.armed = false;
+        Held { inbox, next }
+    }
+}
+
+impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(shared) = self.0 {
-            shared.paused.store(true, Ordering::Release);
-            shared.pause.notify_one();
+        if self.armed {
+            self.shared.paused.store(true, Ordering::Release);
+            self.shared.pause.notify_one();
         }
     }
 }

@@ -39,17 +39,15 @@ where
     F::Output: Send,
 {
     let runtime = runtime()?;
-    py.detach(|| {
-        runtime.block_on(async {
-            let mut future = std::pin::pin!(future);
-            loop {
-                match tokio::time::timeout(SIGNAL_INTERVAL, &mut future).await {
-                    Ok(output) => return Ok(output),
-                    Err(_) => Python::attach(|py| py.check_signals())?,
-                }
-            }
-        })
-    })
+    let mut future = std::pin::pin!(future);
+    loop {
+        let slice = || runtime.block_on(async { tokio::time::timeout(SIGNAL_INTERVAL, future.as_mut()).await });
+        if let Ok(output) = py.detach(slice) {
+            return Ok(output);
+        }
+        // Outside of the runtime: a signal handler may make calls of its own.
+        py.check_signals()?;
+    }
 }
 
 /// Runs something that needs the interpreter from a thread of ours; `None` when the interpreter is on its way out.
