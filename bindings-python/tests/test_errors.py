@@ -231,7 +231,7 @@ def test_time_limit_is_a_timeout_error(face: Face, server: Server, url: str, pat
 def test_broken_json_is_a_parse_error(face: Face) -> None:
     headers = {"content-type": JSON, "stream-next-offset": "1", "stream-up-to-date": "true"}
     with ScriptedServer(lambda request: Answer(200, headers, b'[{"a":1},{]')) as server:
-        with face.stream(f"{server.url}/a", live=False) as res, pytest.raises(ValueError) as raised:
+        with pytest.raises(ValueError) as raised, face.stream(f"{server.url}/a", live=False) as res:
             list(res.iter_json())
     assert isinstance(raised.value, everstream.ParseError)
     assert raised.value.code == "PARSE_ERROR"
