@@ -149,7 +149,8 @@ class AsyncFace:
                     return
                 yield item
         finally:
-            if not self.loop.is_closed():
+            # Not when the collector comes across it within a call.
+            if not (self.loop.is_closed() or self.loop.is_running()):
                 self.wait(iterator.aclose)
 
 
