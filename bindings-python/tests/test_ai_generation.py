@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -437,6 +439,25 @@ async def test_closing_the_stream_from_outside_stops_the_source_at_its_next_toke
     assert await stored_text(url) == "a"
 
 
+async def test_closing_from_outside_stops_a_source_that_never_lets_the_loop_run(url: str) -> None:
+    stream = await create(url)
+    given = 0
+
+    async def tokens() -> AsyncIterator[str]:
+        nonlocal given
+        await AsyncDurableStream(url).close_stream()
+        while given < 20_000:
+            given += 1
+            yield "a"
+            time.sleep(0.001)
+
+    generation = Generation(tokens(), stream)
+    await generation
+
+    assert generation.stopped and given < 20_000
+    assert await stored_text(url) == ""
+
+
 async def test_closing_from_outside_while_the_source_ends_is_no_error(url: str) -> None:
     source = Source("a")
     generation = Generation(source, await create(url, JSON))
@@ -483,13 +504,21 @@ async def test_it_goes_on_when_the_task_that_started_it_is_cancelled(url: str) -
 
 
 async def test_it_goes_on_when_nobody_keeps_it(url: str) -> None:
-    source = Source("a")
-    Generation(source, await create(url))
-    await eventually(lambda: source.given == 1, "the token is taken")
-    gc.collect()
-    source.give("b").end()
+    waits: weakref.WeakSet[asyncio.Future[str]] = weakref.WeakSet()
 
-    assert await stored_text(url) == "ab"
+    async def tokens() -> AsyncIterator[str]:
+        wait = asyncio.get_running_loop().create_future()
+        waits.add(wait)
+        yield await wait
+
+    Generation(tokens(), await create(url))
+    await eventually(lambda: waits, "the source waits")
+    gc.collect()
+    # Nothing but the generation leads to it.
+    (wait,) = waits
+    wait.set_result("a")
+
+    assert await stored_text(url) == "a"
 
 
 async def test_record_that_is_cancelled_stops_the_source_and_closes_the_stream(url: str) -> None:
