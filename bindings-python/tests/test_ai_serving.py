@@ -22,7 +22,9 @@ from everstream.ai import Generation, stream_response, text_of
 from everstream.testing import Server
 from support import JSON, TEXT
 
-TOKENS = ["Once", " upon", "\r\n", "\n\n", " a", "\r", " 😀", " time", "\u2028", "…", '"', "\\", "data: x\n\n", ": y"]
+TOKENS = [
+    "Once", " upon", "\r\n", "\n\n", " a", "\r", " 😀", " time", "\u2028", "…", '"', "\\", "data: x\n\n", ": y"
+]  # fmt: skip
 
 
 @pytest.fixture
