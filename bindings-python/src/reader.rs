@@ -31,12 +31,19 @@ struct Shared {
     head: Mutex<Option<Arc<ResponseHead>>>,
     content_type: Mutex<Option<String>>,
     not_modified: AtomicBool,
-    /// Nobody waits: the request was aborted, and is made again when somebody does.
-    paused: AtomicBool,
+    demand: Mutex<Demand>,
     pause: Notify,
     resume: Notify,
     closed: AtomicBool,
     close: Notify,
+}
+
+/// Who wants a batch.
+#[derive(Default)]
+struct Demand {
+    waiting: u32,
+    /// The last one who waited gave up: the request was aborted, and is made again when somebody waits.
+    paused: bool,
 }
 
 struct Inbox {
@@ -67,7 +74,7 @@ impl Reader {
             head: Mutex::default(),
             content_type: Mutex::default(),
             not_modified: AtomicBool::new(false),
-            paused: AtomicBool::new(false),
+            demand: Mutex::default(),
             pause: Notify::new(),
             resume: Notify::new(),
             closed: AtomicBool::new(false),
@@ -100,7 +107,7 @@ impl Reader {
             None => Ok(py.None()),
         };
         // Made here, so that a future that is dropped before it ran pauses the read as well.
-        let waiting = Waiting { shared, armed: true };
+        let waiting = Waiting::new(shared);
         call(py, wait, self.callbacks.clone(), async move { Ok(waiting.next().await) }, convert)
     }
 
@@ -180,22 +187,30 @@ impl Shared {
     }
 }
 
-/// Someone who waits for a batch. If they give up, the request is aborted; the next one asks again from the same place.
+/// Someone who waits for a batch. If they give up and nobody else waits, the request is aborted; the next one asks again
+/// from the same place.
 struct Waiting {
     shared: Arc<Shared>,
     armed: bool,
 }
 
 impl Waiting {
+    fn new(shared: Arc<Shared>) -> Self {
+        {
+            let mut demand = lock(&shared.demand);
+            demand.waiting += 1;
+            demand.paused = false;
+        }
+        shared.resume.notify_one();
+        Self { shared, armed: true }
+    }
+
     async fn next(mut self) -> Held {
         let shared = self.shared.clone();
         let mut inbox = shared.inbox.clone().lock_owned().await;
         if let Some(returned) = inbox.returned.take() {
             self.armed = false;
             return Held { inbox, next: Some(returned) };
-        }
-        if shared.paused.swap(false, Ordering::AcqRel) {
-            shared.resume.notify_one();
         }
         let next = tokio::select! {
             biased;
@@ -209,8 +224,10 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if self.armed {
-            self.shared.paused.store(true, Ordering::Release);
+        let mut demand = lock(&self.shared.demand);
+        demand.waiting -= 1;
+        if self.armed && demand.waiting == 0 {
+            demand.paused = true;
             self.shared.pause.notify_one();
         }
     }
@@ -259,7 +276,7 @@ impl Carrier {
             return;
         }
         loop {
-            while self.shared.paused.load(Ordering::Acquire) {
+            while lock(&self.shared.demand).paused {
                 self.shared.resume.notified().await;
             }
             let next = tokio::select! {

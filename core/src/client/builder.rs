@@ -187,6 +187,9 @@ impl ClientBuilder {
             .redirect(reqwest::redirect::Policy::none());
         for pem in &self.root_certificates {
             let bundle = reqwest::Certificate::from_pem_bundle(pem).map_err(|it| invalid("root certificates", it))?;
+            if bundle.is_empty() {
+                return Err(Error::invalid_argument("root certificates: there is no certificate in the PEM text"));
+            }
             builder = builder.tls_certs_merge(bundle);
         }
         if let Some(pem) = &self.identity {

@@ -101,7 +101,8 @@ impl Producer {
     }
 
     fn batch_accepted(&mut self, at: usize, head: &ResponseHead) {
-        let receipt = Receipt { offset: head.next_offset(), duplicate: head.status == 204, closed: head.is_closed() };
+        let mut receipt =
+            Receipt { offset: head.next_offset(), duplicate: head.status == 204, closed: head.is_closed() };
         if self.window.sent[at].1.closing && !receipt.closed {
             // C-PROD-12: the server took the close for a repeat of something else.
             let message = "this epoch and seq were used before for something else: the stream is not closed; \
@@ -117,6 +118,8 @@ impl Producer {
         self.is_proven = true;
         self.claims = 0;
         self.buffered -= batch.cost;
+        // A close without a message is answered with 204 in any case (S-PROD-10).
+        receipt.duplicate &= !(batch.closing && batch.messages == 0) || batch.maybe_stored;
         // A repeat that was sent once only is not ours: another instance used this seq (C-PROD-16).
         let foreign = receipt.duplicate && !batch.maybe_stored;
         if foreign {
