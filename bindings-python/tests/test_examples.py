@@ -30,16 +30,17 @@ class Example:
 
     def __init__(self, server: Server, folder: Path, name: str, *args: str, **env: str) -> None:
         environment = {**os.environ, "STREAM_URL": f"{server.url}/v1/stream", "PYTHONUNBUFFERED": "1", **env}
-        self._file = (folder / f"{name}-{uuid4()}.out").open("w+b")
-        self.process = subprocess.Popen(
-            [sys.executable, "-X", "dev", "-W", "error", str(EXAMPLES / name), *args],
-            env=environment, cwd=folder, stdout=self._file, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        # Read by its name: a handle that the example has too would share its position.
+        self._out = folder / f"{name}-{uuid4()}.out"
+        with self._out.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-X", "dev", "-W", "error", str(EXAMPLES / name), *args],
+                env=environment, cwd=folder, stdout=out, stderr=subprocess.STDOUT,
+            )  # fmt: skip
 
     @property
     def out(self) -> str:
-        self._file.seek(0)
-        return self._file.read().decode()
+        return self._out.read_text("utf-8")
 
     def end(self) -> str:
         """Waits for its end, which must be a success, and gives what it said."""
@@ -52,7 +53,6 @@ class Example:
     def __exit__(self, *args: object) -> None:
         self.process.kill()
         self.process.wait()
-        self._file.close()
 
 
 def test_every_example_is_tested_here() -> None:
