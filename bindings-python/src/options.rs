@@ -68,18 +68,16 @@ pub(crate) fn producer(given: &Bound<'_, PyDict>) -> PyResult<ProducerOptions> {
     let py = given.py();
     let mut options = ProducerOptions::default();
     let given = Given(given);
-    let negative =
-        |name: &str| -> PyResult<bool> { Ok(given.get(name)?.is_some_and(|value| value.lt(0).unwrap_or(false))) };
-    // The core cannot be told of what its types cannot hold.
-    for (name, message) in [
-        ("epoch", "epoch must be >= 0"),
-        ("linger_ms", "linger_ms must be >= 0"),
-        ("max_batch_bytes", "maxBatchBytes must be > 0"),
-        ("max_batch_items", "maxBatchItems must be > 0"),
-        ("max_in_flight", "max_in_flight must be > 0"),
-        ("max_buffered_bytes", "max_buffered_bytes must be > 0"),
+    // The core cannot be told of what its types cannot hold, and has other words for the rest.
+    for (name, least, message) in [
+        ("epoch", 0, "epoch must be >= 0"),
+        ("linger_ms", 0, "linger_ms must be >= 0"),
+        ("max_batch_bytes", 1, "maxBatchBytes must be > 0"),
+        ("max_batch_items", 1, "maxBatchItems must be > 0"),
+        ("max_in_flight", 1, "max_in_flight must be > 0"),
+        ("max_buffered_bytes", 1, "max_buffered_bytes must be > 0"),
     ] {
-        if negative(name)? {
+        if given.get(name)?.is_some_and(|value| value.lt(least).unwrap_or(false)) {
             return Err(error::invalid_argument(py, message));
         }
     }

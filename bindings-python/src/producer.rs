@@ -1,6 +1,7 @@
 //! The producer, for both faces, and the receipts of its messages.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use everstream::{Delivery as CoreDelivery, ErrorKind, Producer as CoreProducer, Receipt};
@@ -13,7 +14,7 @@ use crate::data::Data;
 use crate::error;
 use crate::event_loop;
 use crate::options;
-use crate::runtime::{Owned, block_on};
+use crate::runtime::{Owned, block_on, runtime};
 
 /// Appends messages so that each is stored exactly once, in order.
 #[pyclass(frozen, module = "everstream._native")]
@@ -80,8 +81,20 @@ impl Producer {
     /// A future of the [`Delivery`], done once there is space for the message.
     fn send(&self, py: Python<'_>, data: &Bound<'_, PyAny>, json: bool) -> PyResult<Py<PyAny>> {
         let data = if json { Data::json(data)? } else { Data::of(data, self.encode.as_ref())? };
-        let core = self.core(py)?.clone();
-        call(py, false, self.callbacks.clone(), append(core, data), |py, delivery| {
+        let mut appending = Box::pin(append(self.core(py)?.clone(), data));
+        self.callbacks.enter(py)?;
+        // Its place among those that wait is that of this call, which the first poll takes.
+        let begun = {
+            let _context = runtime()?.enter();
+            appending.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        };
+        let appended = async move {
+            match begun {
+                Poll::Ready(result) => result,
+                Poll::Pending => appending.await,
+            }
+        };
+        call(py, false, self.callbacks.clone(), appended, |py, delivery| {
             Ok(Py::new(py, Delivery::new(delivery))?.into_any())
         })
     }
