@@ -84,6 +84,15 @@ class _ProducerBase:
         """Whether this producer was closed; that closes no stream."""
         return self._closed
 
+    def _let_go(self, error: BaseException) -> bool:
+        """Whether this is somebody who does not want to wait: Ctrl-C, a cancelled task. What was appended is sent all
+        the same, and the end of the process waits for it."""
+        if isinstance(error, Exception):
+            return False
+        self._closed = True
+        _forgotten.append((repr(self), self._native))
+        return True
+
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a producer at work cannot be pickled: make one from a pickled stream")
 
@@ -187,7 +196,11 @@ class Producer(_ProducerBase):
     def detach(self) -> FlushResult:
         """Flushes and takes no more messages. The stream stays open."""
         self._closed = True
-        return FlushResult(*self._native.detach(True))
+        try:
+            return FlushResult(*self._native.detach(True))
+        except BaseException as error:
+            self._let_go(error)
+            raise
 
     def close(self) -> None:
         """Flushes and takes no more messages. The stream stays open: see `close_stream`. Can be repeated; raises what
@@ -210,15 +223,19 @@ class Producer(_ProducerBase):
     def __enter__(self) -> Producer:
         return self
 
-    def __exit__(self, exc_type: type[BaseException] | None, *args: object) -> None:
-        if exc_type is None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, *args: object
+    ) -> None:
+        if error is None:
             self.close()
+            return
+        if self._let_go(error):
             return
         # What was appended is sent, but the exception on its way is the one to tell of.
         try:
             self.close()
-        except Exception as error:
-            warnings.warn(f"{self!r} could not store everything: {error}", ResourceWarning, stacklevel=2)
+        except Exception as failure:
+            warnings.warn(f"{self!r} could not store everything: {failure}", ResourceWarning, stacklevel=2)
 
 
 class IdempotentProducer(_ProducerBase):
@@ -323,7 +340,11 @@ class IdempotentProducer(_ProducerBase):
     async def detach(self) -> FlushResult:
         """Flushes and takes no more messages. The stream stays open."""
         self._closed = True
-        return FlushResult(*await self._native.detach(False))
+        try:
+            return FlushResult(*await self._native.detach(False))
+        except BaseException as error:
+            self._let_go(error)
+            raise
 
     async def close(self) -> None:
         """Flushes and takes no more messages. The stream stays open: see `close_stream`. Can be repeated; raises what
@@ -356,20 +377,24 @@ class IdempotentProducer(_ProducerBase):
     async def __aenter__(self) -> IdempotentProducer:
         return self
 
-    async def __aexit__(self, exc_type: type[BaseException] | None, *args: object) -> None:
-        if exc_type is None:
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, error: BaseException | None, *args: object
+    ) -> None:
+        if error is None:
             await self.close()
+            return
+        if self._let_go(error):
             return
         # What was appended is sent, but the exception on its way is the one to tell of.
         try:
             await self.close()
-        except Exception as error:
-            warnings.warn(f"{self!r} could not store everything: {error}", ResourceWarning, stacklevel=2)
+        except Exception as failure:
+            warnings.warn(f"{self!r} could not store everything: {failure}", ResourceWarning, stacklevel=2)
 
 
 _open: weakref.WeakSet[_ProducerBase] = weakref.WeakSet()
 _forgotten: deque[tuple[str, _native.Producer]] = deque(maxlen=100)
-"""Collected without being closed, with messages on their way."""
+"""Not waited for, with messages on their way."""
 
 
 def flush_all() -> None:

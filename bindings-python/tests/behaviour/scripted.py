@@ -101,15 +101,19 @@ class Scripted:
     def wait_for_hangups(self, count: int = 1) -> None:
         eventually(lambda: self.hangups >= count, f"{count} hang-ups")
 
+    def hang_up(self) -> None:
+        """Ends all connections."""
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self._closing = True
         # Closing the socket alone would leave `accept` waiting.
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for connection in list(self._open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        self.hang_up()
         for thread in self._threads:
             thread.join(10)
 

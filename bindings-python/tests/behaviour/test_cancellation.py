@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 
@@ -13,7 +13,7 @@ from everstream import AsyncClient, AsyncDurableStream, BufferFullError, Durable
 from everstream.testing import Server
 
 from .children import LIMIT, eventually
-from .scripted import HOLD, Scripted, head
+from .scripted import HOLD, Piece, Request, Scripted, answer, head
 
 Call = Callable[[AsyncDurableStream], Awaitable[object]]
 
@@ -153,15 +153,17 @@ async def test_cancelled_at_any_moment_an_iteration_loses_and_repeats_nothing(
                 got.extend(item.data or ())  # type: ignore[attr-defined]
 
     writing = asyncio.create_task(write())
-    async with handle.stream(live=live) as response, asyncio.timeout(LIMIT):
+    async with handle.stream(live=live) as response:
         items = aiter(getattr(response, how)())
         while True:
             waiting = asyncio.ensure_future(anext(items))
             if chance.random() < 0.5:
                 await asyncio.sleep(chance.choice([0, 0, 0.0001, 0.0005, 0.002]))
                 waiting.cancel()
+            done, _ = await asyncio.wait([waiting], timeout=LIMIT / 2)
+            assert done, f"nothing comes after {len(got)} messages"
             try:
-                take(await waiting)
+                take(waiting.result())
             except asyncio.CancelledError:
                 cancels += 1
             except StopAsyncIteration:
@@ -262,6 +264,31 @@ async def test_a_send_that_is_cancelled_while_it_waits_takes_nothing() -> None:
         assert not first.done()
         # Nobody is going to answer: it is given up.
         producer._closed = True
+
+
+@pytest.mark.parametrize("where", ["in the block", "at its end"])
+async def test_a_cancelled_producer_block_waits_for_nothing_and_loses_nothing(where: str) -> None:
+    held = True
+    stored: list[bytes] = []
+
+    def script(request: Request) -> Iterable[Piece]:
+        if held:
+            return [HOLD]
+        stored.append(request.body)
+        return [answer("204 No Content", stream_next_offset="0_1", producer_epoch="0", producer_seq="0")]
+
+    with Scripted(script) as server:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                async with IdempotentProducer(server.url, "p", content_type="text/plain") as producer:
+                    delivery = producer.append("a")
+                    if where == "in the block":
+                        await asyncio.Event().wait()
+        assert producer.closed
+        held = False
+        server.hang_up()
+        await asyncio.wait_for(delivery, LIMIT)
+        assert stored == [b"a"]
 
 
 async def test_a_header_coroutine_sees_the_cancel_or_ends_by_itself() -> None:

@@ -196,6 +196,23 @@ def test_ctrl_c_while_the_end_waits_for_a_server_ends_it() -> None:
             assert process.returncode in (0, 1, -signal.SIGINT)
 
 
+def test_ctrl_c_in_a_producer_block_needs_no_second_one() -> None:
+    code = """
+    with DurableStream(url, content_type="text/plain").producer("p") as producer:
+        producer.append("lost")
+        print("waiting", flush=True)
+        threading.Event().wait()
+    """
+    with Scripted() as server:
+        with children.started([sys.executable, "-c", PRELUDE + textwrap.dedent(code), server.url]) as process:
+            assert process.stdout is not None and process.stderr is not None
+            assert process.stdout.readline() == "waiting\n"
+            server.wait_for_requests()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(children.LIMIT) == -signal.SIGINT
+            assert process.stderr.read().endswith("KeyboardInterrupt\n")
+
+
 def test_ctrl_c_at_a_live_read_ends_the_program_as_ctrl_c_does(filled: str) -> None:
     code = "for item in handle.stream().iter_json():\n    print(item, flush=True)"
     with children.started([sys.executable, "-c", f"{PRELUDE}\n{code}", filled]) as process:
