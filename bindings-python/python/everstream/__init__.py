@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _start as _start
 from ._native import VERSION as __version__
-from .checkpoints import CallbackCheckpoints, FileCheckpoints
+from .checkpoints import AsyncCallbackCheckpoints, CallbackCheckpoints, FileCheckpoints
 from .client import AsyncClient, Client
 from .errors import (
     AlreadyClosedError,
@@ -66,6 +66,7 @@ from .response import StreamResponse
 from .server import Server
 from .types import (
     AppendResult,
+    AsyncCheckpointStore,
     Checkpoint,
     CheckpointStore,
     CloseResult,
@@ -91,6 +92,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AlreadyClosedError",
     "AppendResult",
+    "AsyncCallbackCheckpoints",
+    "AsyncCheckpointStore",
     "AsyncClient",
     "AsyncDurableStream",
     "AsyncStreamResponse",

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from . import _native
 from .errors import StreamConsumedError
-from .types import Checkpoint, CheckpointStore, LiveMode, Offset, StreamEvent
+from .types import AsyncCheckpointStore, Checkpoint, LiveMode, Offset, StreamEvent
 
 T = TypeVar("T")
 EventMode = Literal["bytes", "text", "json", "json_batches"]
@@ -27,7 +27,7 @@ class ResponseBase(Generic[T]):
         live: LiveMode,
         start: Checkpoint,
         cursor: str | None,
-        store: CheckpointStore | None,
+        store: AsyncCheckpointStore | None,
     ) -> None:
         self._native = native
         self._url = url

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from .errors import InvalidArgumentError
-from .types import Checkpoint, CheckpointStore, Retry, Timeout
+from .types import Checkpoint, Retry, Timeout
 
 
 def as_timeout(timeout: float | Timeout | None) -> Timeout:
@@ -50,12 +50,10 @@ def merge(base: Mapping[str, Any] | None, over: Mapping[str, Any] | None) -> dic
 
 
 def start_of(
-    offset: str | Checkpoint | None, checkpoint: Checkpoint | None, store: CheckpointStore | None
+    offset: str | Checkpoint | None, checkpoint: Checkpoint | None, stored: Checkpoint | None
 ) -> Checkpoint:
-    """Where a read starts: what the store holds, else the checkpoint, else the offset, else the beginning."""
-    start = store.load() if store is not None else None
-    if start is None:
-        start = checkpoint
+    """Where a read starts: what a store held, else the checkpoint, else the offset, else the beginning."""
+    start = stored if stored is not None else checkpoint
     if start is None:
         start = offset if isinstance(offset, Checkpoint) else Checkpoint("-1" if offset is None else offset)
     if not 0 <= start.skip < 2**63:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Coroutine, Generator, Iterable
+from inspect import isawaitable
 from typing import Any
 
 from ._settings import as_retry, as_timeout, limits_of, start_of
@@ -12,11 +13,11 @@ from .handle import HandleBase, create_options, head_result, read_options
 from .producer import IdempotentProducer
 from .types import (
     AppendResult,
+    AsyncCheckpointStore,
     AsyncHeadersLike,
     AsyncOnError,
     AsyncParamsLike,
     Checkpoint,
-    CheckpointStore,
     CloseResult,
     CreateResult,
     HeadResult,
@@ -58,7 +59,7 @@ def astream(
     client: AsyncClient | None = None,
     timeout: float | Timeout | None = None,
     checkpoint: Checkpoint | None = None,
-    store: CheckpointStore | None = None,
+    store: AsyncCheckpointStore | None = None,
     json: bool = False,
     etag: str | None = None,
     max_batch_bytes: int | None = None,
@@ -74,12 +75,17 @@ def astream(
     )
 
     async def open_() -> AsyncStreamResponse[Any]:
-        start = start_of(offset, checkpoint, store)
+        start = start_of(offset, checkpoint, await _loaded(store))
         options = read_options(json, etag, max_batch_bytes, limits)
         reader = await native.read(False, start.offset, start.skip, start.incarnation, live, options)
         return AsyncStreamResponse(reader, url=url, live=live, start=start, cursor=cursor, store=store)
 
     return AsyncStreamSession(open_)
+
+
+async def _loaded(store: AsyncCheckpointStore | None) -> Checkpoint | None:
+    stored = store.load() if store is not None else None
+    return await stored if isawaitable(stored) else stored
 
 
 class AsyncDurableStream(HandleBase):
@@ -256,7 +262,7 @@ class AsyncDurableStream(HandleBase):
         headers: AsyncHeadersLike | None = None,
         params: AsyncParamsLike | None = None,
         checkpoint: Checkpoint | None = None,
-        store: CheckpointStore | None = None,
+        store: AsyncCheckpointStore | None = None,
         json: bool = False,
         etag: str | None = None,
         max_batch_bytes: int | None = None,
@@ -264,7 +270,7 @@ class AsyncDurableStream(HandleBase):
         """Reads the stream: `async with handle.stream() as res`; see `everstream.astream`."""
 
         async def open_() -> AsyncStreamResponse[Any]:
-            start = start_of(offset, checkpoint, store)
+            start = start_of(offset, checkpoint, await _loaded(store))
             options = read_options(json, etag, max_batch_bytes, self._timeout)
             reader = await self._native.read(
                 False, start.offset, start.skip, start.incarnation, live, options, headers, params

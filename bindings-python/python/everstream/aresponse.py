@@ -7,11 +7,11 @@ import warnings
 from asyncio import CancelledError, Future
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from itertools import chain
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 from . import _native
 from ._reading import EventMode, ResponseBase, TextDecoder
-from .types import Checkpoint, StreamEvent
+from .types import StreamEvent
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -129,7 +129,7 @@ class AsyncStreamResponse(ResponseBase[T]):
         the next batch is asked for, and when an `async with` block ends without an exception."""
         checkpoint = self._to_save()
         if self._store is not None and checkpoint is not None:
-            saved = cast("Callable[[Checkpoint], object]", self._store.save)(checkpoint)
+            saved = self._store.save(checkpoint)
             if inspect.isawaitable(saved):
                 await saved
             self._saved = checkpoint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from . import _native
 from .types import Checkpoint
@@ -50,3 +50,21 @@ class CallbackCheckpoints:
     def save(self, checkpoint: Checkpoint) -> None:
         """Calls the function."""
         self._save(checkpoint)
+
+
+class AsyncCallbackCheckpoints:
+    """Keeps checkpoints with two coroutine functions, for asyncio."""
+
+    def __init__(
+        self, load: Callable[[], Awaitable[Checkpoint | None]], save: Callable[[Checkpoint], Awaitable[None]]
+    ) -> None:
+        self._load = load
+        self._save = save
+
+    async def load(self) -> Checkpoint | None:
+        """What the function gives."""
+        return await self._load()
+
+    async def save(self, checkpoint: Checkpoint) -> None:
+        """Awaits the function."""
+        await self._save(checkpoint)

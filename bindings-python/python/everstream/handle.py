@@ -77,7 +77,7 @@ def stream(
     native = native_stream(
         connections, url, headers=headers, params=params, timeout=timeout, retry=policy, on_error=on_error
     )
-    start = start_of(offset, checkpoint, store)
+    start = start_of(offset, checkpoint, store.load() if store is not None else None)
     reader = native.read(
         True, start.offset, start.skip, start.incarnation, live, read_options(json, etag, max_batch_bytes, timeout)
     )
@@ -336,7 +336,7 @@ class DurableStream(HandleBase):
         max_batch_bytes: int | None = None,
     ) -> StreamResponse[Any]:
         """Reads the stream; see `everstream.stream`. Headers and parameters given here win."""
-        start = start_of(offset, checkpoint, store)
+        start = start_of(offset, checkpoint, store.load() if store is not None else None)
         reader = self._native.read(
             True, start.offset, start.skip, start.incarnation, live,
             read_options(json, etag, max_batch_bytes, self._timeout), headers, params,

@@ -86,6 +86,18 @@ class CheckpointStore(Protocol):
         ...
 
 
+class AsyncCheckpointStore(Protocol):
+    """As `CheckpointStore`, for asyncio: both may be coroutine functions."""
+
+    def load(self) -> Checkpoint | None | Awaitable[Checkpoint | None]:
+        """The last one saved; `None` before the first."""
+        ...
+
+    def save(self, checkpoint: Checkpoint) -> Awaitable[None] | None:
+        """Keeps it; when this is done it is safe."""
+        ...
+
+
 @dataclass(frozen=True)
 class StreamEvent(Generic[T]):
     """Data with where it leaves the reader."""
