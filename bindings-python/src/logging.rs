@@ -11,8 +11,8 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use arc_swap::ArcSwapOption;
 use pyo3::prelude::*;
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record as SpanRecord};
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use crate::runtime::{Born, with_python};
 
@@ -40,7 +40,7 @@ pub(crate) fn set_log_level(level: u8) {
     let before = LEVEL.swap(level, Ordering::Relaxed);
     if before == u8::MAX && level != u8::MAX {
         // Fails when the process has a subscriber already: this one, or that of a command, which then logs.
-        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(ToPython));
+        let _ = tracing::subscriber::set_global_default(ToPython);
     }
     if before != level {
         // Each place that logs remembers whether somebody listened.
@@ -60,12 +60,27 @@ fn python_level(level: Level) -> u8 {
 
 struct ToPython;
 
-impl<S: Subscriber> Layer<S> for ToPython {
-    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        metadata.target().starts_with("everstream") && python_level(*metadata.level()) >= LEVEL.load(Ordering::Relaxed)
+/// Events only: spans would need a registry, whose locks a fork could copy locked, and `logging` has none.
+impl Subscriber for ToPython {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event()
+            && metadata.target().starts_with("everstream")
+            && python_level(*metadata.level()) >= LEVEL.load(Ordering::Relaxed)
     }
 
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &SpanRecord<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
         let metadata = event.metadata();
         let mut message = Message::default();
         event.record(&mut message);
