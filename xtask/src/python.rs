@@ -29,7 +29,9 @@ impl Python {
     /// One with our package and what its tests need.
     pub(crate) fn with_package() -> Result<Self> {
         let python = Self::environment("test")?;
-        python.pip(["--requirement".as_ref(), package().join("tests/requirements.txt").as_path()])?;
+        for name in ["requirements.txt", "requirements-compat.txt"] {
+            python.pip(["--requirement".as_ref(), package().join("tests").join(name).as_path()])?;
+        }
         // As users do: pip gets what builds it, and cargo has built most of it before.
         python.pip([package().as_path()])?;
         Ok(python)
