@@ -54,4 +54,3 @@ def proxy(server: Server) -> Iterator[Callable[..., ScriptedServer]]:
     yield make
     for proxy in running:
         proxy.__exit__()
-

@@ -38,6 +38,9 @@ class Answer:
     drop_after: bool = False
     """Pass the request on, and close the connection without an answer."""
 
+    def __str__(self) -> str:
+        return "dropped" if self.drop else "dropped after" if self.drop_after else str(self.status)
+
 
 Script = Callable[[Request], "Answer | None"]
 """What to do with a request; `None` passes it on."""

@@ -184,7 +184,7 @@ def test_subclasses_are_what_they_hold(face: Face, url: str, value: Any, stored:
 
 
 def test_keys_are_as_json_dumps_makes_them(face: Face, url: str) -> None:
-    value = {1: "a", 2.5: "b", True: "c", None: "d", 2**70: "e", "s": "f"}
+    value = {7: "a", 2.5: "b", True: "c", None: "d", 2**70: "e", "s": "f"}
     face.create(url, content_type=JSON).append(value)
     assert read(face, url) == [json.loads(json.dumps(value))]
 

@@ -98,7 +98,9 @@ def test_events_go_on_beyond_the_tail_and_tell_of_it(face: Face, url: str, live:
         assert (last.data, last.next_offset, last.stream_closed) == (None, second.next_offset, True)
 
 
-@pytest.mark.parametrize(("live", "asked"), [(True, "sse"), ("auto", "sse"), ("sse", "sse"), ("long-poll", "long-poll")])
+@pytest.mark.parametrize(
+    ("live", "asked"), [(True, "sse"), ("auto", "sse"), ("sse", "sse"), ("long-poll", "long-poll")]
+)
 def test_the_first_request_is_a_plain_one_and_the_next_live(
     face: Face, proxy: Proxy, url: str, live: Any, asked: str
 ) -> None:
@@ -116,9 +118,7 @@ def test_the_first_request_is_a_plain_one_and_the_next_live(
 
 
 @pytest.mark.parametrize("content_type", [TEXT, BYTES])
-def test_auto_takes_long_poll_for_what_sse_would_change(
-    face: Face, proxy: Proxy, url: str, content_type: str
-) -> None:
+def test_auto_takes_long_poll_for_what_sse_would_change(face: Face, proxy: Proxy, url: str, content_type: str) -> None:
     handle = face.create(url, content_type=content_type)
     through = proxy()
     with face.stream(through.through(url)) as res:
@@ -178,7 +178,7 @@ class Sometimes:
 
 
 @pytest.mark.parametrize(
-    "answer", [Answer(500), Answer(503, {"retry-after": "0"}), Answer(429), Answer(drop=True)], ids=lambda a: f"{a.status}"
+    "answer", [Answer(500), Answer(503, {"retry-after": "0"}), Answer(429), Answer(drop=True)], ids=str
 )
 @pytest.mark.parametrize("live", ["long-poll", "sse"])
 def test_a_live_read_outlives_failures(face: Face, proxy: Proxy, url: str, live: str, answer: Answer) -> None:
@@ -307,9 +307,7 @@ def test_a_stream_made_anew_is_noticed_in_the_middle_of_a_read(face: Face, proxy
 
 def sse(*events: tuple[str, Any]) -> bytes:
     texts = [data if isinstance(data, str) else json.dumps(data) for _, data in events]
-    return b"".join(
-        f"event: {kind}\ndata: {text}\n\n".encode() for (kind, _), text in zip(events, texts, strict=True)
-    )
+    return b"".join(f"event: {kind}\ndata: {text}\n\n".encode() for (kind, _), text in zip(events, texts, strict=True))
 
 
 def event_stream(head: dict[str, str], *connections: bytes) -> Callable[[Request], Answer]:

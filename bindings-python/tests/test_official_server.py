@@ -39,7 +39,8 @@ FOLDER = Path(__file__).parent / "official"
 pytestmark = [
     pytest.mark.official,
     pytest.mark.skipif(
-        os.environ.get("EVERSTREAM_SKIP_OFFICIAL") == "1", reason="EVERSTREAM_SKIP_OFFICIAL leaves the official server out"
+        os.environ.get("EVERSTREAM_SKIP_OFFICIAL") == "1",
+        reason="EVERSTREAM_SKIP_OFFICIAL leaves the official server out",
     ),
 ]
 
@@ -222,9 +223,7 @@ def test_append_stream(face: Face, url: str) -> None:
 def test_idempotent_appends_are_stored_once(
     face: Face, url: str, fault: Callable[..., None], fault_of: dict[str, Any]
 ) -> None:
-    handle = face.create(
-        url, content_type=JSON, idempotent=True, retry=Retry(initial_delay=0.001, max_delay=0.002)
-    )
+    handle = face.create(url, content_type=JSON, idempotent=True, retry=Retry(initial_delay=0.001, max_delay=0.002))
     fault(**fault_of, count=3, method="POST")
     handle.append({"n": 1})
     handle.append({"n": 2})
@@ -232,7 +231,9 @@ def test_idempotent_appends_are_stored_once(
 
 
 @pytest.mark.parametrize(
-    "fault_of", [{}, {"status": 500}, {"status": 429, "retryAfter": 0}, {"dropConnection": True}, {"delayMs": 20}], ids=str
+    "fault_of",
+    [{}, {"status": 500}, {"status": 429, "retryAfter": 0}, {"dropConnection": True}, {"delayMs": 20}],
+    ids=str,
 )
 @pytest.mark.parametrize("max_batch_items", [1, 7, None])
 def test_producers_store_once_and_in_order(

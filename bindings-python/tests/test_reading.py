@@ -108,9 +108,7 @@ def test_json_stream_to_its_end(face: Face, url: str, method: str, live: Any, st
 @pytest.mark.parametrize("live", LIVE)
 @pytest.mark.parametrize("content_type", [TEXT, BYTES])
 @pytest.mark.parametrize("method", PLAIN)
-def test_plain_stream_to_its_end(
-    face: Face, url: str, method: str, content_type: str, live: Any, start: str
-) -> None:
+def test_plain_stream_to_its_end(face: Face, url: str, method: str, content_type: str, live: Any, start: str) -> None:
     offsets = fill(face, url, content_type, closed=True)
     whole = raw(content_type, FORMATS[content_type])
     given = {"beginning": {}, "offset": {"offset": offsets[0]}, "now": {"offset": "now"}}.get(

@@ -37,14 +37,9 @@ from everstream import (
 from everstream.testing import Server
 from faces import Face
 from scripted import Answer, Request, ScriptedServer, refused_url
-from support import BYTES, JSON, QUICK, TEXT, until
+from support import BYTES, JSON, QUICK, TEXT, until, stored
 
 Proxy = Callable[..., ScriptedServer]
-
-
-def stored(face: Face, url: str) -> Any:
-    with face.stream(url, live=False) as res:
-        return res.read_json() if res.content_type == JSON else res.read_text()
 
 
 def posts(answer: Answer) -> Callable[[Request], Answer | None]:
@@ -329,9 +324,7 @@ def test_c14_g4_what_is_not_answered_yet_is_bounded(face: Face, proxy: Proxy, ur
     face.create(url, content_type=BYTES)
     opened = threading.Event()
     through = proxy(lambda request: None if request.method != "POST" or opened.wait(30) else None)
-    with face.producer(
-        face.handle(through.through(url), content_type=BYTES), max_buffered_bytes=10_000
-    ) as producer:
+    with face.producer(face.handle(through.through(url), content_type=BYTES), max_buffered_bytes=10_000) as producer:
         taken = 0
         with pytest.raises(BufferFullError):
             for _ in range(1000):
@@ -575,7 +568,7 @@ async def test_g3_a_caller_that_gives_up_is_not_held(proxy: Proxy, url: str) -> 
         assert (await delivery).duplicate is False
 
 
-@pytest.mark.parametrize("answer", [Answer(503), Answer(500), Answer(429), Answer(drop=True)], ids=lambda a: str(a.status))
+@pytest.mark.parametrize("answer", [Answer(503), Answer(500), Answer(429), Answer(drop=True)], ids=str)
 def test_g5_batches_are_sent_again(face: Face, proxy: Proxy, url: str, answer: Answer) -> None:
     face.create(url, content_type=TEXT)
     left = [answer, answer]
