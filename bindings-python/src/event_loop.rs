@@ -128,8 +128,10 @@ impl EventLoop {
 impl Drop for EventLoop {
     fn drop(&mut self) {
         if self.born.is_here() {
-            lock(&self.handle.0.jobs).take();
-            lock(&self.handle.0.waker).take();
+            // Dropped without the locks: what they hold may look at them.
+            let jobs = lock(&self.handle.0.jobs).take();
+            let waker = lock(&self.handle.0.waker).take();
+            drop((jobs, waker));
         }
     }
 }
@@ -161,7 +163,12 @@ impl LoopHandle {
         if let Ok(runtime) = runtime() {
             runtime.spawn_blocking(move || {
                 with_python(|py| {
-                    if let Some(Waker::Callback(call_soon, run)) = &*lock(&self.0.waker) {
+                    // Called without the lock: a call may let others have the interpreter, who may want the lock.
+                    let callback = match &*lock(&self.0.waker) {
+                        Some(Waker::Callback(call_soon, run)) => Some((call_soon.clone_ref(py), run.clone_ref(py))),
+                        _ => None,
+                    };
+                    if let Some((call_soon, run)) = callback {
                         // A closed loop wants to hear nothing.
                         let _ = call_soon.call1(py, (run,));
                     }
