@@ -50,12 +50,13 @@ impl Callbacks {
         if !self.0.used.load(Ordering::Relaxed) {
             return Ok(());
         }
+        // What was there is dropped after its lock, since dropping a Python object may run anything.
         if self.0.asynchronous {
             let (_, handle) = event_loop::running(py)?;
-            *lock(&self.0.event_loop) = Some(handle);
+            let _before = lock(&self.0.event_loop).replace(handle);
         }
-        let context = COPY_CONTEXT.import(py, "contextvars", "copy_context")?.call0()?;
-        *lock(&self.0.context) = Some(context.unbind());
+        let context = COPY_CONTEXT.import(py, "contextvars", "copy_context")?.call0()?.unbind();
+        let _before = lock(&self.0.context).replace(context);
         Ok(())
     }
 
@@ -205,8 +206,8 @@ impl Invocation {
     /// Calls it in the context of whoever made the last call; gives what it gave, and that context.
     fn run<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
         // A copy, since a context can be entered only once at a time.
-        let context = lock(&self.state.context).as_ref().map(|context| context.call_method0(py, "copy"));
-        let context = context.transpose()?.map(|context| context.into_bound(py));
+        let context = lock(&self.state.context).as_ref().map(|context| context.clone_ref(py));
+        let context = context.map(|context| context.into_bound(py).call_method0("copy")).transpose()?;
         let error = self.error.as_ref().map(|error| error::raise(py, error).into_value(py));
         let value = match (&context, error) {
             (Some(context), None) => context.call_method1("run", (&*self.function,)),
