@@ -63,7 +63,7 @@ struct ToPython;
 /// Events only: spans would need a registry, whose locks a fork could copy locked, and `logging` has none.
 impl Subscriber for ToPython {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event()
+        !metadata.is_span()
             && metadata.target().starts_with("everstream")
             && python_level(*metadata.level()) >= LEVEL.load(Ordering::Relaxed)
     }

@@ -98,8 +98,11 @@ impl Reader {
 
     /// Aborts the request under way; the next call asks again from where the reader is. Nothing is lost.
     pub fn pause(&mut self) {
-        self.session.interrupt();
-        self.exchange = Exchange::Idle;
+        // What the caller is asked about a failure stays: it has nothing to do with the network.
+        if !matches!(self.exchange, Exchange::Asking(..)) {
+            self.session.interrupt();
+            self.exchange = Exchange::Idle;
+        }
     }
 
     /// The next batch; `None` at the end. An error ends the reader, unless [`resume`](Self::resume) is called.

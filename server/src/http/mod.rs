@@ -79,8 +79,9 @@ impl App {
         let (mut parts, body) = request.into_parts();
         let mut response = if tracing::enabled!(tracing::Level::DEBUG) {
             let span = tracing::debug_span!("request", method = %parts.method, path = parts.uri.path());
-            let response = self.answer_with_faults(&mut parts, body).instrument(span.clone()).await?;
-            span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
+            let response = self.answer_with_faults(&mut parts, body).instrument(span).await?;
+            let (method, path) = (&parts.method, parts.uri.path());
+            tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
             response
         } else {
             self.answer_with_faults(&mut parts, body).await?
