@@ -24,7 +24,8 @@ def eventually(condition: Callable[[], bool], what: str, limit: float = LIMIT) -
 def run(code: str, *args: str, options: tuple[str, ...] = (), **kwargs: object) -> subprocess.CompletedProcess[str]:
     """Runs Python code in a process of its own, to its end."""
     command = [sys.executable, *options, "-c", textwrap.dedent(code), *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, **kwargs)  # type: ignore[call-overload]
+    settings = {"capture_output": True, "text": True, "timeout": LIMIT} | kwargs
+    return subprocess.run(command, **settings)  # type: ignore[call-overload]
 
 
 def run_clean(code: str, *args: str, options: tuple[str, ...] = (), **kwargs: object) -> str:

@@ -56,7 +56,8 @@ def _chunk(source: BinaryIO) -> bytes:
 def answer(status: str = "200 OK", body: bytes = b"", **headers: str) -> bytes:
     """A whole answer; `stream_next_offset="0_0"` is the header `stream-next-offset`."""
     lines = {"content-length": str(len(body))} | {name.replace("_", "-"): value for name, value in headers.items()}
-    return f"HTTP/1.1 {status}\r\n".encode() + b"".join(f"{k}: {v}\r\n".encode() for k, v in lines.items()) + b"\r\n" + body
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body
 
 
 def silent(request: Request) -> Iterable[Piece]:
@@ -72,7 +73,9 @@ def head(**headers: str) -> bytes:
 class Scripted:
     """Answers each request with what a function gives for it: pieces that are sent one after the other."""
 
-    def __init__(self, script: Callable[[Request], Iterable[Piece]] = silent, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, script: Callable[[Request], Iterable[Piece]] = silent, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.requests: list[Request] = []
         self.connections = 0
         self.hangups = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
@@ -14,6 +15,8 @@ from everstream.testing import Server
 
 from .children import LIMIT, eventually
 from .scripted import HOLD, Piece, Request, Scripted, answer, head
+
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="written with asyncio.timeout, TaskGroup and Runner")
 
 Call = Callable[[AsyncDurableStream], Awaitable[object]]
 
@@ -192,7 +195,7 @@ async def test_a_batch_that_comes_in_together_with_the_cancel_is_kept(moment: st
             else:
                 # The loop hears of nothing while these block it.
                 tail = blocking.append_json(number).offset
-                eventually(lambda: response.headers["stream-next-offset"] == tail, "the batch")
+                eventually(lambda tail=tail: response.headers["stream-next-offset"] == tail, "the batch")
                 blocking.head()
                 waiting.cancel()
             try:
@@ -227,7 +230,9 @@ async def test_waiting_in_a_store_does_not_end_the_iteration(durable_stream_url:
 
 
 @pytest.mark.parametrize("wait", ["flush", "close", "close_stream", "restart", "delivery"])
-async def test_messages_stay_on_their_way_when_a_wait_for_them_is_cancelled(wait: str, durable_stream_server: Server) -> None:
+async def test_messages_stay_on_their_way_when_a_wait_for_them_is_cancelled(
+    wait: str, durable_stream_server: Server
+) -> None:
     name = f"stay-{wait}"
     url = durable_stream_server.stream_url(name)
     handle = await AsyncDurableStream.create(url, content_type="text/plain")

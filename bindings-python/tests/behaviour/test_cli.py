@@ -28,7 +28,10 @@ COMMANDS = {
 
 @pytest.fixture(params=COMMANDS)
 def command(request: pytest.FixtureRequest) -> list[str]:
-    return COMMANDS[request.param]
+    command = COMMANDS[request.param]
+    if not os.path.exists(command[0]):
+        pytest.skip("the package is on the path only, not installed")
+    return command
 
 
 @pytest.fixture
@@ -67,7 +70,9 @@ def test_create_write_read(command: list[str], streams: str, name: str) -> None:
     assert run(*command, "head", name).returncode == 1
 
 
-def test_what_python_wrote_follows_and_the_end_of_the_stream_ends_it(command: list[str], streams: str, name: str) -> None:
+def test_what_python_wrote_follows_and_the_end_of_the_stream_ends_it(
+    command: list[str], streams: str, name: str
+) -> None:
     handle = DurableStream.create(f"{streams}/{name}", content_type="text/plain")
     handle.append("one\n")
     with started([*command, "read", name]) as process:
@@ -85,14 +90,14 @@ def test_help_and_version_succeed(command: list[str]) -> None:
         assert "Usage:" in succeed(*command, *words)
 
 
-def test_help_names_the_command_as_it_was_called() -> None:
-    assert "durable-stream" in succeed(*COMMANDS["durable-stream"], "--help")
-    assert "Usage: everstream" in succeed(*COMMANDS["python -m everstream"], "--help")
+def test_help_names_the_command_as_it_was_called(command: list[str]) -> None:
+    name = "durable-stream" if command[-1].endswith("durable-stream") else "everstream"
+    assert f"Usage: {name} " in succeed(*command, "--help")
 
 
 @pytest.mark.parametrize("words", [[], ["dance"], ["read"], ["read", "a", "--dance"], ["head", "cli-missing"]])
 def test_failures_exit_with_1_and_say_why_on_stderr(words: list[str], streams: str) -> None:
-    done = run(*COMMANDS["everstream"], *words)
+    done = run(*COMMANDS["python -m everstream"], *words)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr != "" and "Traceback" not in done.stderr
@@ -126,7 +131,7 @@ def test_serve_serves_until_it_is_told_to_stop(command: list[str], ending: signa
 def test_a_reader_that_goes_away_ends_the_command(streams: str, name: str) -> None:
     """As `everstream read a | head -1` does."""
     handle = DurableStream.create(f"{streams}/{name}", content_type="text/plain", body="one\n")
-    with started([*COMMANDS["everstream"], "read", name]) as process:
+    with started([*COMMANDS["python -m everstream"], "read", name]) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "one\n"
         process.stdout.close()
@@ -139,7 +144,7 @@ def test_bytes_come_out_as_they_are(streams: str, name: str) -> None:
     everything = bytes(range(256)) * 100
     DurableStream.create(f"{streams}/{name}", body=everything)
     done = subprocess.run(
-        [*COMMANDS["everstream"], "read", name, "--no-follow"], capture_output=True, timeout=LIMIT, check=True
+        [*COMMANDS["python -m everstream"], "read", name, "--no-follow"], capture_output=True, timeout=LIMIT, check=True
     )
     assert done.stdout == everything
 
@@ -147,7 +152,7 @@ def test_bytes_come_out_as_they_are(streams: str, name: str) -> None:
 def test_a_checkpoint_file_is_the_one_of_the_library(streams: str, name: str, tmp_path: object) -> None:
     handle = DurableStream.create(f"{streams}/{name}", content_type="application/json", body=[1, 2])
     path = f"{tmp_path}/checkpoint"
-    words = [*COMMANDS["everstream"], "read", name, "--no-follow", "--json-lines", "--checkpoint", path]
+    words = [*COMMANDS["python -m everstream"], "read", name, "--no-follow", "--json-lines", "--checkpoint", path]
     assert succeed(*words).split() == ["1", "2"]
     handle.append_json(3)
     with open(path) as file:

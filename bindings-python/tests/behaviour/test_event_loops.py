@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,8 @@ from everstream import AsyncClient, AsyncDurableStream, DurableStream, Idempoten
 from . import children
 from .children import LIMIT
 from .scripted import Scripted, head
+
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="written with asyncio.timeout, TaskGroup and Runner")
 
 
 class Blind(asyncio.SelectorEventLoop):
@@ -66,7 +69,9 @@ def make_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEv
     return LOOPS[request.param]
 
 
-def test_all_kinds_of_calls_work_on(make_loop: Callable[[], asyncio.AbstractEventLoop], durable_stream_url: str) -> None:
+def test_all_kinds_of_calls_work_on(
+    make_loop: Callable[[], asyncio.AbstractEventLoop], durable_stream_url: str
+) -> None:
     run(write_and_read(durable_stream_url), make_loop)
 
 

@@ -238,15 +238,21 @@ REST = """
 
 
 def test_forks_while_threads_are_busy() -> None:
-    forked(BUSY + """
+    forked(
+        BUSY
+        + """
     for _ in range(50):
         join(child(lambda: handle.head()))
-    """ + REST)
+    """
+        + REST
+    )
 
 
 def test_a_busy_program_forks_children_that_collect_what_they_inherited() -> None:
     """Nothing of it may be touched: what it stands for is in the middle of something in the parent."""
-    forked(BUSY + """
+    forked(
+        BUSY
+        + """
     extra = []
     for _ in range(50):
         extra.append((Client(), handle.stream(), handle.producer(f"p{len(extra)}"), AsyncDurableStream(url)))
@@ -261,22 +267,30 @@ def test_a_busy_program_forks_children_that_collect_what_they_inherited() -> Non
             assert DurableStream(url).head().exists
 
         join(child(work))
-    """ + REST + """
+    """
+        + REST
+        + """
     for _, response, producer, _ in extra:
         response.close()
         producer.close()
-    """)
+    """
+    )
 
 
 def test_forks_while_the_log_is_busy() -> None:
-    forked("""
+    forked(
+        """
     import logging
     logging.getLogger("everstream").setLevel(5)
-    """ + BUSY + """
+    """
+        + BUSY
+        + """
     handle = DurableStream(url)
     for _ in range(50):
         join(child(lambda: handle.head()))
-    """ + REST)
+    """
+        + REST
+    )
 
 
 def test_a_child_that_ends_as_programs_do_ends_well() -> None:
@@ -305,7 +319,9 @@ def _append(handle: DurableStream, row: list[int]) -> None:
 def test_handles_travel_to_multiprocessing_workers(method: str, durable_stream_url: str) -> None:
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} here")
-    handle = DurableStream.create(durable_stream_url, content_type="application/json", client=Client(headers={"x": "y"}))
+    handle = DurableStream.create(
+        durable_stream_url, content_type="application/json", client=Client(headers={"x": "y"})
+    )
     context = multiprocessing.get_context(method)
     workers = [context.Process(target=_append, args=(handle, [number])) for number in range(3)]
     for worker in workers:

@@ -32,7 +32,9 @@ def test_two_interpreters_in_two_processes_share_a_stream(durable_stream_url: st
         print(list(response.iter_json()) == list(range(2000)))
     """
     commands = [[sys.executable, "-c", textwrap.dedent(code), durable_stream_url] for code in (read, read, write)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for command in commands]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for command in commands
+    ]
     answers = [process.communicate(timeout=LIMIT) for process in processes]
     assert answers == [("True\n", ""), ("True\n", ""), ("", "")]
 

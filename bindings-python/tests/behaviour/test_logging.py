@@ -54,7 +54,9 @@ def failing(server: Server, *codes: str) -> str:
 
 
 def test_the_import_does_not_import_logging() -> None:
-    children.run_clean("import everstream, sys; everstream.DurableStream('http://a/b'); assert 'logging' not in sys.modules")
+    children.run_clean(
+        "import everstream, sys; everstream.DurableStream('http://a/b'); assert 'logging' not in sys.modules"
+    )
 
 
 def test_silent_by_default(durable_stream_server: Server) -> None:
@@ -138,7 +140,8 @@ def test_secrets_are_in_no_record(durable_stream_server: Server) -> None:
     from everstream import Client, Server, stream
     def use(url):
         query, user = "?token=SECRET1", url.replace("http://", "http://me:SECRET2@")
-        headers, params = {"authorization": "Bearer SECRET3", "cookie": "SECRET4"}, {"key": "SECRET5", "k": lambda: "SECRET6"}
+        headers = {"authorization": "Bearer SECRET3", "cookie": "SECRET4"}
+        params = {"key": "SECRET5", "k": lambda: "SECRET6"}
         for where in (url + query, user):
             try:
                 handle = DurableStream(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -186,6 +187,7 @@ IMPATIENT = Timeout(read=0.2, stall=0.05)
 RETRY = Retry(initial_delay=0.0001, max_delay=0.001)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="written with asyncio.timeout")
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
 @pytest.mark.parametrize("live", ["long-poll", "sse"])
 async def test_an_hour_of_idle_waiting_costs_nothing_and_ends_with_the_message(live: LiveMode) -> None:
@@ -236,7 +238,9 @@ def test_thousands_of_rounds_that_give_nothing_are_no_failure() -> None:
         elif rounds % 70 == 0:
             raise OSError("the connection ends")
         else:
-            yield answer("204 No Content", stream_next_offset="0_0", stream_up_to_date="true", stream_cursor=str(rounds))
+            yield answer(
+                "204 No Content", stream_next_offset="0_0", stream_up_to_date="true", stream_cursor=str(rounds)
+            )
 
     with Scripted(script) as server:
         with stream(server.url, live="long-poll", timeout=IMPATIENT, retry=RETRY) as response:

@@ -56,7 +56,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
         (folder / f"{name}.ext").write_text(extension)
         sign = ("-req", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "7", "-extfile", f"{name}.ext")
         openssl("x509", *sign, "-in", f"{name}.csr", "-out", f"{name}.crt")
-        (folder / f"{name}.pem").write_bytes((folder / f"{name}.crt").read_bytes() + (folder / f"{name}.key").read_bytes())
+        (folder / f"{name}.pem").write_bytes(
+            (folder / f"{name}.crt").read_bytes() + (folder / f"{name}.key").read_bytes()
+        )
     return Certificates(folder / "ca.pem", folder / "server.pem", folder / "client.pem")
 
 
@@ -138,7 +140,7 @@ class Proxy:
     def __init__(self) -> None:
         self.seen: list[str] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 

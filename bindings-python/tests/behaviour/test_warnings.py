@@ -52,7 +52,9 @@ def test_a_forgotten_response_warns(url: str, collected: list[warnings.WarningMe
     assert text == f"unclosed <StreamResponse {url} at -1, open>"
 
 
-def test_a_forgotten_iteration_does_not_warn_as_its_end_closes(url: str, collected: list[warnings.WarningMessage]) -> None:
+def test_a_forgotten_iteration_does_not_warn_as_its_end_closes(
+    url: str, collected: list[warnings.WarningMessage]
+) -> None:
     for _ in stream(url).iter_json():
         break
     assert texts(collected) == []
@@ -64,7 +66,9 @@ async def test_a_forgotten_async_response_warns(url: str, collected: list[warnin
     assert text.startswith("unclosed <AsyncStreamResponse")
 
 
-def test_a_forgotten_producer_warns_and_what_it_took_is_stored(url: str, collected: list[warnings.WarningMessage]) -> None:
+def test_a_forgotten_producer_warns_and_what_it_took_is_stored(
+    url: str, collected: list[warnings.WarningMessage]
+) -> None:
     delivery = Producer(url, "p").append(3)
     (text,) = texts(collected)
     assert text == f"unclosed <Producer 'p' of {url}>"
@@ -132,7 +136,9 @@ async def test_what_was_closed_in_asyncio_does_not_warn(url: str, collected: lis
     assert texts(collected) == []
 
 
-def test_a_producer_whose_stream_was_closed_by_it_does_not_warn(url: str, collected: list[warnings.WarningMessage]) -> None:
+def test_a_producer_whose_stream_was_closed_by_it_does_not_warn(
+    url: str, collected: list[warnings.WarningMessage]
+) -> None:
     Producer(url, "p").close_stream()
     assert texts(collected) == []
 
