@@ -103,7 +103,7 @@ fn cost(samples: &[Sample], amount: u64, unit: Unit) -> Result<Cost> {
 }
 
 /// Sorts the values; the one in the middle.
-fn median<T: Copy + PartialOrd>(values: &mut [T]) -> Option<T> {
+pub(super) fn median<T: Copy + PartialOrd>(values: &mut [T]) -> Option<T> {
     values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
     values.get(values.len() / 2).copied()
 }

@@ -12,6 +12,7 @@ mod load;
 mod measure;
 mod peer;
 mod produce;
+mod python;
 mod read;
 mod report;
 mod roles;
@@ -37,9 +38,11 @@ pub(crate) struct Arguments {
     role: Option<Role>,
 }
 
-/// What this program is when it runs itself.
+/// What else is measured, and what this program is when it runs itself.
 #[derive(Subcommand)]
 enum Role {
+    /// Measures the Python client against other clients for Python
+    Python(python::Arguments),
     /// The server that is measured, or that a client is measured against
     #[command(hide = true)]
     ServeForBench,
@@ -75,6 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.role {
         Some(Role::ServeForBench) => return roles::serve(),
         Some(Role::Run { job }) => return roles::work(job),
+        Some(Role::Python(arguments)) => return python::run(arguments),
         None => {}
     }
     let scale = if arguments.quick { Scale { rounds: 3, divisor: 10 } } else { Scale { rounds: 11, divisor: 1 } };
@@ -90,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let text = report::markdown(&tables, &conditions);
     println!("{text}");
     if arguments.write {
-        report::write(&text)?;
+        report::write("bench", &text)?;
     }
     Ok(())
 }

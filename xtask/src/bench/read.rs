@@ -34,7 +34,7 @@ pub(super) fn group(scale: Scale) -> Result<Vec<Row>> {
     Ok(vec![row])
 }
 
-async fn fill(url: &str, bytes: u64) -> Result<()> {
+pub(super) async fn fill(url: &str, bytes: u64) -> Result<()> {
     let stream = client()?.stream(url)?;
     stream.create(&CreateOptions::default()).await?;
     for at in (0..bytes).step_by(APPEND) {

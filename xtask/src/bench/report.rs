@@ -10,7 +10,6 @@ use super::compare::{Cost, Row, Unit};
 use crate::process::root;
 
 const FILE: &str = "docs/benchmarks.md";
-const BEGIN: &str = "<!-- results: written by `cargo xtask bench --write` -->";
 const END: &str = "<!-- end of results -->";
 
 /// Under what conditions the numbers came about.
@@ -39,6 +38,15 @@ impl Conditions {
         self.load_after = load()?;
         Ok(())
     }
+
+    pub(super) fn markdown(&self) -> String {
+        let Self { rounds, cores, processor, load_before, load_after } = self;
+        format!(
+            "Taken on {} with {cores} cores ({processor}); load average {load_before} at the start, {load_after} at \
+             the end. Medians of {rounds} rounds; lowest and highest in brackets.\n",
+            OffsetDateTime::now_utc().date()
+        )
+    }
 }
 
 fn load() -> Result<String> {
@@ -54,14 +62,8 @@ fn processor() -> Result<String> {
 }
 
 pub(super) fn markdown(groups: &[(&str, Vec<Row>)], conditions: &Conditions) -> String {
-    let mut text = String::new();
+    let mut text = conditions.markdown();
     let mut line = |line: std::fmt::Arguments<'_>| writeln!(text, "{line}").expect("a string takes everything");
-    let Conditions { rounds, cores, processor, load_before, load_after } = conditions;
-    line(format_args!(
-        "Taken on {} with {cores} cores ({processor}); load average {load_before} at the start, {load_after} at the \
-         end. Medians of {rounds} rounds; lowest and highest in brackets.",
-        OffsetDateTime::now_utc().date()
-    ));
     for (name, rows) in groups {
         line(format_args!("\n### {name}\n"));
         line(format_args!("| What | Yardstick | Aim | Speed | CPU, ours | CPU, yardstick | Peak memory |"));
@@ -92,13 +94,14 @@ fn cpu(cost: &Cost, unit: Unit) -> String {
     }
 }
 
-/// Puts the text between the marks.
-pub(super) fn write(text: &str) -> Result<()> {
+/// Puts the text between the marks of this command.
+pub(super) fn write(command: &str, text: &str) -> Result<()> {
+    let begin = format!("<!-- results: written by `cargo xtask {command} --write` -->");
     let path = root().join(FILE);
     let old = fs::read_to_string(&path).with_context(|| format!("cannot read {FILE}"))?;
-    let (before, rest) = old.split_once(BEGIN).with_context(|| format!("no place for results in {FILE}"))?;
+    let (before, rest) = old.split_once(&begin).with_context(|| format!("no place for results in {FILE}"))?;
     let (_, after) = rest.split_once(END).with_context(|| format!("no end of results in {FILE}"))?;
-    fs::write(&path, format!("{before}{BEGIN}\n\n{text}\n{END}{after}"))?;
+    fs::write(&path, format!("{before}{begin}\n\n{text}\n{END}{after}"))?;
     println!("{FILE} is up to date");
     Ok(())
 }
