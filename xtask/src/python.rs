@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::process::{root, run as call, target_dir};
+use crate::process::{forget_package, root, run as call, target_dir};
 use crate::steps::Step;
 
 /// An interpreter with packages of its own.
@@ -45,6 +45,7 @@ impl Python {
     pub(crate) fn pip<'a>(&self, args: impl IntoIterator<Item = &'a Path>) -> Result<()> {
         let mut command = Command::new(self.program("python"));
         command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(args);
+        forget_package(&mut command);
         call(command.env("CARGO_TARGET_DIR", target_dir()))
     }
 

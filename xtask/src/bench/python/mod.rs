@@ -5,7 +5,6 @@
 
 mod report;
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -17,7 +16,8 @@ use self::report::Table;
 use super::report::{Conditions, write};
 use super::roles::ServerProcess;
 use super::{data, read};
-use crate::process::{root, run as call, runtime, target_dir};
+use crate::process::runtime;
+use crate::python::{Python, package};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -238,16 +238,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 
 /// A Python with the clients in it, ours as it is now.
 fn installed() -> Result<PathBuf> {
-    let folder = target_dir().join("bench").join("python");
-    let python = folder.join("bin").join("python");
-    if !python.exists() {
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        call(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-    }
-    let package = root().join("bindings-python");
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    call(Command::new(&python).args(pip).arg(package.join("bench/requirements.txt")).arg(package))?;
-    Ok(python)
+    let python = Python::environment("bench")?;
+    python.pip(["--requirement".as_ref(), package().join("bench/requirements.txt").as_path(), &package()])?;
+    Ok(python.program("python"))
 }
 
 /// The samples of each client, in the order of [`Measurement::clients`].
@@ -267,7 +260,7 @@ fn rounds(
                 Stream::Bytes => "bytes",
             });
             let mut command = Command::new(python);
-            command.current_dir(root().join("bindings-python/bench"));
+            command.current_dir(package().join("bench"));
             command.args(["measure.py", measurement.name, client, &url, &measurement.amount.to_string()]);
             let sample = sample(command).with_context(|| format!("{}, {client}", measurement.name))?;
             if round > 0 {
