@@ -100,10 +100,41 @@ fn mebibytes(samples: &[Sample]) -> u64 {
 
 fn latency(samples: &[Sample]) -> String {
     let of = |time: fn(&Sample) -> Option<f64>| middle(samples, |sample| time(sample).unwrap_or(f64::NAN)) * 1e3;
-    format!("{:.2}, {:.2} ms", of(|sample| sample.p50), of(|sample| sample.p99))
+    format!("{:.3}, {:.3} ms", of(|sample| sample.p50), of(|sample| sample.p99))
 }
 
 fn line<T: AsRef<str>>(text: &mut String, cells: &[T]) {
     let cells: Vec<&str> = cells.iter().map(AsRef::as_ref).collect();
     writeln!(text, "| {} |", cells.join(" | ")).expect(TAKES);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Stream, held};
+    use super::*;
+
+    const COMPARISONS: &[Comparison] = &[held("a", "b", "speed 1.00")];
+
+    #[test]
+    fn a_row_compares_the_runs_of_each_round() {
+        let measurement = Measurement {
+            name: "test",
+            what: "Something",
+            stream: Stream::Own,
+            amount: 1_000_000,
+            unit: Unit::One,
+            comparisons: COMPARISONS,
+        };
+        let sample = |wall, cpu| Sample { wall, cpu, peak_rss: 3 << 20, threads: 1, p50: None, p99: None };
+        let ours = vec![sample(1.0, 2.0), sample(2.0, 2.0), sample(4.0, 2.0)];
+        let theirs = vec![sample(2.0, 1.0), sample(8.0, 4.0), sample(4.0, 8.0)];
+        let table = Table { measurement: &measurement, samples: vec![("a", ours), ("b", theirs)] };
+        let row = table.markdown().lines().last().unwrap_or_default().to_owned();
+        let speed = "2.00 (1.00 to 4.00)";
+        let cpu = "0.50 (0.25 to 2.00)";
+        assert_eq!(
+            row,
+            format!("| `a` | `b` | speed 1.00 | {speed} | {cpu} | 2.00 µs | 4.00 µs | 3 / 3 MiB | 1 / 1 |")
+        );
+    }
 }
