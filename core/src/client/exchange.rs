@@ -127,7 +127,8 @@ impl Core {
         let answer = self.transport.send(HttpRequest { method: request.method.clone(), url, headers, body }).await;
         match answer {
             Ok(answer) => {
-                tracing::trace!(operation = %request.operation, status = answer.status.as_u16(), "answered");
+                let (operation, url) = (request.operation, target.url.shown());
+                tracing::trace!(%operation, %url, status = answer.status.as_u16(), "answered");
                 let head = ResponseHead::new(answer.status, answer.headers, SystemTime::now());
                 Ok(Answer { head, body: answer.body })
             }
@@ -189,7 +190,7 @@ impl Core {
                 Step::Done(Ok(head)) => return Ok((head, body)),
                 Step::Done(Err(error)) => return Err(with_body(error, &body)),
                 Step::Retry(at, error) => {
-                    tracing::debug!(%error, "trying again");
+                    tracing::debug!(url = %target.url.shown(), %error, "trying again");
                     tokio::time::sleep_until(self.at(at)).await;
                 }
             }
