@@ -228,7 +228,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         text.push_str(&table.markdown());
     }
     conditions.end()?;
-    let text = format!("{}\n{text}", conditions.markdown());
+    let text = conditions.markdown() + &text;
     println!("{text}");
     if arguments.write {
         write("bench python", &text)?;
