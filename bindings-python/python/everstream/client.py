@@ -46,7 +46,7 @@ class _ClientBase:
         self.on_error = on_error
         follow_logging()
         roots = None if verify is True else os.fspath(verify)
-        if roots is None and trust_env:
+        if roots is None:
             roots = os.environ.get("SSL_CERT_FILE")
         self._native = _native.Client(
             {
@@ -79,7 +79,7 @@ class Client(_ClientBase):
         verify: `True` for the system's certificates (and `SSL_CERT_FILE`), or a PEM file with more.
         cert: A PEM file with a client certificate and its key.
         proxy: URL of a proxy; default is what the environment says.
-        trust_env: Whether `HTTP_PROXY` and the like, and `SSL_CERT_FILE`, are heeded.
+        trust_env: Whether `HTTP_PROXY` and the like are heeded.
         http2: Speak HTTP/2 without TLS; over TLS it is negotiated anyway.
         gzip: Offer gzip for answers.
         on_error: See `stream`.

@@ -111,8 +111,9 @@ class Producer(_ProducerBase):
     """An idempotent producer, blocking: `with stream.producer("id") as p: p.append(x)`.
 
     Messages are batched and pipelined in the background, and sent again under the same identity until the server has
-    answered for them. `flush` and the end of the `with` block raise when any message was not stored. Threads may share
-    a producer. Closing it leaves the stream open.
+    answered for them. `flush` and the end of the `with` block raise when any message was not stored; Ctrl-C in the
+    block does not wait for that. Threads may share a producer. Closing it leaves the stream open. What was appended
+    and not flushed is sent at the end of the process, if the server answers within some seconds.
 
     Args:
         stream: The stream: a handle, or a URL.
@@ -244,6 +245,7 @@ class IdempotentProducer(_ProducerBase):
     `append` is an ordinary call: it takes the message at once and gives a receipt that nobody has to await. Messages
     are batched and pipelined in the background, and sent again under the same identity until the server has answered
     for them. `await flush()` raises when any message was not stored. Closing it leaves the stream open.
+    A cancel in an `async with` block does not wait for messages on their way; they are sent all the same.
 
     Args:
         url: The stream: its URL, or a handle.
@@ -324,8 +326,8 @@ class IdempotentProducer(_ProducerBase):
         return self._append(data)
 
     async def send(self, data: Any) -> Delivery:
-        """As `append`, but waits while the buffer is full. Cancelled, the message may have been taken or not; one that was
-        taken is sent."""
+        """As `append`, but waits while the buffer is full. Cancelled, the message may have been taken or not; one that
+        was taken is sent."""
         return await self._native.send(data, False)
 
     async def send_json(self, value: Any) -> Delivery:

@@ -55,7 +55,9 @@ handle = DurableStream.create(url, content_type="application/json")
 
 def forked(code: str) -> None:
     """Runs it in a process of its own that forks; every child it waits for ended well."""
-    run_clean(PRELUDE + textwrap.dedent(code) + "\nserver.stop()\n")
+    # Python 3.12 warns of every fork in a process with threads.
+    options = ("-W", "ignore::DeprecationWarning")
+    run_clean(PRELUDE + textwrap.dedent(code) + "\nserver.stop()\n", options=options)
 
 
 def test_handles_and_clients_are_made_anew_in_the_child() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 
 import pytest
@@ -92,6 +93,8 @@ os._exit(1)
 
 @pytest.mark.parametrize("call", BLOCKING_CALLS)
 def test_ctrl_c_ends(call: str, durable_stream_url: str) -> None:
+    if "asyncio" in call and sys.version_info < (3, 11):
+        pytest.skip("before 3.11 asyncio misses a Ctrl-C that comes just before it waits")
     DurableStream.create(durable_stream_url)
     with Scripted() as silent:
         done = children.run(CHILD, silent.url, durable_stream_url, textwrap.dedent(BLOCKING_CALLS[call]))

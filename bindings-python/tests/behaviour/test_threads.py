@@ -160,13 +160,19 @@ def test_threads_that_want_the_same_response_get_it_once(handle: DurableStream) 
 def test_closing_a_read_wakes_the_thread_that_waits_in_it(handle: DurableStream) -> None:
     response = handle.stream()
     got: list[Any] = []
-    thread = threading.Thread(target=lambda: got.append(list(response.iter_json())))
+
+    def follow() -> None:
+        for item in response.iter_json():
+            got.append(item)
+        got.append("the end")
+
+    thread = threading.Thread(target=follow)
     thread.start()
     handle.append_json(1)
-    eventually(lambda: response.offset != "-1", "the message")
+    eventually(lambda: got == [1], "the message")
     response.close()
     thread.join(LIMIT)
-    assert got == [[1]]
+    assert got == [1, "the end"]
 
 
 def test_clients_are_made_and_used_in_many_threads(handle: DurableStream) -> None:
