@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import operator
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Literal, TypeVar
@@ -190,14 +191,6 @@ class ResponseBase(Generic[T]):
         self._whole(batch)
         return messages
 
-    def _joined(self, parts: list[bytes]) -> bytes:
-        """Batches as one piece: the arrays of a JSON stream as one array."""
-        if not self._is_json:
-            return b"".join(parts)
-        if len(parts) == 1:
-            return parts[0]
-        return b"[%s]" % b",".join(part.strip()[1:-1] for part in parts)
-
     def _text(self, batch: _native.Batch, decoder: TextDecoder) -> str:
         """The text of a batch; what waits for the rest of a character was not handed over."""
         text = decoder.decode(batch.bytes())
@@ -238,6 +231,27 @@ class ResponseBase(Generic[T]):
     def __repr__(self) -> str:
         state = "closed" if self._closed else "ended" if self._ended else "open"
         return f"<{type(self).__name__} {self._url} at {self.offset}, {state}>"
+
+
+class Joined:
+    """Batches as one piece: the arrays of a JSON stream as one array. It grows in place, so nothing is held twice."""
+
+    def __init__(self) -> None:
+        self._whole = io.BytesIO()
+
+    def add(self, batch: _native.Batch) -> None:
+        """The next batch."""
+        data = batch.bytes()
+        if batch.is_json:
+            self._whole.write(b"," if self._whole.tell() else b"[")
+            data = data.strip()[1:-1]
+        self._whole.write(data)
+
+    def value(self, is_json: bool) -> bytes:
+        """All of it, once it is complete."""
+        if is_json:
+            self._whole.write(b"]" if self._whole.tell() else b"[]")
+        return self._whole.getvalue()
 
 
 class TextDecoder:

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any, TypeVar, overload
 
 from . import _native
-from ._reading import EventMode, ResponseBase, TextDecoder
+from ._reading import EventMode, Joined, ResponseBase, TextDecoder
 from .types import StreamEvent
 
 T = TypeVar("T")
@@ -94,12 +94,16 @@ class AsyncStreamResponse(ResponseBase[T]):
     async def read_bytes(self) -> bytes:
         """Everything up to the tail; of a JSON stream one array."""
         self._consume("read_bytes")
-        return self._joined(await self._rest(lambda batch: batch.bytes()))
+        whole = Joined()
+        await self._rest(whole.add)
+        return whole.value(self._is_json)
 
     async def read_text(self, encoding: str = "utf-8") -> str:
         """Everything up to the tail as text."""
         self._consume("read_text")
-        return self._joined(await self._rest(lambda batch: batch.bytes())).decode(encoding, "replace")
+        whole = Joined()
+        await self._rest(whole.add)
+        return whole.value(self._is_json).decode(encoding, "replace")
 
     @overload
     async def read_json(self) -> list[Any]: ...

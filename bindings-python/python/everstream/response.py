@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, TypeVar, overload
 
 from . import _native
-from ._reading import EventMode, ResponseBase, TextDecoder
+from ._reading import EventMode, Joined, ResponseBase, TextDecoder
 from .types import StreamEvent
 
 T = TypeVar("T")
@@ -82,12 +82,16 @@ class StreamResponse(ResponseBase[T]):
     def read_bytes(self) -> bytes:
         """Everything up to the tail; of a JSON stream one array."""
         self._consume("read_bytes")
-        return self._joined(self._rest(lambda batch: batch.bytes()))
+        whole = Joined()
+        self._rest(whole.add)
+        return whole.value(self._is_json)
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """Everything up to the tail as text."""
         self._consume("read_text")
-        return self._joined(self._rest(lambda batch: batch.bytes())).decode(encoding, "replace")
+        whole = Joined()
+        self._rest(whole.add)
+        return whole.value(self._is_json).decode(encoding, "replace")
 
     @overload
     def read_json(self) -> list[Any]: ...
