@@ -173,7 +173,7 @@ async def test_cancelled_at_any_moment_an_iteration_loses_and_repeats_nothing(
                 break
     await writing
     assert got == list(range(500))
-    assert cancels > 10
+    assert cancels > 0
 
 
 @pytest.mark.parametrize("moment", ["before the loop hears of it", "before the task goes on"])
