@@ -26,9 +26,7 @@ where
         let value = block_on(py, future)?.map_err(|error| callbacks.raise(py, &error))?;
         return convert(py, value);
     }
-    let (event_loop, handle) = event_loop::running(py)?;
-    let operation = event_loop::operation_class(py)?.call1((&event_loop,))?;
-    let promise = Promise { operation: Some(operation.clone().unbind()), handle };
+    let (operation, promise) = promise(py)?;
     let task = runtime()?.spawn(async move {
         let result = future.await;
         promise.settle(move |py| match result {
@@ -40,16 +38,32 @@ where
     Ok(operation.unbind())
 }
 
+/// A future for the running loop, and what settles it. Whoever makes it gives the future its `abort`.
+pub(crate) fn promise(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, Promise)> {
+    let (event_loop, handle) = event_loop::running(py)?;
+    let operation = event_loop::operation_class(py)?.call1((&event_loop,))?;
+    let promise = Promise { operation: Some(operation.clone().unbind()), handle };
+    Ok((operation, promise))
+}
+
 /// Whom the result belongs to. Dropped without one - the runtime was shut down - it settles as cancelled.
-struct Promise {
+pub(crate) struct Promise {
     operation: Option<Py<PyAny>>,
     handle: LoopHandle,
 }
 
 impl Promise {
-    fn settle(mut self, result: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static) {
+    /// Settles it in the loop's thread, from any other.
+    pub(crate) fn settle(mut self, result: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send + 'static) {
         if let Some(operation) = self.operation.take() {
             self.handle.run(Box::new(move |py| settle(operation.bind(py), result)));
+        }
+    }
+
+    /// Settles it at once, in the loop's own thread.
+    pub(crate) fn settle_here(mut self, py: Python<'_>, result: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>) {
+        if let Some(operation) = self.operation.take() {
+            settle(operation.bind(py), result);
         }
     }
 }

@@ -8,9 +8,10 @@ use everstream::{Batch as CoreBatch, Checkpoint, Error, ErrorKind, Reader as Cor
 use futures_util::Stream as _;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, mpsc, oneshot};
 
-use crate::call::call;
+use crate::call::{Promise, call, promise};
 use crate::callback::Callbacks;
 use crate::error;
 use crate::json;
@@ -31,6 +32,8 @@ struct Shared {
     head: Mutex<Option<Arc<ResponseHead>>>,
     content_type: Mutex<Option<String>>,
     not_modified: AtomicBool,
+    /// An asyncio future that waits; the carrier settles it without a task between them.
+    direct: Mutex<Option<Direct>>,
     demand: Mutex<Demand>,
     pause: Notify,
     resume: Notify,
@@ -59,6 +62,16 @@ struct Held {
     next: Option<Result<CoreBatch>>,
 }
 
+impl Held {
+    fn into_python(mut self, py: Python<'_>, callbacks: &Callbacks) -> PyResult<Py<PyAny>> {
+        match self.next.take() {
+            Some(Ok(batch)) => Ok(Py::new(py, Batch(batch))?.into_any()),
+            Some(Err(error)) => Err(callbacks.raise(py, &error)),
+            None => Ok(py.None()),
+        }
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.inbox.returned = self.next.take();
@@ -74,6 +87,7 @@ impl Reader {
             head: Mutex::default(),
             content_type: Mutex::default(),
             not_modified: AtomicBool::new(false),
+            direct: Mutex::default(),
             demand: Mutex::default(),
             pause: Notify::new(),
             resume: Notify::new(),
@@ -101,13 +115,16 @@ impl Reader {
     fn next(&self, py: Python<'_>, wait: bool) -> PyResult<Py<PyAny>> {
         let shared = self.shared.get(py, "read")?.clone();
         let callbacks = self.callbacks.clone();
-        let convert = move |py: Python<'_>, mut held: Held| match held.next.take() {
-            Some(Ok(batch)) => Ok(Py::new(py, Batch(batch))?.into_any()),
-            Some(Err(error)) => Err(callbacks.raise(py, &error)),
-            None => Ok(py.None()),
-        };
         // Made here, so that a future that is dropped before it ran pauses the read as well.
-        let waiting = Waiting::new(shared);
+        let waiting = Waiting::new(shared.clone());
+        if !wait && let Ok(inbox) = shared.inbox.clone().try_lock_owned() {
+            callbacks.enter(py)?;
+            let (operation, promise) = promise(py)?;
+            operation.setattr("abort", Py::new(py, Abandon(Owned::new(shared.clone())))?)?;
+            Direct { waiting, inbox, promise, callbacks }.wait(py, &shared);
+            return Ok(operation.unbind());
+        }
+        let convert = move |py: Python<'_>, held: Held| held.into_python(py, &callbacks);
         call(py, wait, self.callbacks.clone(), async move { Ok(waiting.next().await) }, convert)
     }
 
@@ -233,6 +250,56 @@ impl Drop for Waiting {
     }
 }
 
+/// A wait that the carrier ends itself: an event costs one wake-up, that of the loop.
+struct Direct {
+    waiting: Waiting,
+    inbox: OwnedMutexGuard<Inbox>,
+    promise: Promise,
+    callbacks: Callbacks,
+}
+
+impl Direct {
+    /// Takes what is there, or stays for what comes. Under one lock with the carrier's look for it, so that neither
+    /// misses the other.
+    fn wait(mut self, py: Python<'_>, shared: &Shared) {
+        let next = {
+            let mut direct = lock(&shared.direct);
+            match self.inbox.returned.take().map_or_else(|| self.inbox.batches.try_recv(), Ok) {
+                Ok(next) => Some(next),
+                Err(TryRecvError::Disconnected) => None,
+                Err(TryRecvError::Empty) => {
+                    *direct = Some(self);
+                    return;
+                }
+            }
+        };
+        let Self { mut waiting, inbox, promise, callbacks } = self;
+        waiting.armed = false;
+        promise.settle_here(py, |py| Held { inbox, next }.into_python(py, &callbacks));
+    }
+
+    fn deliver(self, next: Option<Result<CoreBatch>>) {
+        let Self { mut waiting, inbox, promise, callbacks } = self;
+        waiting.armed = false;
+        drop(waiting);
+        let held = Held { inbox, next };
+        promise.settle(move |py| held.into_python(py, &callbacks));
+    }
+}
+
+/// Ends the wait of a future that was cancelled.
+#[pyclass(frozen, module = "everstream._native")]
+struct Abandon(Owned<Arc<Shared>>);
+
+#[pymethods]
+impl Abandon {
+    fn __call__(&self) {
+        // Delivered meanwhile: then what was delivered goes back, as soon as the loop looks at it.
+        let abandoned = self.0.here().and_then(|shared| lock(&shared.direct).take());
+        drop(abandoned);
+    }
+}
+
 struct CloseOnDrop(Option<Arc<Shared>>);
 
 impl CloseOnDrop {
@@ -264,6 +331,12 @@ impl Carrier {
             () = shared.ended() => {}
             () = self.carry(opened) => {}
         }
+        // Nothing follows: in this order, so that whoever waits, or is about to, hears of it.
+        drop(self);
+        let last = lock(&shared.direct).take();
+        if let Some(last) = last {
+            last.deliver(None);
+        }
     }
 
     async fn carry(&mut self, opened: oneshot::Sender<Result<()>>) {
@@ -292,7 +365,7 @@ impl Carrier {
                 }) => next,
             };
             let Some(next) = next else { return };
-            if self.batches.send(next).await.is_err() {
+            if !hand_over(&self.shared, &self.batches, next).await {
                 return;
             }
         }
@@ -301,6 +374,24 @@ impl Carrier {
     fn publish(&self) {
         self.shared.publish(&self.reader);
     }
+}
+
+/// To whom waits, or into the channel; `false` when nobody can want it any more.
+async fn hand_over(shared: &Shared, batches: &mpsc::Sender<Result<CoreBatch>>, next: Result<CoreBatch>) -> bool {
+    let Ok(permit) = batches.reserve().await else { return false };
+    let waiting = {
+        let mut direct = lock(&shared.direct);
+        match direct.take() {
+            Some(waiting) => waiting,
+            None => {
+                permit.send(next);
+                return true;
+            }
+        }
+    };
+    drop(permit);
+    waiting.deliver(Some(next));
+    true
 }
 
 impl Shared {
