@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Callable
+
 import pytest
 
 from everstream import AsyncClient, Client, RequestTimeoutError, Retry, ServerError, Timeout, stream
 from everstream.testing import Server
-
-from support import ONCE
+from scripted import Answer, Request, ScriptedServer
+from support import ONCE, TEXT
 
 FOR_EVER = 1_000_000
 
@@ -38,3 +42,25 @@ def test_read_limit_of_a_client_holds_for_its_reads(durable_stream_server: Serve
     client = Client(timeout=Timeout(read=0.1))
     with pytest.raises(RequestTimeoutError):
         stream(durable_stream_server.url + path, live=False, client=client, retry=ONCE)
+
+
+async def test_read_limit_of_a_client_holds_for_its_producers(proxy: Callable[..., ScriptedServer], url: str) -> None:
+    for_ever = threading.Event()
+
+    def stall_first(request: Request) -> Answer | None:
+        if request.method == "POST" and between.count("POST") == 1:
+            for_ever.wait()
+            return Answer(drop=True)
+        return None
+
+    limits = Timeout(read=0.1)
+    Client().handle(url).create_stream(content_type=TEXT)
+    try:
+        between = proxy(stall_first)
+        with Client(timeout=limits).handle(between.through(url)).producer("sync") as producer:
+            assert not producer.append("a").result(10.0).duplicate
+        between = proxy(stall_first)
+        async with AsyncClient(timeout=limits).handle(between.through(url)).producer("async") as asynchronous:
+            assert not (await asyncio.wait_for(asynchronous.append("b"), 10.0)).duplicate
+    finally:
+        for_ever.set()

@@ -162,6 +162,7 @@ class Producer(_ProducerBase):
             "max_in_flight": max_in_flight,
             "max_buffered_bytes": max_buffered_bytes,
             "delivery_timeout": delivery_timeout,
+            "request_timeout": handle._timeout.read,
         }
         self._native = handle._native.producer(True, producer_id, options, on_error)
         _open.add(self)
@@ -299,6 +300,7 @@ class IdempotentProducer(_ProducerBase):
             "max_in_flight": max_in_flight,
             "max_buffered_bytes": max_buffered_bytes,
             "delivery_timeout": delivery_timeout,
+            "request_timeout": handle._timeout.read,
         }
         self._native = handle._native.producer(False, producer_id, options, on_error)
         self._append = self._native.try_append

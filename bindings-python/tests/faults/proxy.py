@@ -28,7 +28,7 @@ class Fault(Enum):
 DECK = [fault for fault in Fault for _ in range(1 if fault is Fault.STALL else 3)]
 """How often each comes; a stall costs the client its time limit."""
 
-STALL_SECONDS = 5.0
+STALL_SECONDS = 3.0
 """More than clients are to wait."""
 
 
@@ -58,7 +58,7 @@ class FaultProxy:
         self._upstream = urlsplit(upstream)
         self._random = random.Random(seed)
         self._rate = rate
-        self._deck: list[Fault] = []
+        self._decks: dict[str, list[Fault]] = {}
         self._port = 0
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
@@ -107,12 +107,13 @@ class FaultProxy:
     def _draw(self, method: str) -> Fault | None:
         if self._random.random() >= self._rate:
             return None
-        # Drawn without putting back, so that none stays out for long.
-        if not self._deck:
-            self._deck = self._random.sample(DECK, len(DECK))
-        fault = self._deck.pop()
-        if fault is Fault.DUPLICATE and method != "POST":
-            return None
+        # Drawn without putting back, so that none stays out for long. Only writes are harmed by being sent twice.
+        deck = self._decks.setdefault(method, [])
+        if not deck:
+            deck += self._random.sample(DECK, len(DECK))
+            if method != "POST":
+                deck[:] = [fault for fault in deck if fault is not Fault.DUPLICATE]
+        fault = deck.pop()
         self.counts[fault] += 1
         return fault
 
@@ -131,7 +132,7 @@ class FaultProxy:
             await self._pass_on(request)
             await self._refuse(writer)
         elif fault in (Fault.CUT, Fault.STALL):
-            await self._pass_on(request, writer, self._random.randrange(3000))
+            await self._pass_on(request, writer, self._random.randrange(1500))
             if fault is Fault.STALL:
                 await self._wait_for_the_client_to_leave(request, reader)
             _reset(writer)
