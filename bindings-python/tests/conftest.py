@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ from scripted import Script, ScriptedServer
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "official: needs the official server of npm, which runs in node")
+    # A run in the background of a shell is told to ignore Ctrl-C, and would hand that down to the programs it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["sync", "async"])
