@@ -4,7 +4,7 @@
 //! functions; those of the blocking face run in a thread of ours, while the caller's waits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use everstream::{BoxFuture, Error, ErrorKind, Extras, Provider};
 use pyo3::exceptions::PyTypeError;
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::error;
 use crate::event_loop::{self, LoopHandle};
-use crate::runtime::with_python;
+use crate::runtime::{lock, with_python};
 
 /// Where a handle's functions run, and what one of them raised last.
 #[derive(Clone, Default)]
@@ -277,8 +277,4 @@ impl Done {
 
 fn loop_is_gone() -> PyErr {
     pyo3::exceptions::PyRuntimeError::new_err("the event loop that is to run the function is closed")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

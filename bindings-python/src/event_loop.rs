@@ -6,14 +6,14 @@
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::PyNotImplementedError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyType, PyWeakrefMethods, PyWeakrefReference};
 
-use crate::runtime::{Born, runtime, with_python};
+use crate::runtime::{Born, lock, runtime, with_python};
 
 /// Something to do in the loop's thread.
 type Job = Box<dyn FnOnce(Python<'_>) + Send>;
@@ -182,8 +182,4 @@ impl LoopHandle {
 pub(crate) fn operation_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     CLASS.import(py, "everstream._operation", "Operation")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,5 @@
 //! JSON between bytes and Python objects, without a detour.
 
-use std::path::PathBuf;
-
-use everstream::{Checkpoint, CheckpointFile};
 use jiter::{PythonParse, StringCacheMode};
 use pyo3::exceptions::{PyRecursionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -142,19 +139,4 @@ pub(crate) fn to_json<'py>(py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResu
 #[pyfunction]
 pub(crate) fn from_json<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     parse(py, text)
-}
-
-/// The checkpoint that a file holds for a stream, as JSON.
-#[pyfunction]
-pub(crate) fn checkpoint_file_load(py: Python<'_>, path: PathBuf, stream: String) -> PyResult<Option<String>> {
-    let stored = py.detach(|| CheckpointFile::new(path, stream).load())?;
-    Ok(stored.map(|checkpoint| checkpoint.to_json()))
-}
-
-/// Replaces what a file holds.
-#[pyfunction]
-pub(crate) fn checkpoint_file_store(py: Python<'_>, path: PathBuf, stream: String, checkpoint: &str) -> PyResult<()> {
-    let checkpoint = Checkpoint::from_json(checkpoint).map_err(|error| crate::error::raise(py, &error))?;
-    py.detach(|| CheckpointFile::new(path, stream).store(&checkpoint))?;
-    Ok(())
 }

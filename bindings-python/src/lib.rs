@@ -3,8 +3,10 @@
 //! No rule of the protocol is here. Every call exists once and serves both faces: `wait=True` blocks the thread with
 //! the interpreter released, `wait=False` gives an asyncio future ([`call`]).
 
+mod batch;
 mod call;
 mod callback;
+mod checkpoint;
 mod client;
 mod commands;
 mod data;
@@ -25,19 +27,23 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
+    use crate::batch::Batch;
+    #[pymodule_export]
+    use crate::checkpoint::{checkpoint_file_load, checkpoint_file_store, checkpoint_from_json, checkpoint_to_json};
+    #[pymodule_export]
     use crate::client::Client;
     #[pymodule_export]
     use crate::commands::run_command;
     #[pymodule_export]
     use crate::event_loop::EventLoop;
     #[pymodule_export]
-    use crate::json::{checkpoint_file_load, checkpoint_file_store, from_json, to_json};
+    use crate::json::{from_json, to_json};
     #[pymodule_export]
     use crate::logging::set_log_level;
     #[pymodule_export]
     use crate::producer::{Delivery, Producer};
     #[pymodule_export]
-    use crate::reader::{Batch, Reader};
+    use crate::reader::Reader;
     #[pymodule_export]
     use crate::runtime::{after_fork_in_child, before_exit};
     #[pymodule_export]

@@ -1,21 +1,21 @@
-//! Reading: a task that keeps a batch ahead of the caller, and the batches.
+//! Reading: a task that keeps a batch ahead of the caller.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use everstream::proto::response::ResponseHead;
-use everstream::{Batch as CoreBatch, Checkpoint, Error, ErrorKind, Reader as CoreReader, Result};
+use everstream::{Batch as CoreBatch, Error, ErrorKind, Reader as CoreReader, Result};
 use futures_util::Stream as _;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList};
+use pyo3::types::PyDict;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, mpsc, oneshot};
 
+use crate::batch::Batch;
 use crate::call::{Promise, call, promise};
 use crate::callback::Callbacks;
 use crate::error;
-use crate::json;
-use crate::runtime::{Owned, runtime};
+use crate::runtime::{Owned, lock, runtime};
 
 /// A read under way.
 ///
@@ -341,7 +341,7 @@ impl Carrier {
 
     async fn carry(&mut self, opened: oneshot::Sender<Result<()>>) {
         let result = self.reader.open().await;
-        self.publish();
+        self.shared.publish(&self.reader);
         let failed = result.is_err();
         // The caller may have given up; then this task is dropped as well.
         let _ = opened.send(result);
@@ -369,10 +369,6 @@ impl Carrier {
                 return;
             }
         }
-    }
-
-    fn publish(&self) {
-        self.shared.publish(&self.reader);
     }
 }
 
@@ -408,73 +404,4 @@ impl Shared {
 
 fn gone() -> Error {
     Error::new(ErrorKind::Cancelled, "the read was given up")
-}
-
-/// Data in stream order, and where it leaves its reader.
-#[pyclass(frozen, module = "everstream._native")]
-pub(crate) struct Batch(CoreBatch);
-
-#[pymethods]
-impl Batch {
-    /// The data as one piece; of a JSON stream an array of its messages.
-    fn bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.0.bytes())
-    }
-
-    /// The messages of a JSON stream as a list of objects; a batch of another stream is taken for one JSON text.
-    fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let parsed = json::parse(py, &self.0.bytes());
-        if self.0.is_json() {
-            return parsed;
-        }
-        match parsed {
-            Ok(value) if value.is_instance_of::<PyList>() => Ok(value),
-            Ok(value) => Ok(PyList::new(py, [value])?.into_any()),
-            Err(_) => {
-                let message = "the stream is not one of JSON messages, and what was read is not JSON either";
-                Err(error::raise(py, &Error::new(ErrorKind::NotSupported, message)))
-            }
-        }
-    }
-
-    /// Messages of a JSON stream, bytes of any other.
-    #[getter]
-    fn units(&self) -> u64 {
-        self.0.units()
-    }
-
-    #[getter]
-    fn is_json(&self) -> bool {
-        self.0.is_json()
-    }
-
-    #[getter]
-    fn cursor(&self) -> Option<&str> {
-        self.0.cursor()
-    }
-
-    #[getter]
-    fn etag(&self) -> Option<&str> {
-        self.0.etag()
-    }
-
-    #[getter]
-    fn up_to_date(&self) -> bool {
-        self.0.is_up_to_date()
-    }
-
-    #[getter]
-    fn closed(&self) -> bool {
-        self.0.is_closed()
-    }
-
-    /// Where to go on after its first so many units: `(offset, skip, incarnation)`.
-    fn checkpoint(&self, units: u64) -> (String, u64, Option<String>) {
-        let Checkpoint { from, skip, incarnation } = self.0.checkpoint_at(units);
-        (from.to_string(), skip, incarnation)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

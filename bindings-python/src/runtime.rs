@@ -5,7 +5,7 @@
 
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -25,7 +25,7 @@ static RUNTIME: Mutex<Option<&'static Runtime>> = Mutex::new(None);
 
 /// The runtime of this process.
 pub(crate) fn runtime() -> PyResult<&'static Runtime> {
-    let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut runtime = lock(&RUNTIME);
     if let Some(runtime) = *runtime {
         return Ok(runtime);
     }
@@ -62,7 +62,7 @@ pub(crate) fn with_python<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
 #[pyfunction]
 pub(crate) fn after_fork_in_child() {
     GENERATION.fetch_add(1, Ordering::AcqRel);
-    *RUNTIME.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    *lock(&RUNTIME) = None;
 }
 
 /// Called by `atexit`: from here on no thread of ours enters the interpreter.
@@ -136,15 +136,16 @@ impl<T: Clone> Remade<T> {
     }
 
     pub(crate) fn get(&self, py: Python<'_>) -> PyResult<T> {
-        if let Some(value) = self.lock().here() {
+        if let Some(value) = lock(&self.made).here() {
             return Ok(value.clone());
         }
         let value = (self.make)(py)?;
-        *self.lock() = Owned::new(value.clone());
+        *lock(&self.made) = Owned::new(value.clone());
         Ok(value)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Owned<T>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Locks what no panic leaves half done.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! A server in this process.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use everstream::{Error, ErrorKind};
@@ -13,7 +13,7 @@ use crate::call::call;
 use crate::callback::Callbacks;
 use crate::error;
 use crate::options::Given;
-use crate::runtime::Owned;
+use crate::runtime::{Owned, lock};
 
 /// A server, from start to stop.
 #[pyclass(frozen, module = "everstream._native")]
@@ -41,7 +41,7 @@ impl Server {
             let server = started
                 .map_err(|error| Error::new(ErrorKind::InvalidArgument, error.to_string()).with_source(error))?;
             let url = server.url();
-            *running.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+            *lock(&running) = Some(server);
             Ok(url)
         };
         call(py, wait, Callbacks::default(), start, |py, url| Ok(url.into_pyobject(py)?.into_any().unbind()))
@@ -50,7 +50,7 @@ impl Server {
     /// Ends live reads at an event boundary, lets requests under way finish, and stops. Can be repeated.
     fn stop(&self, py: Python<'_>, wait: bool) -> PyResult<Py<PyAny>> {
         let running = self.running.get(py, "server")?;
-        let running = running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = lock(running).take();
         let stop = async move {
             if let Some(running) = running {
                 running.shutdown().await;
@@ -85,7 +85,7 @@ impl Server {
 impl Server {
     fn with<T>(&self, look: impl FnOnce(&RunningServer) -> T) -> Option<T> {
         let running = self.running.here()?;
-        running.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
+        lock(running).as_ref().map(look)
     }
 }
 

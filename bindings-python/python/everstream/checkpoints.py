@@ -26,11 +26,13 @@ class FileCheckpoints:
     def load(self) -> Checkpoint | None:
         """The checkpoint in the file; `None` when there is no file. `OSError` when it belongs to another stream."""
         stored = _native.checkpoint_file_load(self.path, self.stream)
-        return None if stored is None else Checkpoint.from_json(stored)
+        return None if stored is None else Checkpoint(*stored)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replaces the file."""
-        _native.checkpoint_file_store(self.path, self.stream, checkpoint.to_json())
+        _native.checkpoint_file_store(
+            self.path, self.stream, checkpoint.offset, checkpoint.skip, checkpoint.incarnation
+        )
 
     def __repr__(self) -> str:
         return f"FileCheckpoints({self.path!r}, {self.stream!r})"

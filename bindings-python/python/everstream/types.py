@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypedDict, TypeVar, Union
 
+from . import _native
+
 T = TypeVar("T")
 
 Offset = str
@@ -52,23 +54,12 @@ class Checkpoint:
 
     def to_json(self) -> str:
         """The JSON form, the same in every language and for the command line."""
-        import json
-
-        value: dict[str, Any] = {"from": self.offset, "skip": self.skip}
-        if self.incarnation is not None:
-            value["incarnation"] = self.incarnation
-        return json.dumps(value, separators=(",", ":"))
+        return _native.checkpoint_to_json(self.offset, self.skip, self.incarnation)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Checkpoint:
-        """Reads the JSON form; `ValueError` for anything else."""
-        import json
-
-        try:
-            value = json.loads(text)
-            return cls(str(value["from"]), int(value.get("skip", 0)), value.get("incarnation"))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a checkpoint: {text!r}") from error
+        """Reads the JSON form; `InvalidArgumentError`, which is a `ValueError`, for anything else."""
+        return cls(*_native.checkpoint_from_json(text if isinstance(text, str) else text.decode()))
 
     def __str__(self) -> str:
         return self.to_json()
