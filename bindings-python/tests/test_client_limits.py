@@ -8,7 +8,19 @@ from collections.abc import Callable
 
 import pytest
 
-from everstream import AsyncClient, Client, RequestTimeoutError, Retry, ServerError, Timeout, stream
+from everstream import (
+    AsyncClient,
+    AsyncDurableStream,
+    Client,
+    DurableStream,
+    IdempotentProducer,
+    RequestTimeoutError,
+    Retry,
+    ServerError,
+    Timeout,
+    stream,
+)
+from everstream.client import client_for
 from everstream.testing import Server
 from scripted import Answer, Request, ScriptedServer
 from support import ONCE, TEXT
@@ -64,3 +76,15 @@ async def test_read_limit_of_a_client_holds_for_its_producers(proxy: Callable[..
             assert not (await asyncio.wait_for(asynchronous.append("b"), 10.0)).duplicate
     finally:
         for_ever.set()
+
+
+def test_streams_with_the_same_connect_limit_share_their_connections(url: str) -> None:
+    first, second, other = (DurableStream(url, timeout=Timeout(connect=limit)) for limit in (5.0, 5.0, 6.0))
+    clients = [client_for(None, Client, handle._timeout) for handle in (first, second, other)]
+    assert clients[0] is clients[1] is not clients[2]
+
+
+async def test_what_a_producer_cannot_change_of_its_handle_is_refused(url: str) -> None:
+    handle = AsyncDurableStream(url, content_type=TEXT)
+    with pytest.raises(TypeError, match="headers, encode"):
+        IdempotentProducer(handle, "p", headers={"a": "b"}, encode=str)

@@ -6,7 +6,6 @@ import inspect
 import warnings
 from asyncio import CancelledError, Future
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from itertools import chain
 from typing import Any, TypeVar, overload
 
 from . import _native
@@ -114,8 +113,9 @@ class AsyncStreamResponse(ResponseBase[T]):
     async def read_json(self, decode: Callable[[Any], Any] | None = None) -> list[Any]:
         """All messages up to the tail."""
         self._consume("read_json")
-        batches = await self._rest(lambda batch: self._list(batch, decode))
-        return batches[0] if len(batches) == 1 else list(chain.from_iterable(batches))
+        messages: list[Any] = []
+        await self._rest(lambda batch: messages.extend(self._list(batch, decode)))
+        return messages
 
     @overload
     async def read_json_batches(self) -> list[list[Any]]: ...

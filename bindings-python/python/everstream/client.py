@@ -19,50 +19,30 @@ if TYPE_CHECKING:
 class _ClientBase:
     """Settings of both clients. Picklable: the copy has connections of its own."""
 
-    def __init__(
-        self,
-        *,
-        base_url: str | None = None,
-        headers: Any = None,
-        params: Any = None,
-        timeout: float | Timeout | None = None,
-        retry: Retry | None = None,
-        verify: bool | str | os.PathLike[str] = True,
-        cert: str | os.PathLike[str] | None = None,
-        proxy: str | None = None,
-        trust_env: bool = True,
-        http2: bool = False,
-        gzip: bool = False,
-        on_error: Any = None,
-    ) -> None:
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self._arguments = {name: value for name, value in arguments.items() if name not in ("self", "__class__")}
+        given = self._arguments
+        verify = given["verify"]
         if verify is False:
             raise ValueError("verify=False is not supported: give verify= the path of a PEM file with your CA")
-        self._arguments = dict(locals())
-        del self._arguments["self"]
-        self.headers = headers
-        self.params = params
-        self.timeout = as_timeout(timeout)
-        self.retry = retry
-        self.on_error = on_error
+        self.headers = given["headers"]
+        self.params = given["params"]
+        self.timeout = as_timeout(given["timeout"])
+        self.retry: Retry | None = given["retry"]
+        self.on_error = given["on_error"]
         follow_logging()
-        roots = None if verify is True else os.fspath(verify)
-        if roots is None:
-            roots = os.environ.get("SSL_CERT_FILE")
+        settings = {name: given[name] for name in ("base_url", "proxy", "trust_env", "http2", "gzip")}
         self._native = _native.Client(
             {
-                "base_url": base_url,
+                **settings,
                 "connect_timeout": self.timeout.connect,
-                "roots": _read(roots),
-                "identity": _read(cert),
-                "proxy": proxy,
-                "trust_env": trust_env,
-                "http2": http2,
-                "gzip": gzip,
+                "roots": None if verify is True else _read(verify),
+                "identity": _read(given["cert"]),
             }
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_remake, (type(self), {k: v for k, v in self._arguments.items() if k != "__class__"}))
+        return (_remake, (type(self), self._arguments))
 
 
 class Client(_ClientBase):
@@ -103,10 +83,7 @@ class Client(_ClientBase):
         gzip: bool = False,
         on_error: OnError | None = None,
     ) -> None:
-        super().__init__(
-            base_url=base_url, headers=headers, params=params, timeout=timeout, retry=retry, verify=verify, cert=cert,
-            proxy=proxy, trust_env=trust_env, http2=http2, gzip=gzip, on_error=on_error,
-        )  # fmt: skip
+        super().__init__(locals())
 
     def handle(self, url: str, **options: Any) -> DurableStream:
         """A `DurableStream` over these connections; options as there."""
@@ -154,10 +131,7 @@ class AsyncClient(_ClientBase):
         gzip: bool = False,
         on_error: AsyncOnError | None = None,
     ) -> None:
-        super().__init__(
-            base_url=base_url, headers=headers, params=params, timeout=timeout, retry=retry, verify=verify, cert=cert,
-            proxy=proxy, trust_env=trust_env, http2=http2, gzip=gzip, on_error=on_error,
-        )  # fmt: skip
+        super().__init__(locals())
 
     def handle(self, url: str, **options: Any) -> AsyncDurableStream:
         """An `AsyncDurableStream` over these connections; options as there."""
@@ -185,21 +159,22 @@ class AsyncClient(_ClientBase):
         await self.aclose()
 
 
-def client_for(client: object, expected: type[_ClientBase], timeout: Timeout) -> _ClientBase:
-    """The client given; else the one all share, or one of its own for another connect timeout."""
+def client_for(
+    client: object, expected: type[Client] | type[AsyncClient], timeout: Timeout
+) -> Client | AsyncClient:
+    """The client given; else the one that all with the same connect timeout share."""
     if client is None:
-        if timeout.connect is not None:
-            return expected(timeout=timeout)
-        shared = _shared.get(expected)
+        key = (expected, timeout.connect)
+        shared = _shared.get(key)
         if shared is None:
-            shared = _shared[expected] = expected()
+            shared = _shared[key] = expected(timeout=Timeout(connect=timeout.connect))
         return shared
     if isinstance(client, expected):
         return client
     refuse_foreign_client(client, expected.__name__)
 
 
-_shared: dict[type[_ClientBase], _ClientBase] = {}
+_shared: dict[tuple[type[Client] | type[AsyncClient], float | None], Client | AsyncClient] = {}
 
 
 def native_stream(
@@ -244,5 +219,5 @@ def _read(path: str | os.PathLike[str] | None) -> bytes | None:
         return file.read()
 
 
-def _remake(cls: type[_ClientBase], arguments: dict[str, Any]) -> _ClientBase:
+def _remake(cls: type[Client] | type[AsyncClient], arguments: dict[str, Any]) -> Client | AsyncClient:
     return cls(**arguments)

@@ -100,6 +100,7 @@ class HandleBase:
     was given a client."""
 
     _native: _native.Stream
+    _timeout: Timeout
     _arguments: dict[str, Any]
     _created: bool | None = None
 

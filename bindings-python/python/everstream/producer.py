@@ -21,12 +21,29 @@ from .types import (
 if TYPE_CHECKING:
     from .ahandle import AsyncDurableStream
     from .client import AsyncClient
-    from .handle import DurableStream
+    from .handle import DurableStream, HandleBase
 
 __all__ = ["Delivery", "IdempotentProducer", "Producer"]
 
 DEFAULT_MAX_BATCH_BYTES = 1024 * 1024
 DEFAULT_MAX_BUFFERED_BYTES = 32 * 1024 * 1024
+
+
+_OPTIONS = (
+    "epoch",
+    "auto_claim",
+    "max_batch_bytes",
+    "max_batch_items",
+    "linger_ms",
+    "max_in_flight",
+    "max_buffered_bytes",
+    "delivery_timeout",
+)
+
+
+def _options(arguments: dict[str, Any], handle: HandleBase) -> dict[str, Any]:
+    """Options of a producer as the native module takes them."""
+    return {name: arguments[name] for name in _OPTIONS} | {"request_timeout": handle._timeout.read}
 
 
 class _ProducerBase:
@@ -149,21 +166,12 @@ class Producer(_ProducerBase):
         delivery_timeout: float | None = 120.0,
         on_error: Callable[[Exception], object] | None = None,
     ) -> None:
+        arguments = locals()
         from .handle import DurableStream
 
         handle = DurableStream(stream) if isinstance(stream, str) else stream
         self._url, self._producer_id = handle.url, producer_id
-        options = {
-            "epoch": epoch,
-            "auto_claim": auto_claim,
-            "max_batch_bytes": max_batch_bytes,
-            "max_batch_items": max_batch_items,
-            "linger_ms": linger_ms,
-            "max_in_flight": max_in_flight,
-            "max_buffered_bytes": max_buffered_bytes,
-            "delivery_timeout": delivery_timeout,
-            "request_timeout": handle._timeout.read,
-        }
+        options = _options(arguments, handle)
         self._native = handle._native.producer(True, producer_id, options, on_error)
         _open.add(self)
 
@@ -281,27 +289,20 @@ class IdempotentProducer(_ProducerBase):
         delivery_timeout: float | None = 120.0,
         encode: Callable[[Any], str | bytes] | None = None,
     ) -> None:
+        arguments = locals()
         from .ahandle import AsyncDurableStream
 
-        handle = (
-            AsyncDurableStream(
-                url, client=client, content_type=content_type, headers=headers, params=params, encode=encode
-            )
-            if isinstance(url, str)
-            else url
-        )
+        own: dict[str, Any] = {
+            "client": client, "content_type": content_type, "headers": headers, "params": params, "encode": encode,
+        }  # fmt: skip
+        if isinstance(url, str):
+            handle = AsyncDurableStream(url, **own)
+        elif given := [name for name, value in own.items() if value is not None]:
+            raise TypeError(f"{', '.join(given)}: the handle that was given has its own; give them to the handle")
+        else:
+            handle = url
         self._url, self._producer_id = handle.url, producer_id
-        options = {
-            "epoch": epoch,
-            "auto_claim": auto_claim,
-            "max_batch_bytes": max_batch_bytes,
-            "max_batch_items": max_batch_items,
-            "linger_ms": linger_ms,
-            "max_in_flight": max_in_flight,
-            "max_buffered_bytes": max_buffered_bytes,
-            "delivery_timeout": delivery_timeout,
-            "request_timeout": handle._timeout.read,
-        }
+        options = _options(arguments, handle)
         self._native = handle._native.producer(False, producer_id, options, on_error)
         self._append = self._native.try_append
         _open.add(self)

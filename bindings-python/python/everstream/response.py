@@ -102,8 +102,9 @@ class StreamResponse(ResponseBase[T]):
     def read_json(self, decode: Callable[[Any], Any] | None = None) -> list[Any]:
         """All messages up to the tail."""
         self._consume("read_json")
-        batches = self._rest(lambda batch: self._list(batch, decode))
-        return batches[0] if len(batches) == 1 else list(chain.from_iterable(batches))
+        messages: list[Any] = []
+        self._rest(lambda batch: messages.extend(self._list(batch, decode)))
+        return messages
 
     @overload
     def read_json_batches(self) -> list[list[Any]]: ...
