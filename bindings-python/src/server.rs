@@ -92,25 +92,25 @@ impl Server {
 fn config(py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResult<Config> {
     let given = Given(options);
     let mut config = Config::default();
-    let mut host = config.bind.ip().to_string();
-    let mut port = config.bind.port();
+    let mut host = config.server.host.to_string();
+    let mut port = config.server.port;
     given.set("host", &mut host)?;
     given.set("port", &mut port)?;
     let host = if host == "localhost" { "127.0.0.1" } else { &host };
     let ip: IpAddr =
         host.parse().map_err(|_| error::invalid_argument(py, format!("host must be an IP address, not {host:?}")))?;
-    config.bind = (ip, port).into();
-    given.set("stream_root", &mut config.stream_root)?;
-    given.set("max_body_bytes", &mut config.max_body_bytes)?;
-    given.set("max_read_bytes", &mut config.max_read_bytes)?;
-    given.set("compression", &mut config.compression)?;
-    given.set("cors_origin", &mut config.cors_origin)?;
-    given.set("fault_injection", &mut config.fault_injection)?;
+    (config.server.host, config.server.port) = (ip, port);
+    given.set("stream_root", &mut config.server.stream_root)?;
+    given.set("max_body_bytes", &mut config.limits.max_body_bytes)?;
+    given.set("max_read_bytes", &mut config.limits.max_read_bytes)?;
+    given.set("compression", &mut config.server.compression)?;
+    given.set("cors_origin", &mut config.server.cors_origin)?;
+    given.set("fault_injection", &mut config.server.fault_injection)?;
     let durations: [(&str, &mut Duration); 4] = [
-        ("long_poll_timeout", &mut config.long_poll_timeout),
-        ("sse_lifetime", &mut config.sse_lifetime),
-        ("cursor_interval", &mut config.cursor_interval),
-        ("shutdown_grace", &mut config.shutdown_grace),
+        ("long_poll_timeout", &mut config.server.long_poll_timeout),
+        ("sse_lifetime", &mut config.server.sse_lifetime),
+        ("cursor_interval", &mut config.server.cursor_interval),
+        ("shutdown_grace", &mut config.server.shutdown_grace),
     ];
     for (name, field) in durations {
         given.set_seconds(name, field)?;

@@ -3,14 +3,13 @@
 //! Names and meanings of the official command line are kept; `tests/official.rs` holds on to them.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ErrorKind};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use everstream::ReadFrom;
+use everstream_server::config::parse_duration;
 
 use crate::output::{complain, say};
 
@@ -237,59 +236,88 @@ pub(crate) struct LsArgs {
     pub(crate) json: bool,
 }
 
+/// Every setting can be given here, in a file and in the environment; the table is in `docs/server.md`. These are short
+/// for `--set`, and win over both.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArgs {
-    /// Address to listen on; a server without authentication is not for the network unless you say so.
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1", env = "EVERSTREAM_HOST")]
-    pub(crate) host: IpAddr,
-    /// Port to listen on; 0 is any free one.
-    #[arg(long, default_value_t = everstream::proto::names::DEFAULT_PORT, env = "EVERSTREAM_PORT")]
-    pub(crate) port: u16,
-    /// Where streams are kept.
-    #[arg(long, value_enum, default_value_t = StorageKind::Memory, env = "EVERSTREAM_STORAGE")]
-    pub(crate) storage: StorageKind,
+    /// Configuration file in TOML; flags win over variables, and variables over the file.
+    #[arg(long, value_name = "FILE", env = "EVERSTREAM_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Set any key of the configuration, such as limits.max_connections=100; can be repeated. As a variable it is
+    /// EVERSTREAM_LIMITS__MAX_CONNECTIONS.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Check the configuration and exit.
+    #[arg(long)]
+    pub(crate) check_config: bool,
+    /// Print the configuration that would be used, without secrets, and exit.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+    /// Address to listen on [default: 127.0.0.1].
+    #[arg(long, value_name = "IP")]
+    pub(crate) host: Option<String>,
+    /// Port to listen on; 0 is any free one [default: 4437].
+    #[arg(long)]
+    pub(crate) port: Option<String>,
+    /// Where streams are kept: memory.
+    #[arg(long, value_name = "KIND")]
+    pub(crate) storage: Option<String>,
     /// Directory of a storage that keeps files; memory keeps none.
-    #[arg(long, value_name = "DIR", env = "EVERSTREAM_DATA_DIR")]
+    #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// How long a long-poll waits for data, in milliseconds.
-    #[arg(long, value_name = "MS", default_value_t = 30_000, env = "EVERSTREAM_LONG_POLL_TIMEOUT_MS")]
-    pub(crate) long_poll_timeout_ms: u64,
-    /// After this time an SSE connection ends and the reader connects again.
-    #[arg(long, value_name = "TIME", default_value = "60", value_parser = parse_duration, env = "EVERSTREAM_SSE_LIFETIME")]
-    pub(crate) sse_lifetime: Duration,
-    /// Larger request bodies are refused.
-    #[arg(long, value_name = "N", default_value_t = 64 << 20, env = "EVERSTREAM_MAX_BODY_BYTES")]
-    pub(crate) max_body_bytes: usize,
-    /// How much one answer to a read holds.
-    #[arg(long, value_name = "N", default_value_t = 1 << 20, env = "EVERSTREAM_MAX_READ_BYTES")]
-    pub(crate) max_read_bytes: usize,
+    /// How long a long-poll waits for data, in milliseconds [default: 30000].
+    #[arg(long, value_name = "MS")]
+    pub(crate) long_poll_timeout_ms: Option<u64>,
+    /// After this time an SSE connection ends and the reader connects again [default: 60s].
+    #[arg(long, value_name = "TIME")]
+    pub(crate) sse_lifetime: Option<String>,
+    /// Larger request bodies are refused [default: 64MiB].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_body_bytes: Option<String>,
+    /// How much one answer to a read holds [default: 1MiB].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_read_bytes: Option<String>,
     /// Put streams at `/` instead of below `/v1/stream`.
-    #[arg(long, env = "EVERSTREAM_ROOT", value_parser = BoolishValueParser::new())]
+    #[arg(long)]
     pub(crate) root: bool,
     /// Never compress answers.
-    #[arg(long, env = "EVERSTREAM_NO_COMPRESSION", value_parser = BoolishValueParser::new())]
+    #[arg(long)]
     pub(crate) no_compression: bool,
-    /// Access-Control-Allow-Origin.
-    #[arg(long, value_name = "ORIGIN", default_value = "*", env = "EVERSTREAM_CORS_ORIGIN")]
-    pub(crate) cors_origin: String,
+    /// Access-Control-Allow-Origin [default: *].
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) cors_origin: Option<String>,
     /// Let clients ask for faults at /_test/inject-error; for tests only.
-    #[arg(long, env = "EVERSTREAM_FAULT_INJECTION", value_parser = BoolishValueParser::new())]
+    #[arg(long)]
     pub(crate) fault_injection: bool,
-    /// Form of the log on standard error; RUST_LOG chooses what is in it.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "EVERSTREAM_LOG_FORMAT")]
-    pub(crate) log_format: LogFormat,
+    /// Form of the log on standard error: text or json; RUST_LOG chooses what is in it [default: text].
+    #[arg(long, value_name = "FORM")]
+    pub(crate) log_format: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StorageKind {
-    /// Gone when the server stops.
-    Memory,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    Json,
-    Text,
+impl ServeArgs {
+    /// The flags that were given: what they are called, which key they set, and to what.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, &'static str, String)> {
+        let on = |flag: bool, value: &str| flag.then(|| value.to_owned());
+        let all = [
+            ("--host", "server.host", self.host.clone()),
+            ("--port", "server.port", self.port.clone()),
+            ("--storage", "storage.kind", self.storage.clone()),
+            (
+                "--long-poll-timeout-ms",
+                "server.long_poll_timeout",
+                self.long_poll_timeout_ms.map(|ms| format!("{ms}ms")),
+            ),
+            ("--sse-lifetime", "server.sse_lifetime", self.sse_lifetime.clone()),
+            ("--max-body-bytes", "limits.max_body_bytes", self.max_body_bytes.clone()),
+            ("--max-read-bytes", "limits.max_read_bytes", self.max_read_bytes.clone()),
+            ("--root", "server.stream_root", on(self.root, "")),
+            ("--no-compression", "server.compression", on(self.no_compression, "false")),
+            ("--cors-origin", "server.cors_origin", self.cors_origin.clone()),
+            ("--fault-injection", "server.fault_injection", on(self.fault_injection, "true")),
+            ("--log-format", "log.format", self.log_format.clone()),
+        ];
+        all.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value?))).collect()
+    }
 }
 
 /// Says what is wrong with the arguments, in the official words where there are any. Help is a success, and
@@ -349,22 +377,6 @@ fn misplaced(flag: &str, args: &[OsString]) -> Option<String> {
     })
 }
 
-/// Seconds, or a number with a unit: `500ms`, `90s`, `10m`, `2h`, `7d`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86400.0,
-        _ => return Err("give seconds, or a number with ms, s, m, h or d".to_owned()),
-    };
-    let number: f64 = number.parse().map_err(|_| "give seconds, or a number with ms, s, m, h or d".to_owned())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| "that is too long".to_owned())
-}
-
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("must be longer than nothing".to_owned()),
@@ -390,14 +402,8 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_seconds_unless_a_unit_says_otherwise() {
-        for (text, millis) in [("30", 30_000), ("0.5", 500), ("10m", 600_000), ("2h", 7_200_000), ("250ms", 250)] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(604_800)));
-        for bad in ["", "m", "5x", "-1", "1h30", "1e999", "nan"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
+    fn a_time_is_checked_for_what_it_is_used_for() {
+        assert_eq!(parse_ttl("7d"), Ok(Duration::from_secs(604_800)));
         assert!(parse_ttl("1.5").is_err());
         assert!(parse_timeout("0").is_err());
     }

@@ -63,8 +63,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
 async fn dispatch(cli: Cli) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     if let Command::Serve(args) = &command {
-        logging::for_server(args.log_format, global.verbose);
-        return commands::serve::run(args).await;
+        return commands::serve::run(args, global.verbose).await;
     }
     logging::for_client(global.verbose);
     let target = Target::new(&global)?;
@@ -76,7 +75,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Head(args) => commands::head::run(&target, &args).await,
         Command::Ls(args) => commands::ls::run(&target, &args).await,
         Command::Read(args) => commands::read::run(&target, &args).await,
-        Command::Serve(args) => commands::serve::run(&args).await,
+        Command::Serve(args) => commands::serve::run(&args, global.verbose).await,
         Command::Write(args) => commands::write::run(&target, &args).await,
     }
 }

@@ -8,13 +8,13 @@ use std::io::stderr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use everstream_server::config::LogFormat;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::args::LogFormat;
 use crate::output::complain;
 
 /// Trouble that ends sooner is not worth a word.
@@ -33,7 +33,7 @@ pub(crate) fn for_server(format: LogFormat, verbose: u8) {
     }));
     match format {
         LogFormat::Json => logs.json().init(),
-        LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&stderr())).init(),
+        _ => logs.with_ansi(std::io::IsTerminal::is_terminal(&stderr())).init(),
     }
 }
 

@@ -76,7 +76,29 @@ async fn what_cannot_be_served_is_an_error() {
     assert!(err.contains("--data-dir"), "{err}");
     cli.run(&["serve", "--storage", "paper"]).await.fails();
     let mut command = cli.command(&["serve"]);
-    command.env("EVERSTREAM_PORT", &port);
+    command.env("EVERSTREAM_SERVER__PORT", &port);
     let err = support::finish(command.spawn().unwrap()).await.fails();
     assert!(err.contains(&format!("127.0.0.1:{port}")), "{err}");
+}
+
+#[tokio::test]
+async fn a_file_variables_and_flags_make_one_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("everstream.toml");
+    let text = "[server]\nport = 1\nstream_root = \"/here\"\n[limits]\nmax_body_bytes = \"1KiB\"\n";
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let mut command = Cli::new("").command(&["serve", "--config", file, "--port", "3", "--print-config"]);
+    command.env("EVERSTREAM_SERVER__PORT", "2").env("EVERSTREAM_LIMITS__MAX_READ_BYTES", "2KiB");
+    let printed = support::finish(command.spawn().unwrap()).await.ok();
+    for line in ["port = 3", "stream_root = \"/here\"", "max_body_bytes = \"1KiB\"", "max_read_bytes = \"2KiB\""] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is not in:\n{printed}");
+    }
+    let cli = Cli::new("");
+    cli.run(&["serve", "--config", file, "--check-config"]).await.ok();
+    let err = cli.run(&["serve", "--config", file, "--set", "limits.max_boddy=1", "--check-config"]).await.fails();
+    assert!(err.contains("unknown key `limits.max_boddy`; did you mean `limits.max_body_bytes`?"), "{err}");
+    std::fs::write(file, "[server]\nprot = 1\n").unwrap();
+    let err = cli.run(&["serve", "--config", file]).await.fails();
+    assert!(err.contains(file) && err.contains("prot") && err.contains("server.port"), "{err}");
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, EngineError};
 use crate::http::App;
 use crate::storage::{MemoryStorage, Storage};
@@ -46,9 +46,10 @@ impl ServerBuilder {
         self
     }
 
-    /// See [`Config::bind`].
+    /// Where to listen: [`Serving::host`](crate::config::Serving::host) and port.
     pub fn bind(mut self, addr: impl Into<SocketAddr>) -> Self {
-        self.config.bind = addr.into();
+        let addr = addr.into();
+        (self.config.server.host, self.config.server.port) = (addr.ip(), addr.port());
         self
     }
 
@@ -64,69 +65,69 @@ impl ServerBuilder {
         self
     }
 
-    /// See [`Config::long_poll_timeout`].
+    /// See [`Serving::long_poll_timeout`](crate::config::Serving::long_poll_timeout).
     pub fn long_poll_timeout(mut self, timeout: Duration) -> Self {
-        self.config.long_poll_timeout = timeout;
+        self.config.server.long_poll_timeout = timeout;
         self
     }
 
-    /// See [`Config::sse_lifetime`].
+    /// See [`Serving::sse_lifetime`](crate::config::Serving::sse_lifetime).
     pub fn sse_lifetime(mut self, lifetime: Duration) -> Self {
-        self.config.sse_lifetime = lifetime;
+        self.config.server.sse_lifetime = lifetime;
         self
     }
 
-    /// See [`Config::max_body_bytes`].
+    /// See [`Limits::max_body_bytes`](crate::config::Limits::max_body_bytes).
     pub fn max_body_bytes(mut self, bytes: usize) -> Self {
-        self.config.max_body_bytes = bytes;
+        self.config.limits.max_body_bytes = bytes;
         self
     }
 
-    /// See [`Config::max_read_bytes`].
+    /// See [`Limits::max_read_bytes`](crate::config::Limits::max_read_bytes).
     pub fn max_read_bytes(mut self, bytes: usize) -> Self {
-        self.config.max_read_bytes = bytes;
+        self.config.limits.max_read_bytes = bytes;
         self
     }
 
-    /// See [`Config::compression`].
+    /// See [`Serving::compression`](crate::config::Serving::compression).
     pub fn compression(mut self, on: bool) -> Self {
-        self.config.compression = on;
+        self.config.server.compression = on;
         self
     }
 
-    /// See [`Config::stream_root`].
+    /// See [`Serving::stream_root`](crate::config::Serving::stream_root).
     pub fn stream_root(mut self, root: impl Into<String>) -> Self {
-        self.config.stream_root = root.into();
+        self.config.server.stream_root = root.into();
         self
     }
 
     /// Puts streams at `/` instead of below `/v1/stream`.
     pub fn mount_at_root(mut self, on: bool) -> Self {
-        self.config.stream_root = if on { String::new() } else { Config::default().stream_root };
+        self.config.server.stream_root = if on { String::new() } else { Config::default().server.stream_root };
         self
     }
 
-    /// See [`Config::fault_injection`].
+    /// See [`Serving::fault_injection`](crate::config::Serving::fault_injection).
     pub fn fault_injection(mut self, on: bool) -> Self {
-        self.config.fault_injection = on;
+        self.config.server.fault_injection = on;
         self
     }
 
-    /// See [`Config::cursor_interval`].
+    /// See [`Serving::cursor_interval`](crate::config::Serving::cursor_interval).
     pub fn cursor_interval(mut self, interval: Duration) -> Self {
-        self.config.cursor_interval = interval;
+        self.config.server.cursor_interval = interval;
         self
     }
 
-    /// See [`Config::cors_origin`].
+    /// See [`Serving::cors_origin`](crate::config::Serving::cors_origin).
     pub fn cors_origin(mut self, origin: impl Into<String>) -> Self {
-        self.config.cors_origin = origin.into();
+        self.config.server.cors_origin = origin.into();
         self
     }
 
-    /// See [`Config::shutdown_grace`].
+    /// See [`Serving::shutdown_grace`](crate::config::Serving::shutdown_grace).
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
-        self.config.shutdown_grace = grace;
+        self.config.server.shutdown_grace = grace;
         self
     }
 
@@ -139,7 +140,7 @@ impl ServerBuilder {
         let storage = self.storage.unwrap_or_else(|| Arc::new(MemoryStorage::new()));
         let engine = Engine::new(storage, self.clock);
         engine.recover().await.map_err(StartError::Storage)?;
-        let bind = config.bind;
+        let bind = config.bind();
         let listener = TcpListener::bind(bind).await.map_err(|source| StartError::Bind { addr: bind, source })?;
         let addr = listener.local_addr().map_err(|source| StartError::Bind { addr: bind, source })?;
         let stop = CancellationToken::new();
@@ -147,7 +148,7 @@ impl ServerBuilder {
         let app = Arc::new(App::new(config, engine.clone(), stop.clone()).map_err(StartError::Config)?);
         let tasks = TaskTracker::new();
         tasks.spawn(accept(listener, Arc::clone(&app), stop.clone(), abort.clone(), tasks.clone()));
-        tasks.spawn(sweep(engine.clone(), app.config().sweep_interval, stop.clone()));
+        tasks.spawn(sweep(engine.clone(), app.config().server.sweep_interval, stop.clone()));
         tracing::info!(%addr, "listening");
         Ok(RunningServer { addr, app, engine, stop, abort, tasks })
     }
@@ -165,7 +166,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// An option cannot be used.
-    Config(String),
+    Config(ConfigError),
     /// The storage cannot be read.
     Storage(EngineError),
 }
@@ -174,7 +175,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind { addr, source } => write!(f, "cannot listen on {addr}: {source}"),
-            Self::Config(message) => f.write_str(message),
+            Self::Config(error) => error.fmt(f),
             Self::Storage(error) => error.fmt(f),
         }
     }
@@ -184,7 +185,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Bind { source, .. } => Some(source),
-            Self::Config(_) => None,
+            Self::Config(error) => Some(error),
             Self::Storage(error) => Some(error),
         }
     }
@@ -209,7 +210,7 @@ impl RunningServer {
 
     /// The URL of a stream, whose name may contain slashes and is percent-encoded where needed.
     pub fn stream_url(&self, name: &str) -> String {
-        format!("{}{}/{}", self.url(), self.app.config().stream_root, crate::http::encode_name(name))
+        format!("{}{}/{}", self.url(), self.app.config().server.stream_root, crate::http::encode_name(name))
     }
 
     /// The address that was bound.
@@ -226,7 +227,7 @@ impl RunningServer {
     /// there. It replaces an earlier one for the same path.
     ///
     /// # Errors
-    /// The text is not a fault, or [`Config::fault_injection`] is off.
+    /// The text is not a fault, or [`Serving::fault_injection`](crate::config::Serving::fault_injection) is off.
     pub fn inject_fault(&self, fault: &str) -> Result<(), &'static str> {
         self.app.faults().ok_or("fault injection is off")?.set(fault.as_bytes())
     }
@@ -239,11 +240,11 @@ impl RunningServer {
     }
 
     /// Stops accepting, ends long-polls with 204 and SSE at an event boundary, lets requests under way
-    /// finish within [`Config::shutdown_grace`], then cuts what is left.
+    /// finish within [`Serving::shutdown_grace`](crate::config::Serving::shutdown_grace), then cuts what is left.
     pub async fn shutdown(self) {
         self.stop.cancel();
         self.tasks.close();
-        if tokio::time::timeout(self.app.config().shutdown_grace, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(self.app.config().server.shutdown_grace, self.tasks.wait()).await.is_err() {
             self.abort.cancel();
             self.tasks.wait().await;
         }
@@ -294,12 +295,12 @@ fn protocol(config: &Config) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout)
-        .max_buf_size(config.max_header_bytes.max(64 << 10));
+        .header_read_timeout(config.limits.header_timeout)
+        .max_buf_size(config.limits.max_header_bytes.max(64 << 10));
     http.http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(config.max_http2_streams)
-        .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(config.limits.max_http2_streams)
+        .max_header_list_size(u32::try_from(config.limits.max_header_bytes).unwrap_or(u32::MAX))
         // Room for one piece of a read without waiting for the client's window updates.
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(8 << 20)

@@ -96,7 +96,7 @@ pub(crate) fn cli() -> Result<()> {
             .collect(),
     };
     let [(serve, _)] = commands(&serve)?.try_into().ok().context("one command starts the server")?;
-    let server = Serving::start(shell.command(&serve).env("EVERSTREAM_PORT", "0"))?;
+    let server = Serving::start(shell.command(&serve).env("EVERSTREAM_SERVER__PORT", "0"))?;
     for (line, expected) in session {
         println!("$ {line}");
         let command = &mut shell.command(&line);

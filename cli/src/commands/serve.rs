@@ -1,38 +1,53 @@
 //! `serve`: a server in this process, until it is told to stop.
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
 use everstream_server::Server;
+use everstream_server::config::{Config, ConfigError, Loader, StorageKind};
 
-use crate::args::{ServeArgs, StorageKind};
+use crate::args::ServeArgs;
 use crate::output::{Failure, say};
-use crate::signals;
+use crate::{logging, signals};
 
-pub(crate) async fn run(args: &ServeArgs) -> Result<(), Failure> {
-    match args.storage {
-        StorageKind::Memory if args.data_dir.is_some() => {
-            return Err(Failure::new("Error: --data-dir means nothing to --storage memory, which keeps no files"));
-        }
-        StorageKind::Memory => {}
+pub(crate) async fn run(args: &ServeArgs, verbose: u8) -> Result<(), Failure> {
+    let mut loader = Loader::new();
+    let config = load(&mut loader, args).map_err(|error| Failure::new(format!("Error: {error}")))?;
+    if config.storage.kind == StorageKind::Memory && args.data_dir.is_some() {
+        return Err(Failure::new("Error: --data-dir means nothing to --storage memory, which keeps no files"));
+    }
+    if args.print_config {
+        let text = config.to_toml().map_err(|error| Failure::new(format!("Error: {error}")))?;
+        say(text.trim_end());
+    }
+    if args.check_config || args.print_config {
+        return Ok(());
+    }
+    logging::for_server(config.log.format, verbose);
+    for warning in loader.warnings() {
+        tracing::warn!("{warning}");
     }
     let stopped = signals::interrupt().map_err(|error| Failure::new(format!("Error: no signals: {error}")))?;
-    let server = Server::builder()
-        .bind(SocketAddr::new(args.host, args.port))
-        .long_poll_timeout(Duration::from_millis(args.long_poll_timeout_ms))
-        .sse_lifetime(args.sse_lifetime)
-        .max_body_bytes(args.max_body_bytes)
-        .max_read_bytes(args.max_read_bytes)
-        .mount_at_root(args.root)
-        .compression(!args.no_compression)
-        .cors_origin(&args.cors_origin)
-        .fault_injection(args.fault_injection)
-        .start()
-        .await
-        .map_err(|error| Failure::new(format!("Error: {error}")))?;
+    let server =
+        Server::builder().config(config).start().await.map_err(|error| Failure::new(format!("Error: {error}")))?;
     say(&format!("Listening on {}", server.url()));
     stopped.await;
     tracing::info!("stopping; a second signal stops at once");
     server.shutdown().await;
     Ok(())
+}
+
+fn load(loader: &mut Loader, args: &ServeArgs) -> Result<Config, ConfigError> {
+    if let Some(file) = &args.config {
+        loader.file(file)?;
+    }
+    // What is not Unicode is not a setting: the names of all of them are plain.
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    loader.env(variables)?;
+    for assignment in &args.set {
+        let (key, value) = assignment.split_once('=').unwrap_or((assignment, ""));
+        loader.set(key.trim(), value.trim(), "--set")?;
+    }
+    for (flag, key, value) in args.settings() {
+        loader.set(key, &value, flag)?;
+    }
+    loader.finish()
 }

@@ -15,8 +15,8 @@ pub(super) async fn handle<B>(app: &Arc<App>, name: &str, parts: &Parts, body: B
 where
     B: http_body::Body<Data = Bytes>,
 {
-    let request = extract::create_request(&parts.headers, &app.config().stream_root);
-    let body = body::collect(body, app.config().max_body_bytes).await;
+    let request = extract::create_request(&parts.headers, &app.config().server.stream_root);
+    let body = body::collect(body, app.config().limits.max_body_bytes).await;
     let mut request = request?;
     request.body = body?;
     if !request.body.is_empty() {

@@ -19,7 +19,7 @@ pub(super) async fn handle(
     query: &ReadQuery<'_>,
     parts: &Parts,
 ) -> Result<Response<Body>, HttpError> {
-    let deadline = Instant::now() + app.config().long_poll_timeout;
+    let deadline = Instant::now() + app.config().server.long_poll_timeout;
     let mut tail = stream.tail();
     let mut position = query.start.resolve(tail.position);
     let mut follower = None;
@@ -32,7 +32,7 @@ pub(super) async fn handle(
             None => {}
         }
         if position < tail.position {
-            let result = stream.read(position, app.config().max_read_bytes).await?;
+            let result = stream.read(position, app.config().limits.max_read_bytes).await?;
             if !result.is_empty() {
                 let cursor = (!result.is_at_end()).then(|| cursor(app, query));
                 return read::respond(app, &stream, &result, query, parts, cursor).await;
@@ -80,5 +80,5 @@ fn nothing(app: &App, stream: &Stream, query: &ReadQuery<'_>, tail: Tail) -> Res
 
 pub(super) fn cursor(app: &App, query: &ReadQuery<'_>) -> u64 {
     let now = app.engine().clock().now();
-    cache::cursor(query.cursor.as_deref(), now, app.config().cursor_interval)
+    cache::cursor(query.cursor.as_deref(), now, app.config().server.cursor_interval)
 }

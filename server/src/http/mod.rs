@@ -33,7 +33,7 @@ use self::error::HttpError;
 use self::fault::Faults;
 use self::path::Target;
 pub(crate) use self::path::encode_name;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, Position, Stream};
 
 /// What all requests share.
@@ -58,10 +58,10 @@ impl fmt::Display for Cut {
 impl std::error::Error for Cut {}
 
 impl App {
-    pub(crate) fn new(config: Config, engine: Engine, stop: CancellationToken) -> Result<Self, String> {
+    pub(crate) fn new(config: Config, engine: Engine, stop: CancellationToken) -> Result<Self, ConfigError> {
         Ok(Self {
-            common: CommonHeaders::new(&config.cors_origin)?,
-            faults: config.fault_injection.then(Faults::default),
+            common: CommonHeaders::new(&config.server.cors_origin).map_err(ConfigError::new)?,
+            faults: config.server.fault_injection.then(Faults::default),
             config,
             engine,
             stop,
@@ -132,7 +132,7 @@ impl App {
         let result = match (path, &self.faults) {
             ("/healthz" | "/readyz", _) => self.health(parts),
             (fault::PATH, Some(faults)) => self.inject(faults, parts, body).await,
-            _ => match (path::target(&self.config.stream_root, path), parts.method.as_str()) {
+            _ => match (path::target(&self.config.server.stream_root, path), parts.method.as_str()) {
                 (Target::Stream(name), "PUT") => create::handle(self, &name, parts, body).await,
                 (Target::Stream(name), "POST") => append::handle(self, &name, parts, body).await,
                 (Target::Stream(name), "GET") => read::handle(self, &name, parts).await,
@@ -179,7 +179,7 @@ impl App {
     {
         match parts.method {
             Method::POST => {
-                let body = body::collect(body, self.config.max_body_bytes).await?;
+                let body = body::collect(body, self.config.limits.max_body_bytes).await?;
                 faults.set(&body).map_err(HttpError::BadRequest)?;
             }
             Method::DELETE => faults.clear(),

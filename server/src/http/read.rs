@@ -45,7 +45,7 @@ async fn catch_up(
         return respond(app, stream, &at_tail, query, parts, None).await;
     }
     let from = query.start.resolve(stream.tail().position);
-    let result = stream.read(from, app.config().max_read_bytes).await?;
+    let result = stream.read(from, app.config().limits.max_read_bytes).await?;
     respond(app, stream, &result, query, parts, None).await
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn respond(
     if let Some(cursor) = cursor {
         headers.insert(names::STREAM_CURSOR, HeaderValue::from(cursor));
     }
-    let compressible = app.config().compression && result.len() >= compress::SMALLEST;
+    let compressible = app.config().server.compression && result.len() >= compress::SMALLEST;
     let coding = compressible.then(|| compress::negotiate(&parts.headers)).flatten();
     if compressible {
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));

@@ -25,7 +25,7 @@ pub(super) fn handle(app: &Arc<App>, stream: Arc<Stream>, query: &ReadQuery<'_>)
     let feed = Feed {
         cursor: live::cursor(app, query),
         position: query.start.resolve(tail.position),
-        ends_at: Instant::now() + jittered(app.config().sse_lifetime),
+        ends_at: Instant::now() + jittered(app.config().server.sse_lifetime),
         app: Arc::clone(app),
         follower: stream.follow(),
         waiting: None,
@@ -132,7 +132,7 @@ impl Feed {
     /// The next data event, its control event put aside. `None` if the position was inside the last message.
     async fn data(&mut self) -> Result<Option<Bytes>, EngineError> {
         let stream = Arc::clone(self.follower.stream());
-        let max_bytes = self.app.config().max_read_bytes;
+        let max_bytes = self.app.config().limits.max_read_bytes;
         let result = match stream.format() {
             StreamFormat::Text => match self.text(&stream, max_bytes).await? {
                 Some(result) => result,
@@ -158,7 +158,7 @@ impl Feed {
     /// was told to look again.
     async fn text(&mut self, stream: &Stream, max_bytes: usize) -> Result<Option<ReadResult>, EngineError> {
         let mut result = stream.read(self.position, max_bytes).await?;
-        let deadline = Instant::now() + self.app.config().long_poll_timeout;
+        let deadline = Instant::now() + self.app.config().server.long_poll_timeout;
         while ends_inside_code_point(&result.data) && !result.is_at_end() {
             if !result.is_up_to_date() {
                 let more = stream.read(result.next, 1).await?;
@@ -194,7 +194,7 @@ impl Feed {
     fn control(&mut self, up_to_date: bool, closed: bool) -> Bytes {
         // Cursors never go backwards (S-CUR-2).
         let now = self.app.engine().clock().now();
-        self.cursor = self.cursor.max(cache::cursor(None, now, self.app.config().cursor_interval));
+        self.cursor = self.cursor.max(cache::cursor(None, now, self.app.config().server.cursor_interval));
         self.state = if closed { State::Done } else { State::Open };
         let mut encoder = SseEncoder::new();
         encoder.control(&Control {
@@ -207,7 +207,7 @@ impl Feed {
     }
 
     async fn wait(&self, tail: Tail) -> Waited {
-        let keep_alive = Instant::now() + self.app.config().long_poll_timeout;
+        let keep_alive = Instant::now() + self.app.config().server.long_poll_timeout;
         tokio::select! {
             biased;
             _ = self.follower.changed(tail) => Waited::Changed,

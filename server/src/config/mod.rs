@@ -1,0 +1,109 @@
+//! Every knob of the server, once, with its default and the reason for it.
+//!
+//! The fields are the keys of the configuration file, section by section; [`Loader`] fills them from a file, the
+//! environment and flags. `docs/server.md` has the same table for operators, and a test holds the two together.
+
+mod limits;
+mod load;
+mod serving;
+mod units;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::limits::{LARGEST_BODY, Limits};
+pub use self::load::{ConfigError, Loader};
+pub use self::serving::Serving;
+pub use self::units::{parse_duration, parse_size};
+
+/// What a server can be told. Plain data; [`Config::default`] is a server for one machine's own use.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// `[server]`: where it listens and how it answers.
+    pub server: Serving,
+    /// `[limits]`: what it lets clients do.
+    pub limits: Limits,
+    /// `[storage]`: where streams are kept.
+    pub storage: StorageConfig,
+    /// `[log]`: what it says on standard error.
+    pub log: LogConfig,
+}
+
+/// Where streams are kept. Read by whoever builds the storage, such as the command line.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct StorageConfig {
+    /// Which storage. Default `memory`.
+    pub kind: StorageKind,
+}
+
+/// The storages that there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum StorageKind {
+    /// Gone when the server stops.
+    #[default]
+    Memory,
+}
+
+/// What is said on standard error. Read by whoever sets up the log, such as the command line.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct LogConfig {
+    /// The form of a line. Default `text`.
+    pub format: LogFormat,
+}
+
+/// Forms of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    #[default]
+    Text,
+}
+
+impl Config {
+    /// The address to listen on.
+    pub fn bind(&self) -> SocketAddr {
+        SocketAddr::new(self.server.host, self.server.port)
+    }
+
+    /// The configuration as a file that says every value; secrets are left out.
+    ///
+    /// # Errors
+    /// Only if a value has no form in TOML, which none of the documented ones lacks.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|error| ConfigError::new(format!("the configuration cannot be written: {error}")))
+    }
+
+    /// Whether the configuration can be used, with every value brought into the range where it means something.
+    ///
+    /// # Errors
+    /// Says which value cannot be used.
+    pub fn checked(mut self) -> Result<Self, ConfigError> {
+        let root = self.server.stream_root.trim_end_matches('/');
+        if !root.is_empty() && !root.starts_with('/') {
+            return Err(ConfigError::new(format!("server.stream_root: `{root}` must begin with a slash")));
+        }
+        self.server.stream_root = root.to_owned();
+        self.server.long_poll_timeout = self.server.long_poll_timeout.max(Duration::from_millis(1));
+        self.server.cursor_interval = self.server.cursor_interval.max(Duration::from_secs(1));
+        self.server.sweep_interval = self.server.sweep_interval.max(Duration::from_millis(1));
+        self.limits.max_body_bytes = self.limits.max_body_bytes.clamp(1, LARGEST_BODY);
+        self.limits.max_read_bytes = self.limits.max_read_bytes.clamp(1, LARGEST_BODY);
+        // hyper refuses a smaller read buffer.
+        self.limits.max_header_bytes = self.limits.max_header_bytes.max(8 << 10);
+        Ok(self)
+    }
+}

@@ -1,0 +1,66 @@
+//! `[server]`.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use everstream::proto::names;
+use serde::{Deserialize, Serialize};
+
+use super::units;
+
+/// Where the server listens and how it answers.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Serving {
+    /// Address to listen on. Default `127.0.0.1`: a server without authentication is not for the network unless
+    /// someone says so (S-HTTP-17, S-HTTP-18).
+    pub host: IpAddr,
+    /// Port to listen on; 0 is any free one. Default 4437.
+    pub port: u16,
+    /// Path below which streams live, without trailing slash. Default `/v1/stream` (S-URL-2); empty puts
+    /// streams at `/`.
+    pub stream_root: String,
+    /// How long a long-poll waits, and how often an idle SSE connection gets a keep-alive. Default 30 s,
+    /// as the reference server; below the idle limits of common proxies.
+    #[serde(with = "units::duration")]
+    pub long_poll_timeout: Duration,
+    /// After this time an SSE connection ends at an event boundary. Default 60 s, so that caches can
+    /// regroup readers (S-SSE-14); each connection varies by up to 10 % so that they do not all
+    /// reconnect together.
+    #[serde(with = "units::duration")]
+    pub sse_lifetime: Duration,
+    /// Length of a cursor interval. Default 20 s (PROTOCOL.md section 15).
+    #[serde(with = "units::duration")]
+    pub cursor_interval: Duration,
+    /// Whether answers are compressed when the client offers it (S-HTTP-14). Default true.
+    pub compression: bool,
+    /// `Access-Control-Allow-Origin`. Default `*` (S-HTTP-8).
+    pub cors_origin: String,
+    /// How long requests under way may take to finish once shutdown has begun. Default 10 s.
+    #[serde(with = "units::duration")]
+    pub shutdown_grace: Duration,
+    /// How often expired streams are looked for. Default 250 ms; a round with nothing due costs nothing.
+    #[serde(with = "units::duration")]
+    pub sweep_interval: Duration,
+    /// Whether `/_test/inject-error` is there (API.md 6.2). Default false: it is for tests of clients only.
+    pub fault_injection: bool,
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self {
+            host: Ipv4Addr::LOCALHOST.into(),
+            port: names::DEFAULT_PORT,
+            stream_root: names::STREAM_ROOT.to_owned(),
+            long_poll_timeout: Duration::from_secs(30),
+            sse_lifetime: Duration::from_secs(60),
+            cursor_interval: Duration::from_secs(20),
+            compression: true,
+            cors_origin: "*".to_owned(),
+            shutdown_grace: Duration::from_secs(10),
+            sweep_interval: Duration::from_millis(250),
+            fault_injection: false,
+        }
+    }
+}
