@@ -19,6 +19,9 @@ use crate::proto::response::{Disconnect, ResponseHead};
 use crate::proto::retry::RetryPolicy;
 use crate::proto::url::StreamUrl;
 
+/// A later moment is none that a timer waits for; the clock of the operating system may end before `Duration::MAX`.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
 /// As much of an error's body is kept for diagnosis.
 pub(super) const ERROR_BODY_BYTES: usize = 4096;
 
@@ -94,7 +97,7 @@ impl Core {
 
     /// A moment of [`now`](Self::now) on tokio's clock.
     pub(super) fn at(&self, moment: Instant) -> Clock {
-        self.started + moment
+        self.started + moment.min(FAR)
     }
 
     /// A seed for a machine's jitter.

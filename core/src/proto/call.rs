@@ -82,7 +82,7 @@ impl Call {
             false => None,
         };
         match delay {
-            Some(delay) => Step::Retry(now + delay, error),
+            Some(delay) => Step::Retry(now.saturating_add(delay), error),
             None => {
                 let is_write = !matches!(self.request.operation, Operation::Read | Operation::Head | Operation::List);
                 Step::Done(Err(error.with_outcome_unknown(is_write && self.unanswered)))

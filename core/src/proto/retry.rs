@@ -30,7 +30,8 @@ impl Backoff {
     /// The wait before retry number `attempt`, counted from 0. `fraction` is drawn by the caller from `0.0..1.0`.
     pub fn delay(&self, attempt: u32, fraction: f64, retry_after: Option<Duration>) -> Duration {
         let bound = self.initial.as_secs_f64() * self.multiplier.powi(attempt.min(1000) as i32);
-        let jittered = Duration::from_secs_f64(bound.min(self.max.as_secs_f64()) * fraction);
+        // The longest durations are rounded up on their way through an f64.
+        let jittered = Duration::try_from_secs_f64(bound.min(self.max.as_secs_f64()) * fraction).unwrap_or(self.max);
         jittered.max(retry_after.unwrap_or_default().min(RETRY_AFTER_CAP))
     }
 }
@@ -111,7 +112,7 @@ impl RetryState {
         }
         let delay = policy.backoff.delay(self.retries, jitter.fraction(), retry_after);
         let since = *self.since.get_or_insert(now);
-        if policy.max_elapsed.is_some_and(|max| (now + delay).saturating_sub(since) > max) {
+        if policy.max_elapsed.is_some_and(|max| now.saturating_add(delay).saturating_sub(since) > max) {
             return None;
         }
         self.retries += 1;
@@ -151,6 +152,20 @@ mod tests {
         let mut state = RetryState::default();
         let asked = Some(Duration::from_secs(61));
         assert_eq!(state.failed(&RetryPolicy::default(), asked, &mut Jitter::new(0), Duration::ZERO), None);
+    }
+
+    #[test]
+    fn waits_without_bound_are_waits_and_no_overflow() {
+        let backoff = Backoff { initial: Duration::MAX, max: Duration::MAX, multiplier: f64::INFINITY };
+        let policy = RetryPolicy { backoff, max_elapsed: None, ..RetryPolicy::default() };
+        let (mut state, mut jitter) = (RetryState::default(), Jitter::new(1));
+        assert_eq!(policy.backoff.delay(0, 1.0, None), Duration::MAX);
+        assert!(state.failed(&policy, None, &mut jitter, Duration::MAX).is_some());
+        assert!(
+            state
+                .failed(&RetryPolicy { max_elapsed: Some(Duration::ZERO), ..policy }, None, &mut jitter, Duration::MAX)
+                .is_some()
+        );
     }
 
     #[test]

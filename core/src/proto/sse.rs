@@ -86,7 +86,8 @@ impl SseDecoder {
             None => (line, &[][..]),
         };
         match field {
-            b"event" => self.kind = Some(kind(value)?),
+            // One without a name is as none (HTML standard, 9.2.6).
+            b"event" => self.kind = if value.is_empty() { None } else { Some(kind(value)?) },
             b"data" => {
                 if std::mem::replace(&mut self.has_data, true) {
                     self.data.push(b'\n');
@@ -234,6 +235,11 @@ mod tests {
     fn exactly_one_space_is_stripped_and_all_three_line_ends_count() {
         assert_eq!(decode(&[b"event: data\r\ndata:  two\rdata:none\n\n"]), [event("data", " two\nnone")]);
         assert_eq!(decode(&[b"data\n\n"]), [event("message", "")]);
+    }
+
+    #[test]
+    fn an_event_type_without_a_name_is_as_none() {
+        assert_eq!(decode(&[b"event: data\nevent:\ndata:x\n\n"]), [event("message", "x")]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::names;
 use crate::error::{Error, Result};
@@ -10,7 +10,11 @@ use crate::error::{Error, Result};
 /// Everything but the unreserved characters of RFC 3986 is encoded in a query value.
 const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// An `http` or `https` address of one stream. A fragment is dropped; a query is kept as it was written.
+/// What a query can hold in no case; line ends in it would vanish on the way.
+const NEVER_IN_QUERY: &AsciiSet = &CONTROLS.add(b' ');
+
+/// An `http` or `https` address of one stream. A fragment is dropped; a query is kept as it was written, but for
+/// characters that no URL can hold, which are encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamUrl {
     /// Scheme, authority and path.
@@ -51,7 +55,7 @@ impl StreamUrl {
             .split('&')
             .filter(|pair| !pair.is_empty())
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .map(|(name, value)| (legal(name), legal(value)))
             .collect();
         Ok(Self { base: base.into(), shown, query })
     }
@@ -66,9 +70,14 @@ impl StreamUrl {
     pub fn with_query(&self, params: &[(String, String)], protocol: &[(&'static str, String)]) -> String {
         let is_protocol = |name: &str| matches!(name, names::QUERY_OFFSET | names::QUERY_LIVE | names::QUERY_CURSOR);
         let is_param = |name: &str| params.iter().any(|(own, _)| own == name);
+        // Encoded or not: to the server a name is the same.
+        let is_taken = |name: &str| {
+            let name = percent_decode_str(name).decode_utf8_lossy();
+            is_protocol(&name) || is_param(&name)
+        };
         let encode = |text: &str| utf8_percent_encode(text, QUERY_VALUE).to_string();
         let mut pairs: Vec<(String, String)> = Vec::with_capacity(self.query.len() + params.len() + protocol.len());
-        pairs.extend(self.query.iter().filter(|(name, _)| !is_protocol(name) && !is_param(name)).cloned());
+        pairs.extend(self.query.iter().filter(|(name, _)| !is_taken(name)).cloned());
         pairs.extend(
             params.iter().filter(|(name, _)| !is_protocol(name)).map(|(name, value)| (encode(name), encode(value))),
         );
@@ -84,6 +93,10 @@ impl StreamUrl {
         }
         url
     }
+}
+
+fn legal(text: &str) -> String {
+    utf8_percent_encode(text, NEVER_IN_QUERY).to_string()
 }
 
 #[cfg(test)]
@@ -102,9 +115,24 @@ mod tests {
     }
 
     #[test]
+    fn r7_a_protocol_parameter_is_the_protocols_also_when_its_name_is_encoded() {
+        let url = StreamUrl::parse("http://h/s?%6fffset=evil&l%69ve=sse").unwrap();
+        let own = [("offset", "1".to_owned())];
+        assert_eq!(url.with_query(&[("cursor".into(), "2".into())], &own), "http://h/s?offset=1");
+    }
+
+    #[test]
+    fn what_no_url_can_hold_is_encoded_in_a_query() {
+        let url = StreamUrl::parse("http://h/s?a=x\ny&b=c d#e").unwrap();
+        assert_eq!(url.with_query(&[], &[]), "http://h/s?a=x%0Ay&b=c%20d");
+    }
+
+    #[test]
     fn a_call_parameter_replaces_the_one_in_the_url() {
         let url = StreamUrl::parse("http://h/s?k=1").unwrap();
         assert_eq!(url.with_query(&[("k".into(), "2".into())], &[]), "http://h/s?k=2");
+        let url = StreamUrl::parse("http://h/s?a%20b=1").unwrap();
+        assert_eq!(url.with_query(&[("a b".into(), "2".into())], &[]), "http://h/s?a%20b=2");
     }
 
     #[test]

@@ -204,7 +204,7 @@ impl Producer {
         let batch = &mut self.window.sent[at].1;
         // Unbounded in tries; the delivery timeout is the bound.
         let delay = batch.retry.failed(&self.backoff, error.retry_after(), &mut self.jitter, now).unwrap_or_default();
-        let until = now + delay;
+        let until = now.saturating_add(delay);
         let first_sent = batch.first_sent.unwrap_or(now);
         if self.options.delivery_timeout.is_some_and(|limit| until.saturating_sub(first_sent) > limit) {
             return self.halt_from(at, error);

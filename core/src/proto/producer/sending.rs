@@ -44,7 +44,7 @@ impl Producer {
                 .is_open_due(open.opened_at)
             {
                 true => open.opened_at,
-                false => open.opened_at + self.options.linger,
+                false => open.opened_at.saturating_add(self.options.linger),
             });
         [linger, self.window.deadline()].into_iter().flatten().min()
     }
@@ -55,7 +55,7 @@ impl Producer {
         batch.attempts += 1;
         batch.first_sent.get_or_insert(now);
         batch.retry.starts(now);
-        batch.state = Progress::InFlight { deadline: now + self.options.request_timeout, floor };
+        batch.state = Progress::InFlight { deadline: now.saturating_add(self.options.request_timeout), floor };
         let identity = (self.id.as_str(), self.epoch, *seq);
         // The same id and content type made a request in `new`, and numbers fit any header.
         let request = Request::produce(identity, &self.content_type, batch.body.clone(), batch.closing).ok()?;
@@ -90,9 +90,9 @@ impl Producer {
     }
 
     fn is_open_due(&self, now: Instant) -> bool {
-        self.open
-            .as_ref()
-            .is_some_and(|open| open.first_message < self.due_below || now >= open.opened_at + self.options.linger)
+        self.open.as_ref().is_some_and(|open| {
+            open.first_message < self.due_below || now >= open.opened_at.saturating_add(self.options.linger)
+        })
     }
 
     /// Whether a batch that was never sent may follow those under way.

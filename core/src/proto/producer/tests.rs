@@ -526,3 +526,17 @@ fn a_refused_message_has_an_ordinal_and_harms_no_other() {
     p.handle_response(sent[0].batch, 1, &stored("3"), T0);
     assert_eq!(flushed(&mut p).unwrap().unwrap().offset.unwrap().as_str(), "3");
 }
+
+#[test]
+fn time_limits_without_bound_are_none_and_no_overflow() {
+    let forever = Duration::MAX;
+    let options = ProducerOptions { linger: forever, request_timeout: forever, delivery_timeout: None, ..options() };
+    let mut producer = producer(options);
+    let now = Duration::from_secs(1);
+    producer.append(b"1", now).unwrap();
+    assert!(producer.poll_transmit(now).is_none());
+    assert_eq!(producer.poll_timeout(), Some(forever));
+    producer.flush();
+    assert_eq!(transmit(&mut producer, now).len(), 1);
+    assert_eq!(producer.poll_timeout(), Some(forever));
+}

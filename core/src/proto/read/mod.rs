@@ -197,7 +197,7 @@ impl ReadSession {
     fn handle_piece(&mut self, piece: Bytes, now: Instant) {
         match &mut self.state {
             State::Body { body, asked, deadline, .. } => {
-                *deadline = now + asked.stall_timeout;
+                *deadline = now.saturating_add(asked.stall_timeout);
                 // What is already there goes out before memory grows beyond the limit.
                 let part = if body.held() > 0 && body.held() + piece.len() > self.options.max_batch_bytes {
                     body.take_part()
@@ -211,7 +211,7 @@ impl ReadSession {
                 }
             }
             State::Events { body, deadline, heard, delivered, .. } => {
-                *deadline = now + self.options.stall_timeout;
+                *deadline = now.saturating_add(self.options.stall_timeout);
                 *heard = true;
                 let mut complete = Vec::new();
                 let result = body.feed(&piece, |payload, control| complete.push((payload, control)));
@@ -311,7 +311,7 @@ impl ReadSession {
             Kind::LongPoll => (Some(names::LIVE_LONG_POLL), self.options.stall_timeout),
             Kind::Sse => (Some(names::LIVE_SSE), self.options.sse_first_byte_timeout),
         };
-        self.state = State::Sent { kind, since: now, deadline: now + timeout };
+        self.state = State::Sent { kind, since: now, deadline: now.saturating_add(timeout) };
         let request = Request::read(&self.checkpoint.from, live, self.cursor.as_deref());
         // The tag stands for the answer to the first request.
         match self.options.if_none_match.as_deref().filter(|_| !self.is_established) {
@@ -365,7 +365,7 @@ impl ReadSession {
             head.text(names::STREAM_SSE_DATA_ENCODING).is_some_and(|it| it.eq_ignore_ascii_case(names::BASE64));
         let body = SseBody::new(self.is_json(), base64);
         // The deadline is that of the request: something that buffers may send the head at once and then nothing.
-        let deadline = since + self.options.sse_first_byte_timeout;
+        let deadline = since.saturating_add(self.options.sse_first_byte_timeout);
         self.state = State::Events { body, since, deadline, heard: false, delivered: false };
     }
 
@@ -386,7 +386,7 @@ impl ReadSession {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.reserve(expected.min(self.options.max_batch_bytes));
         let body = PlainBody::new(self.is_json(), self.checkpoint.skip, buffer);
-        self.state = State::Body { body, control, etag, asked, deadline: now + stall_timeout };
+        self.state = State::Body { body, control, etag, asked, deadline: now.saturating_add(stall_timeout) };
         if head.status == http::StatusCode::NO_CONTENT {
             self.handle_end(now);
         }
@@ -421,7 +421,7 @@ impl ReadSession {
         let is_broken = !moved && !caught_up;
         if is_broken || self.idle_answers > IDLE_ANSWERS {
             let delay = self.policy.backoff.delay(self.idle_answers, 1.0, None);
-            self.state = State::Waiting { until: now + delay };
+            self.state = State::Waiting { until: now.saturating_add(delay) };
         }
     }
 
@@ -433,7 +433,7 @@ impl ReadSession {
             AfterSse::FallBack => self.tail = Tail::LongPoll,
             AfterSse::Reconnect(Duration::ZERO) => {}
             AfterSse::Reconnect(delay) => {
-                self.state = State::Waiting { until: now + delay };
+                self.state = State::Waiting { until: now.saturating_add(delay) };
                 let error = cause.unwrap_or_else(|| Error::new(ErrorKind::Network, "the event stream ended early"));
                 self.events.push_back(ReadEvent::Retrying { error, retries: self.retry.retries(), delay });
                 return;
@@ -455,7 +455,7 @@ impl ReadSession {
         let policy = if unbounded { &self.policy.unbounded() } else { &self.policy };
         match self.retry.failed(policy, error.retry_after(), &mut self.jitter, now) {
             Some(delay) => {
-                self.state = State::Waiting { until: now + delay };
+                self.state = State::Waiting { until: now.saturating_add(delay) };
                 let retries = self.retry.retries();
                 self.events.push_back(ReadEvent::Retrying { error, retries, delay });
             }

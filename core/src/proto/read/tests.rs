@@ -1,4 +1,5 @@
 use super::*;
+use crate::options::SseResilience;
 use crate::proto::offset::Offset;
 use http::{HeaderMap, HeaderName, StatusCode};
 use std::time::UNIX_EPOCH;
@@ -475,4 +476,29 @@ fn nothing_of_one_answer_is_left_in_the_next() {
     bench.request();
     bench.plain(JSON, "9", true, "[30]");
     assert_eq!(bench.data(), [pair("[30]", "9")]);
+}
+
+#[test]
+fn time_limits_without_bound_are_none_and_no_overflow() {
+    let forever = Duration::MAX;
+    let sse =
+        SseResilience { min_connection: forever, backoff_base: forever, backoff_max: forever, ..Default::default() };
+    let mut bench = Bench::new(ReadOptions {
+        live: LiveMode::Sse,
+        request_timeout: forever,
+        stall_timeout: forever,
+        sse_first_byte_timeout: forever,
+        sse,
+        ..ReadOptions::default()
+    });
+    bench.now = Duration::from_secs(1);
+    bench.request();
+    bench.plain(JSON, "1", true, "[1]");
+    bench.data();
+    bench.request();
+    bench.event_stream();
+    bench.bytes(":\n");
+    assert_eq!(bench.session.poll_timeout(), Some(forever));
+    bench.reset();
+    assert!(bench.session.poll_timeout().is_some(), "it waits, for ages");
 }
