@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod conformance;
 mod demo;
+mod fuzz;
 mod process;
 mod python;
 mod quickstart;
@@ -33,6 +34,8 @@ enum Command {
     /// Measures speed, memory and CPU time against yardsticks, in turn
     #[cfg(target_os = "linux")]
     Bench(bench::Arguments),
+    /// Searches for inputs that break a promise, with libFuzzer
+    Fuzz(fuzz::Arguments),
     /// Runs the official server suite against our server
     Conformance(conformance::Arguments),
     /// Installs the Python package, checks its types and runs its tests
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Check => check::run(),
         #[cfg(target_os = "linux")]
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Python => steps::run_all(python::steps()),
         Command::Quickstart => quickstart::run(),

@@ -1,0 +1,7 @@
+//! The targets, one for each file. `run` panics when what its file's head says does not hold.
+
+pub mod addresses;
+pub mod answers;
+pub mod control;
+pub mod json;
+pub mod sse;
