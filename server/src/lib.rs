@@ -17,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 mod http;
+mod net;
 mod server;
 pub mod storage;
 

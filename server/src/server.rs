@@ -3,21 +3,18 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, EngineLimits};
 use crate::http::App;
+use crate::net::Net;
 use crate::storage::{MemoryStorage, Storage};
 
 /// A server that is not running. See [`Server::builder`].
@@ -138,7 +135,12 @@ impl ServerBuilder {
     pub async fn start(self) -> Result<RunningServer, StartError> {
         let config = self.config.checked().map_err(StartError::Config)?;
         let storage = self.storage.unwrap_or_else(|| Arc::new(MemoryStorage::new()));
-        let engine = Engine::new(storage, self.clock);
+        let no_limit_at_zero = |limit: u64| if limit == 0 { u64::MAX } else { limit };
+        let limits = EngineLimits {
+            stream_bytes: no_limit_at_zero(config.limits.max_stream_bytes),
+            streams: no_limit_at_zero(config.limits.max_streams),
+        };
+        let engine = Engine::with_limits(storage, self.clock, limits);
         engine.recover().await.map_err(StartError::Storage)?;
         let bind = config.bind();
         let listener = TcpListener::bind(bind).await.map_err(|source| StartError::Bind { addr: bind, source })?;
@@ -147,8 +149,9 @@ impl ServerBuilder {
         let abort = CancellationToken::new();
         let app = Arc::new(App::new(config, engine.clone(), stop.clone()).map_err(StartError::Config)?);
         let tasks = TaskTracker::new();
-        tasks.spawn(accept(listener, Arc::clone(&app), stop.clone(), abort.clone(), tasks.clone()));
-        tasks.spawn(sweep(engine.clone(), app.config().server.sweep_interval, stop.clone()));
+        let net = Net::new(Arc::clone(&app), stop.clone(), abort.clone(), tasks.clone());
+        tasks.spawn(net.accept(listener));
+        tasks.spawn(sweep(Arc::clone(&app), engine.clone(), app.config().server.sweep_interval, stop.clone()));
         tracing::info!(%addr, "listening");
         Ok(RunningServer { addr, app, engine, stop, abort, tasks })
     }
@@ -258,81 +261,11 @@ impl Drop for RunningServer {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    app: Arc<App>,
-    stop: CancellationToken,
-    abort: CancellationToken,
-    tasks: TaskTracker,
-) {
-    let http = Arc::new(protocol(app.config()));
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        match accepted {
-            Ok((socket, _)) => {
-                let connection = serve(socket, Arc::clone(&http), Arc::clone(&app), stop.clone());
-                let abort = abort.clone();
-                tasks.spawn(async move {
-                    tokio::select! {
-                        () = connection => {}
-                        () = abort.cancelled() => {}
-                    }
-                });
-            }
-            Err(error) => {
-                // Out of file handles, most likely: connections that end will free some.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-}
-
-fn protocol(config: &Config) -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(config.limits.header_timeout)
-        .max_buf_size(config.limits.max_header_bytes.max(64 << 10));
-    http.http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(config.limits.max_http2_streams)
-        .max_header_list_size(u32::try_from(config.limits.max_header_bytes).unwrap_or(u32::MAX))
-        // Room for one piece of a read without waiting for the client's window updates.
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(8 << 20)
-        .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(20));
-    http
-}
-
-async fn serve(socket: TcpStream, http: Arc<auto::Builder<TokioExecutor>>, app: Arc<App>, stop: CancellationToken) {
-    // Small answers must not wait for the client's delayed acknowledgement.
-    let _ = socket.set_nodelay(true);
-    let service = service_fn(move |request| {
-        let app = Arc::clone(&app);
-        async move { app.answer(request).await }
-    });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service));
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "connection ended");
-    }
-}
-
-async fn sweep(engine: Engine, interval: Duration, stop: CancellationToken) {
+async fn sweep(app: Arc<App>, engine: Engine, interval: Duration, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         engine.sweep().await;
+        app.sweep();
     }
 }

@@ -102,6 +102,14 @@ impl Config {
         self.server.sweep_interval = self.server.sweep_interval.max(Duration::from_millis(1));
         self.limits.max_body_bytes = self.limits.max_body_bytes.clamp(1, LARGEST_BODY);
         self.limits.max_read_bytes = self.limits.max_read_bytes.clamp(1, LARGEST_BODY);
+        for timeout in [
+            &mut self.limits.header_timeout,
+            &mut self.limits.body_timeout,
+            &mut self.limits.write_timeout,
+            &mut self.limits.idle_timeout,
+        ] {
+            *timeout = (*timeout).max(Duration::from_millis(1));
+        }
         // hyper refuses a smaller read buffer.
         self.limits.max_header_bytes = self.limits.max_header_bytes.max(8 << 10);
         Ok(self)

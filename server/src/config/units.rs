@@ -46,7 +46,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 fn show_duration(duration: Duration) -> String {
     match (duration.as_secs(), duration.as_millis()) {
         (seconds, _) if duration.subsec_nanos() == 0 => format!("{seconds}s"),
-        (_, millis) if duration.subsec_nanos() % 1_000_000 == 0 => format!("{millis}ms"),
+        (_, millis) if duration.subsec_nanos().is_multiple_of(1_000_000) => format!("{millis}ms"),
         _ => format!("{}s", duration.as_secs_f64()),
     }
 }

@@ -62,6 +62,16 @@ pub enum EngineError {
     SoftDeleted,
     /// The storage failed.
     Storage(StorageError),
+    /// The append would make the stream larger than allowed.
+    StreamFull {
+        /// How many bytes it may have.
+        limit: u64,
+    },
+    /// There are as many streams as are allowed.
+    TooManyStreams {
+        /// How many there may be.
+        limit: u64,
+    },
 }
 
 impl fmt::Display for EngineError {
@@ -87,6 +97,12 @@ impl fmt::Display for EngineError {
             Self::SeqRegression => f.write_str("Stream-Seq is not greater than the last one"),
             Self::SoftDeleted => f.write_str("stream is deleted"),
             Self::Storage(error) => error.fmt(f),
+            Self::StreamFull { limit } => {
+                write!(f, "the stream would be larger than the {limit} bytes allowed; delete it or write to another")
+            }
+            Self::TooManyStreams { limit } => {
+                write!(f, "there are {limit} streams, and no more are allowed; delete some")
+            }
         }
     }
 }

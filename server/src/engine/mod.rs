@@ -19,6 +19,7 @@ mod stream;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use everstream::proto::content_type::{DEFAULT_CONTENT_TYPE, StreamFormat};
 
@@ -39,7 +40,7 @@ pub use self::state::{
 use self::stream::RunToEnd;
 pub use self::stream::{ReadResult, Stream};
 use crate::clock::Clock;
-use crate::storage::{Listed, NewStream, Storage, StorageError, StorageErrorKind, StreamId, StreamMeta};
+use crate::storage::{Listed, Loaded, NewStream, Storage, StorageError, StorageErrorKind, StreamId, StreamMeta};
 
 /// All streams of a server. Cheap to clone; clones are the same engine.
 #[derive(Clone)]
@@ -53,11 +54,29 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+/// What streams may grow to. The default is no limits.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineLimits {
+    /// Bytes of its own that a stream may have, as stored.
+    pub stream_bytes: u64,
+    /// How many streams there may be.
+    pub streams: u64,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self { stream_bytes: u64::MAX, streams: u64::MAX }
+    }
+}
+
 struct Shared {
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     directory: Arc<Directory>,
     expiries: ExpiryQueue,
+    limits: EngineLimits,
+    /// Streams that there are, soft-deleted ones included.
+    streams: AtomicU64,
 }
 
 /// A stream that a create made or confirmed.
@@ -69,16 +88,51 @@ pub struct Created {
     pub is_new: bool,
 }
 
+/// A stream that is being made, counted already, so that creates at the same time do not go beyond the limit together.
+struct Counted<'a>(&'a AtomicU64);
+
+impl<'a> Counted<'a> {
+    fn one_more(streams: &'a AtomicU64, limit: u64) -> Result<Self, EngineError> {
+        let counted = Self(streams);
+        if streams.fetch_add(1, Ordering::Relaxed) >= limit {
+            return Err(EngineError::TooManyStreams { limit });
+        }
+        Ok(counted)
+    }
+
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Engine {
     /// An engine over a storage. Call [`recover`](Self::recover) before the first request if the storage
     /// may hold streams.
     pub fn new(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Self {
+        Self::with_limits(storage, clock, EngineLimits::default())
+    }
+
+    /// The same with limits.
+    pub fn with_limits(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, limits: EngineLimits) -> Self {
         Self {
-            shared: Arc::new(Shared { storage, clock, directory: Arc::default(), expiries: ExpiryQueue::default() }),
+            shared: Arc::new(Shared {
+                storage,
+                clock,
+                directory: Arc::default(),
+                expiries: ExpiryQueue::default(),
+                limits,
+                streams: AtomicU64::new(0),
+            }),
         }
     }
 
-    /// Learns from storage which streams can expire.
+    /// Learns from storage how many streams there are, and which can expire.
     ///
     /// # Errors
     /// A failure of the storage.
@@ -87,6 +141,7 @@ impl Engine {
         let mut after: Option<Arc<str>> = None;
         loop {
             let page = self.shared.storage.list("", after.as_deref(), PAGE).await?;
+            self.shared.streams.fetch_add(page.len() as u64, Ordering::Relaxed);
             for listed in &page {
                 if let Some(deadline) = listed.meta.lifetime.deadline(listed.touched).filter(|_| !listed.soft_deleted) {
                     self.shared.expiries.push(deadline, Arc::clone(&listed.meta.name));
@@ -200,7 +255,7 @@ impl Engine {
                     Some(fork) => Some(self.find(&fork.source).await?.ok_or_else(|| source_missing(&fork.source))?),
                     None => None,
                 };
-                reservation.set(Some(Stream::new(loaded, source, Arc::clone(&self.shared.clock))));
+                reservation.set(Some(self.open(loaded, source)));
             }
             Ok(reservation)
         })
@@ -239,6 +294,10 @@ impl Engine {
             self.remove_unneeded(&source.meta().name).await;
         }
         made
+    }
+
+    fn open(&self, loaded: Loaded, source: Option<Arc<Stream>>) -> Arc<Stream> {
+        Stream::new(loaded, source, Arc::clone(&self.shared.clock), self.shared.limits.stream_bytes)
     }
 
     fn plain_meta(&self, name: Arc<str>, request: &CreateRequest) -> Result<StreamMeta, EngineError> {
@@ -290,10 +349,16 @@ impl Engine {
         request: CreateRequest,
     ) -> Result<Created, EngineError> {
         let content = Messages::frame(StreamFormat::of(&meta.content_type), request.body)?;
+        let EngineLimits { stream_bytes, streams } = self.shared.limits;
+        if content.data().len() as u64 > stream_bytes {
+            return Err(EngineError::StreamFull { limit: stream_bytes });
+        }
+        let counted = Counted::one_more(&self.shared.streams, streams)?;
         let (name, deadline) = (Arc::clone(&meta.name), meta.lifetime.deadline(meta.created_at));
         let new = NewStream { meta, content, closed: request.closed };
         let loaded = self.shared.storage.create(new).await?;
-        let stream = Stream::new(loaded, source, Arc::clone(&self.shared.clock));
+        counted.keep();
+        let stream = self.open(loaded, source);
         reservation.set(Some(Arc::clone(&stream)));
         drop(reservation);
         if let Some(deadline) = deadline {
@@ -324,6 +389,7 @@ impl Engine {
         match removal {
             Removal::SoftDelete => stream.end(Ended::SoftDeleted),
             Removal::Remove => {
+                self.shared.streams.fetch_sub(1, Ordering::Relaxed);
                 reservation.set(None);
                 stream.end(Ended::Removed);
             }

@@ -31,6 +31,8 @@ pub struct Stream {
     meta: Arc<StreamMeta>,
     format: StreamFormat,
     log: Arc<dyn StreamLog>,
+    /// Bytes of its own that it may have.
+    max_bytes: u64,
     /// The fork source, kept open for the data inherited from it.
     source: Option<Arc<Self>>,
     clock: Arc<dyn Clock>,
@@ -91,7 +93,7 @@ impl ReadResult {
 }
 
 impl Stream {
-    pub(super) fn new(loaded: Loaded, source: Option<Arc<Self>>, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(super) fn new(loaded: Loaded, source: Option<Arc<Self>>, clock: Arc<dyn Clock>, max_bytes: u64) -> Arc<Self> {
         let Loaded { meta, state, references, log } = loaded;
         let config = StreamConfig {
             content_type: Arc::clone(&meta.content_type),
@@ -110,6 +112,7 @@ impl Stream {
             format: decided.format(),
             meta,
             log,
+            max_bytes,
             source,
             clock,
             core: Mutex::new(Core {
@@ -141,6 +144,9 @@ impl Stream {
             let mut core = self.live_core()?;
             let now = self.clock.now();
             match core.decided.decide(&append, now) {
+                Ok(Decision::Commit(commit, _)) if self.is_too_much(&core, &commit) => {
+                    (Err(EngineError::StreamFull { limit: self.max_bytes }), Ok(core.issued))
+                }
                 Ok(Decision::Commit(commit, receipt)) => {
                     let issued = self.issue(&mut core, commit);
                     match issued.reply {
@@ -387,6 +393,14 @@ impl Stream {
             }
         }
         Ok(core)
+    }
+
+    /// Whether a commit would make the stream larger than allowed. Repeats of what is stored are no commits, so they are
+    /// recognised in a full stream too.
+    fn is_too_much(&self, core: &Core, commit: &Commit) -> bool {
+        let own = core.decided.tail().0.saturating_sub(self.meta.base().0);
+        let more = commit.messages.data().len() as u64;
+        more > 0 && own.saturating_add(more) > self.max_bytes
     }
 
     /// Applies a commit to the decided state and hands it to storage. Under the lock, so that the order

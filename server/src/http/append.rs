@@ -18,7 +18,7 @@ where
 {
     let producer = extract::producer(&parts.headers);
     // The body is taken in before anything is refused, so that the connection can be used again.
-    let body = body::collect(body, app.config().limits.max_body_bytes).await;
+    let body = body::collect(body, app.intake()).await;
     let (producer, body) = (producer?, body?);
     if !body.is_empty() {
         extract::check_coding(&parts.headers)?;

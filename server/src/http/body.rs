@@ -5,10 +5,15 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use http_body::{Frame, SizeHint};
+use tokio::time::Sleep;
+
+use super::budget::Budget;
+use crate::config::Limits;
 
 /// How much room a declared length may claim before any of it has arrived.
 const TRUSTED_LENGTH: u64 = 1 << 20;
@@ -18,15 +23,43 @@ const TRUSTED_LENGTH: u64 = 1 << 20;
 pub(super) enum CollectError {
     /// It broke off. Nothing of it may be used (S-HTTP-11).
     Broken,
+    /// As many bytes as allowed are under way already.
+    Crowded,
     /// It is larger than allowed (S-HTTP-12).
     TooLarge,
+    /// It did not get on.
+    TooSlow,
 }
 
-/// Takes in a whole request body of at most `limit` bytes. A body that came in one frame is not copied.
-pub(super) async fn collect<B>(body: B, limit: usize) -> Result<Bytes, CollectError>
+/// A body has to bring so much in each time limit, or its end.
+const LEAST_PROGRESS: usize = 4096;
+/// What a body holds while it comes in is counted from here on.
+const UNCOUNTED: usize = 64 * 1024;
+
+/// How request bodies are taken in.
+#[derive(Debug)]
+pub(super) struct Intake {
+    max_bytes: usize,
+    timeout: Duration,
+    budget: Budget,
+}
+
+impl Intake {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            max_bytes: limits.max_body_bytes,
+            timeout: limits.body_timeout,
+            budget: Budget::new(limits.max_incoming_bytes),
+        }
+    }
+}
+
+/// Takes in a whole request body. A body that came in one frame is not copied.
+pub(super) async fn collect<B>(body: B, intake: &Intake) -> Result<Bytes, CollectError>
 where
     B: http_body::Body<Data = Bytes>,
 {
+    let limit = intake.max_bytes;
     let declared = body.size_hint();
     if declared.lower() > limit as u64 {
         return Err(CollectError::TooLarge);
@@ -34,15 +67,34 @@ where
     let mut body = pin!(body);
     let mut whole = Bytes::new();
     let mut parts: Option<BytesMut> = None;
-    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+    let mut held = intake.budget.hold(0);
+    let (mut progress, mut timer) = (0, None::<Pin<Box<Sleep>>>);
+    loop {
+        let next = poll_fn(|cx| match body.as_mut().poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => {
+                let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(intake.timeout)));
+                timer.as_mut().poll(cx).map(|()| Err(CollectError::TooSlow))
+            }
+        });
+        let Some(frame) = next.await? else { break };
         let Ok(data) = frame.map_err(|_| CollectError::Broken)?.into_data() else {
             continue;
         };
+        progress += data.len();
+        if progress >= LEAST_PROGRESS {
+            (progress, timer) = (0, None);
+        }
         if parts.as_ref().map_or(whole.len(), BytesMut::len) + data.len() > limit {
             return Err(CollectError::TooLarge);
         }
         match &mut parts {
-            Some(parts) => parts.extend_from_slice(&data),
+            Some(parts) => {
+                if parts.len() + data.len() > UNCOUNTED && !held.grow(data.len()) {
+                    return Err(CollectError::Crowded);
+                }
+                parts.extend_from_slice(&data);
+            }
             None if whole.is_empty() => whole = data,
             None => {
                 // At most `TRUSTED_LENGTH`, which fits.
@@ -67,6 +119,26 @@ pub(crate) enum Body {
     Blocks(VecDeque<Bytes>, u64),
     /// Whatever comes, until it ends.
     Live(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+}
+
+/// Answers with fewer bytes are not counted.
+const SMALL: usize = 16 * 1024;
+
+impl Body {
+    /// The same body, counted until it was handed to the connection and from there to the peer.
+    pub(super) fn counted(self, budget: &Budget) -> Self {
+        match self {
+            Self::Full(block) if block.len() >= SMALL => Self::Full(budget.counted(block.len(), block)),
+            Self::Blocks(mut blocks, length) => {
+                // The last block goes last, and the others with or before it.
+                if let Some(last) = blocks.pop_back() {
+                    blocks.push_back(budget.counted(usize::try_from(length).unwrap_or(usize::MAX), last));
+                }
+                Self::Blocks(blocks, length)
+            }
+            other => other,
+        }
+    }
 }
 
 impl From<Bytes> for Body {

@@ -16,7 +16,7 @@ where
     B: http_body::Body<Data = Bytes>,
 {
     let request = extract::create_request(&parts.headers, &app.config().server.stream_root);
-    let body = body::collect(body, app.config().limits.max_body_bytes).await;
+    let body = body::collect(body, app.intake()).await;
     let mut request = request?;
     request.body = body?;
     if !request.body.is_empty() {

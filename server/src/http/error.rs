@@ -1,5 +1,7 @@
 //! Errors to responses: one exhaustive match (PROTOCOL.md appendix C).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use everstream::proto::names;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -22,6 +24,8 @@ pub(super) enum HttpError {
     MethodNotAllowed,
     /// Nothing lives at this path.
     NoRoute,
+    /// The client has made more requests than it may; the time after which it may make one (S-HTTP-13).
+    TooManyRequests(Duration),
     /// The body has a coding that the server does not decode (S-HTTP-16).
     UnsupportedCoding,
 }
@@ -46,6 +50,18 @@ pub(super) fn response(error: &HttpError) -> Response<Body> {
         HttpError::Body(CollectError::Broken) => (StatusCode::BAD_REQUEST, Bytes::from_static(b"the body broke off")),
         HttpError::Body(CollectError::TooLarge) => {
             (StatusCode::PAYLOAD_TOO_LARGE, Bytes::from_static(b"the body is too large"))
+        }
+        HttpError::Body(CollectError::TooSlow) => {
+            (StatusCode::REQUEST_TIMEOUT, Bytes::from_static(b"the body did not arrive in time"))
+        }
+        HttpError::Body(CollectError::Crowded) => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            (StatusCode::SERVICE_UNAVAILABLE, Bytes::from_static(b"too much is being uploaded; try again"))
+        }
+        HttpError::TooManyRequests(wait) => {
+            // Whole seconds, and never so few that the next try is in vain.
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+            (StatusCode::TOO_MANY_REQUESTS, Bytes::from_static(b"too many requests"))
         }
         HttpError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, Bytes::from_static(b"method not allowed")),
         HttpError::NoRoute => (StatusCode::NOT_FOUND, Bytes::from_static(b"nothing here")),
@@ -93,6 +109,8 @@ fn engine_status(error: &EngineError, headers: &mut HeaderMap) -> StatusCode {
         | EngineError::PathTaken
         | EngineError::SeqRegression => StatusCode::CONFLICT,
         EngineError::SoftDeleted => StatusCode::GONE,
+        EngineError::StreamFull { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        EngineError::TooManyStreams { .. } => StatusCode::INSUFFICIENT_STORAGE,
         EngineError::Storage(error) => storage_status(error, headers),
     }
 }

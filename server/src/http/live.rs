@@ -32,7 +32,7 @@ pub(super) async fn handle(
             None => {}
         }
         if position < tail.position {
-            let result = stream.read(position, app.config().limits.max_read_bytes).await?;
+            let result = stream.read(position, app.piece_bytes()).await?;
             if !result.is_empty() {
                 let cursor = (!result.is_at_end()).then(|| cursor(app, query));
                 return read::respond(app, &stream, &result, query, parts, cursor).await;

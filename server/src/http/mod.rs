@@ -2,6 +2,7 @@
 
 mod append;
 mod body;
+mod budget;
 mod cache;
 mod compress;
 mod cors;
@@ -14,10 +15,12 @@ mod head;
 mod list;
 mod live;
 mod path;
+mod rate;
 mod read;
 mod sse;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,14 +30,19 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use self::body::Body;
+use self::body::{Body, Intake};
+use self::budget::Budget;
 use self::cors::CommonHeaders;
 use self::error::HttpError;
 use self::fault::Faults;
 use self::path::Target;
 pub(crate) use self::path::encode_name;
+use self::rate::Rate;
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, Position, Stream};
+
+/// How much an answer to a read holds while many readers do not take theirs.
+const CROWDED_PIECE: usize = 64 * 1024;
 
 /// What all requests share.
 pub(crate) struct App {
@@ -43,6 +51,17 @@ pub(crate) struct App {
     stop: CancellationToken,
     common: CommonHeaders,
     faults: Option<Faults>,
+    intake: Intake,
+    /// Answers that wait for their readers.
+    outgoing: Budget,
+    rate: Option<Rate>,
+}
+
+/// Who is at the other end of a connection. Every request carries it as an extension.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// Its address.
+    pub(crate) addr: SocketAddr,
 }
 
 /// The connection is to be cut without an answer.
@@ -62,6 +81,9 @@ impl App {
         Ok(Self {
             common: CommonHeaders::new(&config.server.cors_origin).map_err(ConfigError::new)?,
             faults: config.server.fault_injection.then(Faults::default),
+            intake: Intake::new(&config.limits),
+            outgoing: Budget::new(config.limits.max_outgoing_bytes),
+            rate: Rate::new(&config.limits),
             config,
             engine,
             stop,
@@ -72,11 +94,12 @@ impl App {
     ///
     /// # Errors
     /// Only an injected fault: the connection is to be cut.
-    pub(crate) async fn answer<B>(self: &Arc<Self>, request: Request<B>) -> Result<Response<Body>, Cut>
+    pub(crate) async fn answer<B>(self: &Arc<Self>, request: Request<B>, peer: Arc<Peer>) -> Result<Response<Body>, Cut>
     where
         B: http_body::Body<Data = Bytes>,
     {
         let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(peer);
         let mut response = if tracing::enabled!(tracing::Level::DEBUG) {
             let span = tracing::debug_span!("request", method = %parts.method, path = parts.uri.path());
             let response = self.answer_with_faults(&mut parts, body).instrument(span).await?;
@@ -128,24 +151,11 @@ impl App {
         if parts.method == Method::OPTIONS {
             return preflight();
         }
-        let path = parts.uri.path();
-        let result = match (path, &self.faults) {
-            ("/healthz" | "/readyz", _) => self.health(parts),
-            (fault::PATH, Some(faults)) => self.inject(faults, parts, body).await,
-            _ => match (path::target(&self.config.server.stream_root, path), parts.method.as_str()) {
-                (Target::Stream(name), "PUT") => create::handle(self, &name, parts, body).await,
-                (Target::Stream(name), "POST") => append::handle(self, &name, parts, body).await,
-                (Target::Stream(name), "GET") => read::handle(self, &name, parts).await,
-                (Target::Stream(name), "HEAD") => head::handle(self, &name).await,
-                (Target::Stream(name), "DELETE") => delete::handle(self, &name).await,
-                (Target::Stream(_), _) => Err(HttpError::MethodNotAllowed),
-                (Target::Control(rest), "GET") if rest == names::LIST_ROUTE => {
-                    list::handle(self, parts.uri.query()).await
-                }
-                (Target::Control(rest), _) if rest == names::LIST_ROUTE => Err(HttpError::MethodNotAllowed),
-                (Target::Control(_), _) => Ok(unknown_control_route()),
-                (Target::Invalid(why), _) => Err(HttpError::BadRequest(why)),
-                (Target::Elsewhere, _) => Err(HttpError::NoRoute),
+        let result = match parts.uri.path() {
+            "/healthz" | "/readyz" => self.health(parts),
+            path => match self.check_rate(parts) {
+                Ok(()) => self.dispatch(path, parts, body).await,
+                Err(error) => Err(error),
             },
         };
         result.unwrap_or_else(|error| {
@@ -156,6 +166,37 @@ impl App {
             }
             response
         })
+    }
+
+    /// The routes that do work.
+    async fn dispatch<B>(self: &Arc<Self>, path: &str, parts: &Parts, body: B) -> Result<Response<Body>, HttpError>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        if let (fault::PATH, Some(faults)) = (path, &self.faults) {
+            return self.inject(faults, parts, body).await;
+        }
+        match (path::target(&self.config.server.stream_root, path), parts.method.as_str()) {
+            (Target::Stream(name), "PUT") => create::handle(self, &name, parts, body).await,
+            (Target::Stream(name), "POST") => append::handle(self, &name, parts, body).await,
+            (Target::Stream(name), "GET") => read::handle(self, &name, parts).await,
+            (Target::Stream(name), "HEAD") => head::handle(self, &name).await,
+            (Target::Stream(name), "DELETE") => delete::handle(self, &name).await,
+            (Target::Stream(_), _) => Err(HttpError::MethodNotAllowed),
+            (Target::Control(rest), "GET") if rest == names::LIST_ROUTE => list::handle(self, parts.uri.query()).await,
+            (Target::Control(rest), _) if rest == names::LIST_ROUTE => Err(HttpError::MethodNotAllowed),
+            (Target::Control(_), _) => Ok(unknown_control_route()),
+            (Target::Invalid(why), _) => Err(HttpError::BadRequest(why)),
+            (Target::Elsewhere, _) => Err(HttpError::NoRoute),
+        }
+    }
+
+    /// Takes the request out of its client's budget.
+    fn check_rate(&self, parts: &Parts) -> Result<(), HttpError> {
+        let (Some(rate), Some(peer)) = (&self.rate, parts.extensions.get::<Arc<Peer>>()) else {
+            return Ok(());
+        };
+        rate.check(peer.addr.ip()).map_err(HttpError::TooManyRequests)
     }
 
     /// `/healthz`: the process answers. `/readyz`: it also takes new work.
@@ -179,7 +220,7 @@ impl App {
     {
         match parts.method {
             Method::POST => {
-                let body = body::collect(body, self.config.limits.max_body_bytes).await?;
+                let body = body::collect(body, &self.intake).await?;
                 faults.set(&body).map_err(HttpError::BadRequest)?;
             }
             Method::DELETE => faults.clear(),
@@ -190,6 +231,29 @@ impl App {
 
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// How request bodies are taken in.
+    fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// How much one answer to a read may hold: little while many readers do not take theirs.
+    fn piece_bytes(&self) -> usize {
+        let most = self.config.limits.max_read_bytes;
+        if self.outgoing.is_used_up() { most.min(CROWDED_PIECE) } else { most }
+    }
+
+    /// Answers that wait for their readers.
+    fn outgoing(&self) -> &Budget {
+        &self.outgoing
+    }
+
+    /// Forgets what is not needed any more. Call it now and then.
+    pub(crate) fn sweep(&self) {
+        if let Some(rate) = &self.rate {
+            rate.sweep();
+        }
     }
 
     /// The faults for tests of clients, where the configuration asks for them.

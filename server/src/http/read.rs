@@ -45,7 +45,7 @@ async fn catch_up(
         return respond(app, stream, &at_tail, query, parts, None).await;
     }
     let from = query.start.resolve(stream.tail().position);
-    let result = stream.read(from, app.config().limits.max_read_bytes).await?;
+    let result = stream.read(from, app.piece_bytes()).await?;
     respond(app, stream, &result, query, parts, None).await
 }
 
@@ -92,7 +92,7 @@ pub(super) async fn respond(
         }
     }
     let blocks = body_blocks(stream.format(), &result.data);
-    *response.body_mut() = match coding {
+    let body: Body = match coding {
         None => blocks.into(),
         Some(coding) => {
             response.headers_mut().insert(header::CONTENT_ENCODING, coding.to_header());
@@ -105,6 +105,7 @@ pub(super) async fn respond(
             encoded.into()
         }
     };
+    *response.body_mut() = body.counted(app.outgoing());
     Ok(response)
 }
 

@@ -57,6 +57,9 @@ fn jittered(lifetime: Duration) -> Duration {
     lifetime.mul_f64((900 + thousandths) as f64 / 1000.0)
 }
 
+/// Events of this size and above are counted while they wait for their reader.
+const LARGE_EVENT: usize = 16 * 1024;
+
 /// One SSE connection.
 struct Feed {
     app: Arc<App>,
@@ -132,7 +135,7 @@ impl Feed {
     /// The next data event, its control event put aside. `None` if the position was inside the last message.
     async fn data(&mut self) -> Result<Option<Bytes>, EngineError> {
         let stream = Arc::clone(self.follower.stream());
-        let max_bytes = self.app.config().limits.max_read_bytes;
+        let max_bytes = self.app.piece_bytes();
         let result = match stream.format() {
             StreamFormat::Text => match self.text(&stream, max_bytes).await? {
                 Some(result) => result,
@@ -144,7 +147,10 @@ impl Feed {
         if result.is_empty() {
             return Ok(None);
         }
-        let encode = || encode(stream.format(), &result.data);
+        let encode = || match encode(stream.format(), &result.data) {
+            small if small.len() < LARGE_EVENT => small,
+            large => self.app.outgoing().counted(large.len(), large),
+        };
         // Only events at the tail are wanted by many at the same time.
         let event = if result.is_up_to_date() { stream.sse_cache().event(from, result.next, encode) } else { encode() };
         self.waiting = Some(self.control(result.is_up_to_date(), result.is_at_end()));

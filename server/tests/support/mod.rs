@@ -186,6 +186,12 @@ impl Connection {
         true
     }
 
+    /// Whether the server has cut the connection, found out without reading what it has sent.
+    pub async fn is_cut(&mut self) -> bool {
+        tokio::task::yield_now().await;
+        matches!(self.socket.try_write(b"\n"), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock)
+    }
+
     async fn fill(&mut self) -> bool {
         let mut piece = [0; 16 * 1024];
         let read = tokio::time::timeout(LIMIT, self.socket.read(&mut piece)).await;
