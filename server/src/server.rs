@@ -1,11 +1,13 @@
 //! Starting, running and stopping a server.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, EngineError, EngineLimits};
-use crate::http::App;
+use crate::http::{App, Peer};
 use crate::net::Net;
 use crate::storage::{MemoryStorage, Storage};
 
@@ -224,6 +226,25 @@ impl RunningServer {
     /// The engine, for use without HTTP.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Answers a request of this peer's without a socket: for a server that is part of another one, and for tests. The
+    /// limits of connections do not apply.
+    ///
+    /// # Errors
+    /// Only an injected fault: the connection is to be cut.
+    pub async fn answer<B>(
+        &self,
+        request: http::Request<B>,
+        peer: SocketAddr,
+    ) -> Result<
+        http::Response<impl http_body::Body<Data = Bytes, Error = Infallible> + use<B>>,
+        impl std::error::Error + use<B>,
+    >
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        self.app.answer(request, Arc::new(Peer { addr: peer })).await
     }
 
     /// Sets a fault, as the JSON that `POST /_test/inject-error` takes: `path`, and what is to happen to requests

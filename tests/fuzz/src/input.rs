@@ -2,7 +2,10 @@
 
 use arbitrary::{Result, Unstructured};
 use everstream::proto::names;
-use http::header::{CONTENT_TYPE, ETAG, HeaderName, LOCATION, RETRY_AFTER};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HOST, HeaderName, IF_NONE_MATCH, LOCATION,
+    RETRY_AFTER,
+};
 use http::{HeaderMap, HeaderValue};
 
 /// Bytes, and the same bytes in pieces.
@@ -46,9 +49,34 @@ static OF_ANSWERS: [HeaderName; 14] = [
     names::STREAM_UP_TO_DATE,
 ];
 
+/// Names that mean something in a request.
+static OF_REQUESTS: [HeaderName; 16] = [
+    ACCEPT,
+    ACCEPT_ENCODING,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    HOST,
+    IF_NONE_MATCH,
+    names::PRODUCER_EPOCH,
+    names::PRODUCER_ID,
+    names::PRODUCER_SEQ,
+    names::STREAM_CLOSED,
+    names::STREAM_EXPIRES_AT,
+    names::STREAM_FORK_OFFSET,
+    names::STREAM_FORK_SUB_OFFSET,
+    names::STREAM_FORKED_FROM,
+    names::STREAM_SEQ,
+    names::STREAM_TTL,
+];
+
 /// Headers of an answer, with values from plausible to impossible.
 pub(crate) fn answer_headers(u: &mut Unstructured<'_>) -> Result<HeaderMap> {
     headers(u, &OF_ANSWERS)
+}
+
+/// Headers of a request, with values from plausible to impossible.
+pub(crate) fn request_headers(u: &mut Unstructured<'_>) -> Result<HeaderMap> {
+    headers(u, &OF_REQUESTS)
 }
 
 fn headers(u: &mut Unstructured<'_>, names: &[HeaderName]) -> Result<HeaderMap> {

@@ -30,6 +30,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "control", run: targets::control::run, seeds: targets::control::SEEDS, smoke_inputs: 20_000 },
     Target { name: "answers", run: targets::answers::run, seeds: &[], smoke_inputs: 20_000 },
     Target { name: "addresses", run: targets::addresses::run, seeds: targets::addresses::SEEDS, smoke_inputs: 20_000 },
+    Target { name: "producer", run: targets::producer::run, seeds: &[], smoke_inputs: 5_000 },
+    Target { name: "producer_hostile", run: targets::producer_hostile::run, seeds: &[], smoke_inputs: 20_000 },
+    Target { name: "reader", run: targets::reader::run, seeds: &[], smoke_inputs: 5_000 },
+    Target { name: "reader_hostile", run: targets::reader_hostile::run, seeds: &[], smoke_inputs: 20_000 },
+    Target { name: "requests", run: targets::requests::run, seeds: &[], smoke_inputs: 1_500 },
 ];
 
 /// The target of this name.

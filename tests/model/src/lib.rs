@@ -14,7 +14,7 @@ mod clients;
 mod history;
 mod network;
 mod scenario;
-mod server;
+pub mod server;
 mod world;
 
 pub use self::history::{Problem, Summary};

@@ -14,22 +14,17 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 /// The answer to a request, or a promise of one.
-pub(crate) enum Answer {
-    Complete {
-        status: u16,
-        headers: HeaderMap,
-        body: Bytes,
-    },
+pub enum Answer {
+    /// All of it.
+    Complete { status: u16, headers: HeaderMap, body: Bytes },
     /// A long-poll at the tail: to be asked again when the stream changes.
     Wait,
     /// An event stream from this position.
-    Events {
-        headers: HeaderMap,
-        from: u64,
-    },
+    Events { headers: HeaderMap, from: u64 },
 }
 
-pub(crate) struct Server {
+/// One stream behind plain values instead of sockets.
+pub struct Server {
     state: StreamState,
     content_type: &'static str,
     pub(crate) incarnation: u64,
@@ -42,13 +37,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(content_type: &'static str, incarnation: u64, max_read_bytes: usize) -> Self {
+    /// An empty stream, whose answers hold this much data at most.
+    pub fn new(content_type: &'static str, incarnation: u64, max_read_bytes: usize) -> Self {
         let state = StreamState::new(StreamConfig::new(content_type));
         Self { state, content_type, incarnation, data: Vec::new(), ends: Vec::new(), max_read_bytes, version: 0 }
     }
 
     /// Everything stored, message by message, as readers see it.
-    pub(crate) fn messages(&self) -> Vec<String> {
+    pub fn messages(&self) -> Vec<String> {
         let json = self.state.format() == StreamFormat::Json;
         let mut start = 0;
         let mut messages = Vec::new();
@@ -60,11 +56,13 @@ impl Server {
         messages
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
+    /// Whether the stream is closed.
+    pub fn is_closed(&self) -> bool {
         self.state.is_closed()
     }
 
-    pub(crate) fn handle(&mut self, request: &Request) -> Answer {
+    /// Carries a request out.
+    pub fn handle(&mut self, request: &Request) -> Answer {
         match request.method {
             Method::POST => self.append(request),
             _ => self.read(request),
@@ -161,7 +159,7 @@ impl Server {
     }
 
     /// What a long-poll that waited long enough is answered.
-    pub(crate) fn nothing_new(&self) -> Answer {
+    pub fn nothing_new(&self) -> Answer {
         let mut headers = self.headers();
         set(&mut headers, names::STREAM_NEXT_OFFSET, self.state.tail());
         set(&mut headers, names::STREAM_UP_TO_DATE, names::TRUE);
@@ -194,7 +192,7 @@ impl Server {
     }
 
     /// The events from a position on, the position after them, and whether the stream ends there.
-    pub(crate) fn events(&self, mut at: u64) -> (Bytes, u64, bool) {
+    pub fn events(&self, mut at: u64) -> (Bytes, u64, bool) {
         let mut encoder = SseEncoder::new();
         let tail = self.state.tail().0;
         loop {
