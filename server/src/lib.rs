@@ -13,13 +13,16 @@
 //! # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
 //! ```
 
+pub mod access;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod glob;
 mod http;
 mod net;
 mod server;
 pub mod storage;
+mod watch;
 
 pub use self::config::Config;
 pub use self::server::{RunningServer, Server, ServerBuilder, StartError};

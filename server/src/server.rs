@@ -12,12 +12,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::AccessConfig;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, EngineError, EngineLimits};
 use crate::http::{App, Peer};
 use crate::net::Net;
 use crate::storage::{MemoryStorage, Storage};
+use crate::watch::{self, WatchedFile};
 
 /// A server that is not running. See [`Server::builder`].
 #[derive(Debug)]
@@ -124,6 +126,12 @@ impl ServerBuilder {
         self
     }
 
+    /// See [`Config::access`].
+    pub fn access(mut self, access: AccessConfig) -> Self {
+        self.config.access = access;
+        self
+    }
+
     /// See [`Serving::shutdown_grace`](crate::config::Serving::shutdown_grace).
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.config.server.shutdown_grace = grace;
@@ -154,6 +162,9 @@ impl ServerBuilder {
         let net = Net::new(Arc::clone(&app), stop.clone(), abort.clone(), tasks.clone());
         tasks.spawn(net.accept(listener));
         tasks.spawn(sweep(Arc::clone(&app), engine.clone(), app.config().server.sweep_interval, stop.clone()));
+        if let Some(jwt) = &app.config().access.jwt {
+            tasks.spawn(reload_jwt_keys(WatchedFile::new(jwt.jwks.clone()), Arc::clone(&app), stop.clone()));
+        }
         tracing::info!(%addr, "listening");
         Ok(RunningServer { addr, app, engine, stop, abort, tasks })
     }
@@ -288,5 +299,20 @@ async fn sweep(app: Arc<App>, engine: Engine, interval: Duration, stop: Cancella
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         engine.sweep().await;
         app.sweep();
+    }
+}
+
+/// Takes new keys of JWT into use when their file changes. A file that cannot be used leaves the old ones.
+async fn reload_jwt_keys(mut file: WatchedFile, app: Arc<App>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(watch::INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let Some(text) = file.changed() else { continue };
+        let replaced = text.map_err(|error| error.to_string()).and_then(|text| app.gate().replace_jwks(&text));
+        let path = file.path().display();
+        match replaced {
+            Ok(()) => tracing::info!(%path, "the keys of JWT were replaced"),
+            Err(error) => tracing::error!(%path, error, "the keys of JWT stay as they were"),
+        }
     }
 }

@@ -7,12 +7,14 @@ use crate::args::ServeArgs;
 use crate::output::{Failure, say};
 use crate::{logging, signals};
 
-pub(crate) async fn run(args: &ServeArgs, verbose: u8) -> Result<(), Failure> {
+/// `access` is what `--auth` says, which is a credential to every other command.
+pub(crate) async fn run(args: &ServeArgs, access: Option<&str>, verbose: u8) -> Result<(), Failure> {
     let mut loader = Loader::new();
-    let config = load(&mut loader, args).map_err(|error| Failure::new(format!("Error: {error}")))?;
+    let config = load(&mut loader, args, access).map_err(|error| Failure::new(format!("Error: {error}")))?;
     if config.storage.kind == StorageKind::Memory && args.data_dir.is_some() {
         return Err(Failure::new("Error: --data-dir means nothing to --storage memory, which keeps no files"));
     }
+    let _ = config.access.load().map_err(|error| Failure::new(format!("Error: {error}")))?;
     if args.print_config {
         let text = config.to_toml().map_err(|error| Failure::new(format!("Error: {error}")))?;
         say(text.trim_end());
@@ -34,7 +36,7 @@ pub(crate) async fn run(args: &ServeArgs, verbose: u8) -> Result<(), Failure> {
     Ok(())
 }
 
-fn load(loader: &mut Loader, args: &ServeArgs) -> Result<Config, ConfigError> {
+fn load(loader: &mut Loader, args: &ServeArgs, access: Option<&str>) -> Result<Config, ConfigError> {
     if let Some(file) = &args.config {
         loader.file(file)?;
     }
@@ -48,6 +50,9 @@ fn load(loader: &mut Loader, args: &ServeArgs) -> Result<Config, ConfigError> {
     }
     for (flag, key, value) in args.settings() {
         loader.set(key, &value, flag)?;
+    }
+    if let Some(access) = access {
+        loader.set("access.mode", access, "--auth")?;
     }
     loader.finish()
 }

@@ -78,3 +78,5 @@ pub const STREAM_ROOT: &str = "/v1/stream";
 pub const CONTROL_SEGMENT: &str = "__ds";
 /// Where our server lists its streams, below the control segment (an extension, S-HTTP-19).
 pub const LIST_ROUTE: &str = "streams";
+/// The stream in which a server says which streams there are (API.md section 5).
+pub const REGISTRY: &str = "__registry__";

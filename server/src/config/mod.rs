@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::AccessConfig;
+
 pub use self::limits::{LARGEST_BODY, Limits};
 pub use self::load::{ConfigError, Loader};
 pub use self::serving::Serving;
@@ -25,6 +27,8 @@ pub use self::units::{parse_duration, parse_size};
 pub struct Config {
     /// `[server]`: where it listens and how it answers.
     pub server: Serving,
+    /// `[access]`: who may do what.
+    pub access: AccessConfig,
     /// `[limits]`: what it lets clients do.
     pub limits: Limits,
     /// `[storage]`: where streams are kept.
@@ -112,6 +116,7 @@ impl Config {
         }
         // hyper refuses a smaller read buffer.
         self.limits.max_header_bytes = self.limits.max_header_bytes.max(8 << 10);
+        self.access.is_on(self.server.host).map_err(ConfigError::new)?;
         Ok(self)
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
+use http::{HeaderMap, header};
 use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
 
@@ -17,6 +18,9 @@ use crate::config::Limits;
 
 /// How much room a declared length may claim before any of it has arrived.
 const TRUSTED_LENGTH: u64 = 1 << 20;
+
+/// How much of the body of a refused request is worth taking in.
+const DISCARDED: usize = 64 << 10;
 
 /// Why a request body did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,11 @@ impl Intake {
             timeout: limits.body_timeout,
             budget: Budget::new(limits.max_incoming_bytes),
         }
+    }
+
+    /// For bodies of refused requests: not much of them.
+    pub(super) fn of_refused(limits: &Limits) -> Self {
+        Self { max_bytes: DISCARDED, ..Self::new(limits) }
     }
 }
 
@@ -107,6 +116,17 @@ where
         }
     }
     Ok(parts.map_or(whole, BytesMut::freeze))
+}
+
+/// Takes in the body of a request that is refused, so that the connection can be used again; nothing if the client waits
+/// for leave to send it.
+pub(super) async fn discard<B>(headers: &HeaderMap, body: B, intake: &Intake)
+where
+    B: http_body::Body<Data = Bytes>,
+{
+    if !headers.contains_key(header::EXPECT) {
+        let _ = collect(body, intake).await;
+    }
 }
 
 /// The body of a response.

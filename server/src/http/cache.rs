@@ -12,6 +12,8 @@ use crate::storage::StreamId;
 
 /// Answers with data that anyone may share.
 pub(super) const SHARED: HeaderValue = HeaderValue::from_static("public, max-age=60, stale-while-revalidate=300");
+/// Answers with data that only the client itself may keep.
+pub(super) const PRIVATE: HeaderValue = HeaderValue::from_static("private, max-age=60, stale-while-revalidate=300");
 /// Answers that describe only this moment.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// SSE (S-SSE-1).

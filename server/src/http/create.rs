@@ -10,8 +10,15 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::body::{self, Body};
 use super::error::HttpError;
 use super::{App, extract, stream_headers, truth};
+use crate::access::{Caller, Operation, Resource};
 
-pub(super) async fn handle<B>(app: &Arc<App>, name: &str, parts: &Parts, body: B) -> Result<Response<Body>, HttpError>
+pub(super) async fn handle<B>(
+    app: &Arc<App>,
+    name: &str,
+    parts: &Parts,
+    body: B,
+    caller: &Caller,
+) -> Result<Response<Body>, HttpError>
 where
     B: http_body::Body<Data = Bytes>,
 {
@@ -19,6 +26,10 @@ where
     let body = body::collect(body, app.intake()).await;
     let mut request = request?;
     request.body = body?;
+    if let Some(fork) = &request.fork {
+        // Whoever reads the fork reads what it took from its source.
+        caller.may(Operation::Read, Resource::Stream(&fork.source))?;
+    }
     if !request.body.is_empty() {
         extract::check_coding(&parts.headers)?;
     }

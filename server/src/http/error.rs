@@ -6,8 +6,10 @@ use bytes::Bytes;
 use everstream::proto::names;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::access::{self, Form};
 use super::body::{Body, CollectError};
 use super::{position_value, truth};
+use crate::access::Refusal;
 use crate::engine::EngineError;
 use crate::storage::{StorageError, StorageErrorKind};
 
@@ -24,6 +26,8 @@ pub(super) enum HttpError {
     MethodNotAllowed,
     /// Nothing lives at this path.
     NoRoute,
+    /// The caller may not do a part of it.
+    Refused(Refusal),
     /// The client has made more requests than it may; the time after which it may make one (S-HTTP-13).
     TooManyRequests(Duration),
     /// The body has a coding that the server does not decode (S-HTTP-16).
@@ -64,6 +68,7 @@ pub(super) fn response(error: &HttpError) -> Response<Body> {
             (StatusCode::TOO_MANY_REQUESTS, Bytes::from_static(b"too many requests"))
         }
         HttpError::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, Bytes::from_static(b"method not allowed")),
+        HttpError::Refused(refusal) => return access::refused(*refusal, Form::Text),
         HttpError::NoRoute => (StatusCode::NOT_FOUND, Bytes::from_static(b"nothing here")),
         HttpError::UnsupportedCoding => {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, Bytes::from_static(b"content coding not supported"))

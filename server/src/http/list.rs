@@ -47,6 +47,11 @@ pub(super) async fn handle(app: &Arc<App>, query: Option<&str>) -> Result<Respon
     Ok(response)
 }
 
+/// What the names of a listing begin with. Of a query that is refused, nothing: that is every name.
+pub(super) fn prefix(query: Option<&str>) -> String {
+    Query::parse(query.unwrap_or_default()).map(|query| query.prefix).unwrap_or_default()
+}
+
 #[derive(Debug, PartialEq)]
 struct Query {
     prefix: String,

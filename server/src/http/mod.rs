@@ -1,5 +1,6 @@
 //! HTTP: routes requests to the engine and writes its answers. The route table is [`App::route`].
 
+mod access;
 mod append;
 mod body;
 mod budget;
@@ -30,6 +31,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use self::access::Gate;
 use self::body::{Body, Intake};
 use self::budget::Budget;
 use self::cors::CommonHeaders;
@@ -38,6 +40,7 @@ use self::fault::Faults;
 use self::path::Target;
 pub(crate) use self::path::encode_name;
 use self::rate::Rate;
+use crate::access::Caller;
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, Position, Stream};
 
@@ -51,7 +54,9 @@ pub(crate) struct App {
     stop: CancellationToken,
     common: CommonHeaders,
     faults: Option<Faults>,
+    gate: Gate,
     intake: Intake,
+    refused_intake: Intake,
     /// Answers that wait for their readers.
     outgoing: Budget,
     rate: Option<Rate>,
@@ -81,6 +86,8 @@ impl App {
         Ok(Self {
             common: CommonHeaders::new(&config.server.cors_origin).map_err(ConfigError::new)?,
             faults: config.server.fault_injection.then(Faults::default),
+            gate: Gate::new(&config.access, config.server.host).map_err(ConfigError::new)?,
+            refused_intake: Intake::of_refused(&config.limits),
             intake: Intake::new(&config.limits),
             outgoing: Budget::new(config.limits.max_outgoing_bytes),
             rate: Rate::new(&config.limits),
@@ -153,8 +160,8 @@ impl App {
         }
         let result = match parts.uri.path() {
             "/healthz" | "/readyz" => self.health(parts),
-            path => match self.check_rate(parts) {
-                Ok(()) => self.dispatch(path, parts, body).await,
+            _ => match self.check_rate(parts) {
+                Ok(()) => self.admit(parts, body).await,
                 Err(error) => Err(error),
             },
         };
@@ -168,16 +175,40 @@ impl App {
         })
     }
 
-    /// The routes that do work.
-    async fn dispatch<B>(self: &Arc<Self>, path: &str, parts: &Parts, body: B) -> Result<Response<Body>, HttpError>
+    /// Lets a request in, and keeps answers to someone known out of shared caches.
+    async fn admit<B>(self: &Arc<Self>, parts: &Parts, body: B) -> Result<Response<Body>, HttpError>
     where
         B: http_body::Body<Data = Bytes>,
     {
-        if let (fault::PATH, Some(faults)) = (path, &self.faults) {
+        let target = path::target(&self.config.server.stream_root, parts.uri.path());
+        let caller = match self.gate.admit(parts, &target, self.engine.clock().now() / 1000) {
+            Ok(caller) => caller,
+            Err(refusal) => {
+                body::discard(&parts.headers, body, &self.refused_intake).await;
+                return Ok(access::refused(refusal, access::Form::of(&target)));
+            }
+        };
+        let mut response = self.dispatch(parts, target, &caller, body).await?;
+        access::keep_private(&caller, &mut response);
+        Ok(response)
+    }
+
+    /// The routes that do work.
+    async fn dispatch<B>(
+        self: &Arc<Self>,
+        parts: &Parts,
+        target: Target<'_>,
+        caller: &Caller,
+        body: B,
+    ) -> Result<Response<Body>, HttpError>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        if let (fault::PATH, Some(faults)) = (parts.uri.path(), &self.faults) {
             return self.inject(faults, parts, body).await;
         }
-        match (path::target(&self.config.server.stream_root, path), parts.method.as_str()) {
-            (Target::Stream(name), "PUT") => create::handle(self, &name, parts, body).await,
+        match (target, parts.method.as_str()) {
+            (Target::Stream(name), "PUT") => create::handle(self, &name, parts, body, caller).await,
             (Target::Stream(name), "POST") => append::handle(self, &name, parts, body).await,
             (Target::Stream(name), "GET") => read::handle(self, &name, parts).await,
             (Target::Stream(name), "HEAD") => head::handle(self, &name).await,
@@ -259,6 +290,11 @@ impl App {
     /// The faults for tests of clients, where the configuration asks for them.
     pub(crate) fn faults(&self) -> Option<&Faults> {
         self.faults.as_ref()
+    }
+
+    /// What lets requests in.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     fn engine(&self) -> &Engine {
