@@ -36,7 +36,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "PATH", default_value = everstream::proto::names::STREAM_ROOT)]
     pub(crate) stream_root: String,
 
-    /// Authorization header, sent as it is, such as "Bearer my-token" [env: STREAM_AUTH].
+    /// Authorization header, sent as it is, such as "Bearer my-token" [env: STREAM_AUTH]. To `serve`: whether requests
+    /// are checked, `auto`, `on` or `off`.
     #[arg(long, global = true, value_name = "VALUE", allow_hyphen_values = true)]
     pub(crate) auth: Option<String>,
 
@@ -71,6 +72,10 @@ pub(crate) enum Command {
     Read(ReadArgs),
     /// Run a server.
     Serve(ServeArgs),
+    /// Sign a URL with which anyone may read a stream for a while.
+    Sign(SignArgs),
+    /// Make a bearer token for a server, and the lines of its configuration that let it in.
+    Token(TokenArgs),
     /// Write the words given, or standard input, to a stream; every message is stored exactly once.
     Write(WriteArgs),
 }
@@ -234,6 +239,37 @@ pub(crate) struct LsArgs {
     /// Print one JSON object a line.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SignArgs {
+    #[command(flatten)]
+    pub(crate) stream: StreamArg,
+    /// The id of the key in the server's configuration, `access.url_keys`.
+    #[arg(long, value_name = "ID")]
+    pub(crate) key_id: String,
+    /// A file with the secret of the key.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: PathBuf,
+    /// How long the URL is good: seconds, or 10m, 2h, 7d.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
+    pub(crate) expires: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TokenArgs {
+    /// What it is called in the server's log.
+    #[arg(long, value_name = "NAME", default_value = "client")]
+    pub(crate) name: String,
+    /// A pattern of the streams that it is for; can be repeated.
+    #[arg(long, value_name = "PATTERN", default_value = "**")]
+    pub(crate) streams: Vec<String>,
+    /// What it allows: read, append, create, delete, admin.
+    #[arg(long, value_name = "OPERATION", value_delimiter = ',', default_value = "read", value_parser = ["read", "append", "create", "delete", "admin"])]
+    pub(crate) allow: Vec<String>,
+    /// Hash the token on standard input instead of making one.
+    #[arg(long)]
+    pub(crate) hash: bool,
 }
 
 /// Every setting can be given here, in a file and in the environment; the table is in `docs/server.md`. These are short

@@ -63,7 +63,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
 async fn dispatch(cli: Cli) -> Result<(), Failure> {
     let Cli { global, command } = cli;
     if let Command::Serve(args) = &command {
-        return commands::serve::run(args, global.verbose).await;
+        return commands::serve::run(args, global.auth.as_deref(), global.verbose).await;
     }
     logging::for_client(global.verbose);
     let target = Target::new(&global)?;
@@ -75,7 +75,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Head(args) => commands::head::run(&target, &args).await,
         Command::Ls(args) => commands::ls::run(&target, &args).await,
         Command::Read(args) => commands::read::run(&target, &args).await,
-        Command::Serve(args) => commands::serve::run(&args, global.verbose).await,
+        Command::Serve(args) => commands::serve::run(&args, global.auth.as_deref(), global.verbose).await,
+        Command::Sign(args) => commands::sign::run(&target, &args),
+        Command::Token(args) => commands::token::run(&args),
         Command::Write(args) => commands::write::run(&target, &args).await,
     }
 }

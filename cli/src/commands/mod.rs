@@ -9,6 +9,8 @@ mod input;
 pub(crate) mod ls;
 pub(crate) mod read;
 pub(crate) mod serve;
+pub(crate) mod sign;
+pub(crate) mod token;
 pub(crate) mod write;
 mod writer;
 
