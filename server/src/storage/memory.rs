@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
+use super::blocks::Blocks;
 use super::{
     Listed, Loaded, NewStream, Piece, ReadRange, Reply, Storage, StorageError, StorageErrorKind, StreamId, StreamLog,
     StreamMeta,
 };
-use crate::engine::{AppendShape, Commit, Messages, Position, References, Removal, StoredState, StreamConfig};
+use crate::engine::{AppendShape, Commit, Position, References, Removal, StoredState, StreamConfig};
 
 /// Streams in memory.
 #[derive(Default)]
@@ -158,136 +158,4 @@ impl Contents {
 
 fn conflict<T>(message: &str) -> Reply<T> {
     Reply::ready(Err(StorageError { kind: StorageErrorKind::Conflict, message: message.to_owned() }))
-}
-
-/// The bytes of a stream in order, and where messages and appends end.
-///
-/// An append is one block, stored without copying. So that many small appends do not cost a block each
-/// for ever, every [`FAN_IN`] small blocks of one level are merged into one of the next.
-#[derive(Default)]
-struct Blocks {
-    blocks: Vec<Block>,
-}
-
-struct Block {
-    start: u64,
-    data: Bytes,
-    ends: Box<[End]>,
-    /// How many merges lie behind it.
-    level: u8,
-}
-
-/// Where a message ends within a block; the highest bit says that an append ends there too. Bodies are
-/// at most [`crate::config::LARGEST_BODY`] (1 GiB), which leaves that bit free.
-#[derive(Clone, Copy)]
-struct End(u32);
-
-const FAN_IN: usize = 32;
-/// Blocks of this size and above stay as they are.
-const MERGED: usize = 128 * 1024;
-
-impl End {
-    const APPEND: u32 = 1 << 31;
-
-    fn at(self) -> usize {
-        (self.0 & !Self::APPEND) as usize
-    }
-
-    fn ends_append(self) -> bool {
-        self.0 & Self::APPEND != 0
-    }
-
-    /// The same end in a block that begins `by` bytes earlier.
-    fn shifted(self, by: usize) -> Self {
-        // `by` is below `FAN_IN * MERGED`, far from the flag.
-        Self(self.0 + by as u32)
-    }
-}
-
-impl Block {
-    fn end(&self) -> u64 {
-        self.start + self.data.len() as u64
-    }
-}
-
-impl Blocks {
-    fn push(&mut self, tail: Position, messages: &Messages) {
-        let mut ends: Box<[End]> = messages.ends().map(End).collect();
-        if let Some(last) = ends.last_mut() {
-            last.0 |= End::APPEND;
-        }
-        self.blocks.push(Block { start: tail.0, data: messages.data().clone(), ends, level: 0 });
-        self.merge();
-    }
-
-    fn merge(&mut self) {
-        while let Some(first) = self.blocks.len().checked_sub(FAN_IN) {
-            let run = &self.blocks[first..];
-            let level = run[0].level;
-            if run.iter().any(|block| block.level != level || block.data.len() >= MERGED) {
-                return;
-            }
-            let mut data = BytesMut::with_capacity(run.iter().map(|block| block.data.len()).sum());
-            let mut ends = Vec::with_capacity(run.iter().map(|block| block.ends.len()).sum());
-            for block in run {
-                ends.extend(block.ends.iter().map(|end| end.shifted(data.len())));
-                data.extend_from_slice(&block.data);
-            }
-            let merged =
-                Block { start: run[0].start, data: data.freeze(), ends: ends.into(), level: level.saturating_add(1) };
-            self.blocks.truncate(first);
-            self.blocks.push(merged);
-        }
-    }
-
-    fn read(&self, range: ReadRange) -> Piece {
-        let (from, to) = (range.from.0, range.to.0);
-        let mut piece = Piece { data: Vec::new(), next: Position(from.min(to)) };
-        let mut left = range.max_bytes;
-        let first = self.blocks.partition_point(|block| block.end() <= from);
-        for block in self.blocks[first..].iter().take_while(|block| block.start < to) {
-            // Where the position is inside a message, its next boundary is where the data starts.
-            let begin = match from.checked_sub(block.start) {
-                None | Some(0) => 0,
-                Some(inside) => match block.ends.partition_point(|end| (end.at() as u64) < inside) {
-                    at if block.ends.get(at).is_some() => block.ends[at].at(),
-                    _ => block.data.len(),
-                },
-            };
-            let until = usize::try_from(to - block.start).map_or(block.data.len(), |cut| cut.min(block.data.len()));
-            if begin >= until {
-                piece.next = Position(block.start + until as u64);
-                continue;
-            }
-            let mut end = until;
-            if until - begin > left {
-                let fitting = block.ends.partition_point(|end| end.at() <= begin + left);
-                end = match fitting.checked_sub(1).map(|last| block.ends[last].at()) {
-                    Some(last) if last > begin => last,
-                    // Nothing fits. The first message of an answer goes out whatever its size.
-                    _ if piece.data.is_empty() => block.ends.get(fitting).map_or(until, |end| end.at().min(until)),
-                    _ => break,
-                };
-            }
-            piece.data.push(block.data.slice(begin..end));
-            piece.next = Position(block.start + end as u64);
-            left = left.saturating_sub(end - begin);
-            if end < until || left == 0 {
-                break;
-            }
-        }
-        piece
-    }
-
-    fn append_after(&self, at: Position) -> Option<AppendShape> {
-        let block = &self.blocks[self.blocks.partition_point(|block| block.end() <= at.0)..].first()?;
-        let absolute = |end: &End| Position(block.start + end.at() as u64);
-        let first = block.ends.partition_point(|end| absolute(end) <= at);
-        let begin = block.ends[..first].iter().rposition(|end| end.ends_append()).map_or(0, |last| last + 1);
-        let last = block.ends[first..].iter().position(|end| end.ends_append())? + first;
-        Some(AppendShape {
-            start: begin.checked_sub(1).map_or(Position(block.start), |before| absolute(&block.ends[before])),
-            ends: block.ends[begin..=last].iter().map(absolute).collect(),
-        })
-    }
 }

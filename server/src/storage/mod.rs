@@ -16,6 +16,7 @@
 //! loads the stream anew. [`Storage::load`] answers only after everything under way for that name has
 //! been decided. A reply that is dropped does not take its change back.
 
+mod blocks;
 mod memory;
 
 use std::fmt;

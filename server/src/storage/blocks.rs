@@ -1,0 +1,215 @@
+//! Bytes of a stream in memory, in order, and where messages and appends end.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::{Piece, ReadRange};
+use crate::engine::{AppendShape, Messages, Position};
+
+/// A run of consecutive appends.
+///
+/// An append is one block, stored without copying. So that many small appends do not cost a block each
+/// for ever, every [`FAN_IN`] small blocks of one level are merged into one of the next.
+#[derive(Default)]
+pub(super) struct Blocks {
+    blocks: Vec<Block>,
+}
+
+/// Whole appends that lie together. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Block {
+    start: u64,
+    data: Bytes,
+    ends: Ends,
+    /// How many merges lie behind it.
+    level: u8,
+}
+
+/// Where the messages of a block end; one append of one message, the frequent case, needs no allocation.
+#[derive(Clone)]
+enum Ends {
+    One(End),
+    Many(Arc<[End]>),
+}
+
+/// Where a message ends within a block; the highest bit says that an append ends there too. Bodies are
+/// at most [`crate::config::LARGEST_BODY`] (1 GiB), which leaves that bit free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End(pub(super) u32);
+
+const FAN_IN: usize = 32;
+/// Blocks of this size and above stay as they are.
+const MERGED: usize = 128 * 1024;
+
+impl End {
+    const APPEND: u32 = 1 << 31;
+
+    pub(super) fn at(self) -> usize {
+        (self.0 & !Self::APPEND) as usize
+    }
+
+    pub(super) fn ends_append(self) -> bool {
+        self.0 & Self::APPEND != 0
+    }
+
+    /// The same end in a run that begins `by` bytes earlier. The sum stays below the flag: no run is
+    /// longer than one body or a small multiple of [`MERGED`].
+    pub(super) fn shifted(self, by: usize) -> Self {
+        Self(self.0 + by as u32)
+    }
+}
+
+/// The part of a run that a read takes: from `begin` up to `end`, both counted from the run's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub(super) begin: usize,
+    pub(super) end: usize,
+}
+
+/// Takes whole messages that begin at `from` or after it and lie before `until`, as many as fit into
+/// `left` bytes; if `at_least_one`, the first of them whatever its size. `None`: not even one fits.
+///
+/// `ends` must hold all ends from `from` on up to `from + left`, and the next one.
+pub(super) fn cut(ends: &[End], from: usize, until: usize, left: usize, at_least_one: bool) -> Option<Cut> {
+    // Where the position is inside a message, its next boundary is where the data starts.
+    let begin = match from {
+        0 => 0,
+        _ => ends.get(ends.partition_point(|end| end.at() < from)).map_or(until, |end| end.at()),
+    };
+    if begin >= until {
+        return Some(Cut { begin: until, end: until });
+    }
+    if until - begin <= left {
+        return Some(Cut { begin, end: until });
+    }
+    let fitting = ends.partition_point(|end| end.at() <= begin + left);
+    match fitting.checked_sub(1).map(|last| ends[last].at()) {
+        Some(last) if last > begin => Some(Cut { begin, end: last }),
+        _ if at_least_one => Some(Cut { begin, end: ends.get(fitting).map_or(until, |end| end.at().min(until)) }),
+        _ => None,
+    }
+}
+
+/// The append that ends first after `at`, in a run that begins at `start`; `at` is counted from there.
+///
+/// `ends` must hold the whole append, and the end before it if there is one.
+pub(super) fn append_after(ends: &[End], start: u64, at: usize) -> Option<AppendShape> {
+    let absolute = |end: &End| Position(start + end.at() as u64);
+    let first = ends.partition_point(|end| end.at() <= at);
+    let begin = ends[..first].iter().rposition(|end| end.ends_append()).map_or(0, |last| last + 1);
+    let last = ends[first..].iter().position(|end| end.ends_append())? + first;
+    Some(AppendShape {
+        start: begin.checked_sub(1).map_or(Position(start), |before| absolute(&ends[before])),
+        ends: ends[begin..=last].iter().map(absolute).collect(),
+    })
+}
+
+impl Block {
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.start + self.data.len() as u64
+    }
+
+    pub(super) fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    pub(super) fn ends(&self) -> &[End] {
+        match &self.ends {
+            Ends::One(end) => std::slice::from_ref(end),
+            Ends::Many(ends) => ends,
+        }
+    }
+}
+
+impl Blocks {
+    /// Adds the messages of one append, which begin at `at`.
+    pub(super) fn push(&mut self, at: Position, messages: &Messages) {
+        let mut ends = messages.ends().map(End);
+        let ends = match (ends.next(), ends.next()) {
+            (None, _) => return,
+            (Some(only), None) => Ends::One(End(only.0 | End::APPEND)),
+            _ => {
+                let mut ends: Vec<End> = messages.ends().map(End).collect();
+                if let Some(last) = ends.last_mut() {
+                    last.0 |= End::APPEND;
+                }
+                Ends::Many(ends.into())
+            }
+        };
+        self.blocks.push(Block { start: at.0, data: messages.data().clone(), ends, level: 0 });
+        self.merge();
+    }
+
+    fn merge(&mut self) {
+        while let Some(first) = self.blocks.len().checked_sub(FAN_IN) {
+            let run = &self.blocks[first..];
+            let level = run[0].level;
+            if run.iter().any(|block| block.level != level || block.data.len() >= MERGED) {
+                return;
+            }
+            let mut data = BytesMut::with_capacity(run.iter().map(|block| block.data.len()).sum());
+            let mut ends = Vec::with_capacity(run.iter().map(|block| block.ends().len()).sum());
+            for block in run {
+                ends.extend(block.ends().iter().map(|end| end.shifted(data.len())));
+                data.extend_from_slice(&block.data);
+            }
+            let merged = Block {
+                start: run[0].start,
+                data: data.freeze(),
+                ends: Ends::Many(ends.into()),
+                level: level.saturating_add(1),
+            };
+            self.blocks.truncate(first);
+            self.blocks.push(merged);
+        }
+    }
+
+    /// All blocks.
+    pub(super) fn as_slice(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Drops blocks that end at `upto` or before it.
+    pub(super) fn drop_front(&mut self, upto: u64) {
+        let gone = self.blocks.partition_point(|block| block.end() <= upto);
+        if gone == self.blocks.len() {
+            self.blocks = Vec::new();
+        } else {
+            self.blocks.drain(..gone);
+        }
+    }
+
+    pub(super) fn read(&self, range: ReadRange) -> Piece {
+        let (from, to) = (range.from.0, range.to.0);
+        let mut piece = Piece { data: Vec::new(), next: Position(from.min(to)) };
+        let mut left = range.max_bytes;
+        let first = self.blocks.partition_point(|block| block.end() <= from);
+        for block in self.blocks[first..].iter().take_while(|block| block.start < to) {
+            let inside = from.saturating_sub(block.start) as usize;
+            let until = usize::try_from(to - block.start).map_or(block.data.len(), |cut| cut.min(block.data.len()));
+            let Some(Cut { begin, end }) = cut(block.ends(), inside, until, left, piece.data.is_empty()) else {
+                break;
+            };
+            piece.next = Position(block.start + end as u64);
+            if begin == end {
+                continue;
+            }
+            piece.data.push(block.data.slice(begin..end));
+            left = left.saturating_sub(end - begin);
+            if end < until || left == 0 {
+                break;
+            }
+        }
+        piece
+    }
+
+    pub(super) fn append_after(&self, at: Position) -> Option<AppendShape> {
+        let block = &self.blocks[self.blocks.partition_point(|block| block.end() <= at.0)..].first()?;
+        append_after(block.ends(), block.start, at.0.saturating_sub(block.start) as usize)
+    }
+}
