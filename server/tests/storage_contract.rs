@@ -9,9 +9,11 @@ use everstream_server::engine::{
     AppendShape, Commit, ForkPoint, Lifetime, Messages, Position, ProducerTag, References, Removal,
 };
 use everstream_server::storage::{
-    Loaded, MemoryStorage, NewStream, Piece, ReadRange, Storage, StorageErrorKind, StreamId, StreamLog, StreamMeta,
+    Folder, Listed, Loaded, LogOptions, LogStorage, MemoryStorage, NewStream, Piece, ReadRange, Reply, Storage,
+    StorageErrorKind, StreamId, StreamLog, StreamMeta,
 };
 use proptest::prelude::*;
+use tempfile::TempDir;
 
 fn meta(name: &str, id: u64, content_type: &str) -> StreamMeta {
     StreamMeta {
@@ -241,12 +243,15 @@ async fn a_listing_comes_in_pages_in_order(storage: Arc<dyn Storage>) {
 /// Reads in pieces of any size give the bytes of one whole read (S-MODEL-2), whatever was merged inside.
 async fn pieces_join_to_the_whole(storage: Arc<dyn Storage>, sizes: Vec<usize>, limits: Vec<usize>) {
     let stream = made(&*storage, "text/plain").await;
-    let (mut whole, mut ends) = (String::new(), vec![0u64]);
+    let (mut whole, mut ends, mut replies) = (String::new(), vec![0u64], Vec::new());
     for (n, size) in sizes.iter().enumerate() {
         let body: String = char::from(b'a' + (n % 26) as u8).to_string().repeat(*size);
         whole.push_str(&body);
         ends.push(whole.len() as u64);
-        stream.log.commit(append(text(&body))).await.unwrap();
+        replies.push(stream.log.commit(append(text(&body))));
+    }
+    for reply in replies {
+        reply.await.unwrap();
     }
     let (mut joined, mut at) = (String::new(), 0);
     let mut limits = limits.into_iter().cycle();
@@ -267,7 +272,7 @@ async fn pieces_join_to_the_whole(storage: Arc<dyn Storage>, sizes: Vec<usize>, 
 }
 
 macro_rules! contract {
-    ($implementation:ident, $make:expr, [$($claim:ident),* $(,)?]) => {
+    ($implementation:ident, $make:expr, $cases:expr, [$($claim:ident),* $(,)?]) => {
         mod $implementation {
             use super::*;
 
@@ -279,7 +284,7 @@ macro_rules! contract {
             )*
 
             proptest! {
-                #![proptest_config(ProptestConfig::with_cases(64))]
+                #![proptest_config(ProptestConfig::with_cases($cases))]
                 #[test]
                 fn pieces_join_to_the_whole(
                     sizes in prop::collection::vec(1..40usize, 1..1200),
@@ -293,10 +298,38 @@ macro_rules! contract {
     };
 }
 
-contract!(
-    memory,
-    Arc::new(MemoryStorage::new()),
-    [
+/// A folder that goes when the storage does.
+struct InFolder(LogStorage, #[allow(dead_code)] TempDir);
+
+impl InFolder {
+    fn new(options: LogOptions) -> Arc<dyn Storage> {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Folder::open(folder.path().join("data")).unwrap();
+        Arc::new(Self(LogStorage::with_disk(Arc::new(disk), options).unwrap(), folder))
+    }
+}
+
+impl Storage for InFolder {
+    fn load(&self, name: &str) -> Reply<Option<Loaded>> {
+        self.0.load(name)
+    }
+
+    fn create(&self, stream: NewStream) -> Reply<Loaded> {
+        self.0.create(stream)
+    }
+
+    fn delete(&self, name: &str, id: StreamId, removal: Removal) -> Reply<()> {
+        self.0.delete(name, id, removal)
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Reply<Vec<Listed>> {
+        self.0.list(prefix, after, limit)
+    }
+}
+
+macro_rules! contract_of_all {
+    ($($implementation:ident: $make:expr, $cases:expr;)*) => {
+        $(contract!($implementation, $make, $cases, [
         a_name_is_made_once,
         what_is_made_is_loaded_as_it_was_made,
         a_commit_changes_everything_that_it_names_in_one_step,
@@ -310,5 +343,13 @@ contract!(
         references_are_counted_with_the_forks,
         a_fork_begins_at_its_base,
         a_listing_comes_in_pages_in_order,
-    ]
-);
+    ]);)*
+    };
+}
+
+contract_of_all! {
+    memory: Arc::new(MemoryStorage::new()), 64;
+    log: InFolder::new(LogOptions::default()), 3;
+    // Each group is drained at once: what is read comes from runs, or moves there meanwhile.
+    log_drained: InFolder::new(LogOptions::default().segment_bytes(1)), 3;
+}

@@ -65,6 +65,20 @@ impl Messages {
         Ok(Self { data: data.into(), ends })
     }
 
+    /// Messages as they were stored: `ends` is what [`inner_ends`](Self::inner_ends) gave. `None` if they do
+    /// not fit the bytes.
+    pub(crate) fn from_parts(data: Bytes, ends: Vec<u32>) -> Option<Self> {
+        let ordered = ends.windows(2).all(|pair| pair[0] < pair[1]) && ends.first() != Some(&0);
+        let complete = ends.last().is_none_or(|last| *last as usize == data.len());
+        let bounded = data.len() <= crate::config::LARGEST_BODY + 1;
+        (ordered && complete && bounded).then_some(Self { data, ends })
+    }
+
+    /// Where each message ends, or nothing when there is at most one.
+    pub(crate) fn inner_ends(&self) -> &[u32] {
+        &self.ends
+    }
+
     /// The stored bytes of all messages.
     pub fn data(&self) -> &Bytes {
         &self.data

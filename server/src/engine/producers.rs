@@ -87,6 +87,16 @@ impl Producers {
         }
     }
 
+    /// How many producers there are.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// All producers, each with its current epoch and last seq, in no order.
     pub fn iter(&self) -> impl Iterator<Item = ProducerTag> + '_ {
         self.table.iter().map(|(id, last)| ProducerTag { id: id.clone(), epoch: last.epoch, seq: last.seq })

@@ -156,7 +156,7 @@ impl Stream {
                             self.wake.all();
                             return result.map(|()| receipt);
                         }
-                        Reply::Pending(_) => (Ok(receipt), Err(issued)),
+                        Reply::Later(_) | Reply::Pending(_) => (Ok(receipt), Err(issued)),
                     }
                 }
                 Ok(Decision::Answer(receipt)) => {
@@ -457,7 +457,7 @@ impl Stream {
                 let _ = core.settle(issued.number, issued.tail, result.unwrap_or(Ok(())));
             }
             // Nobody waits for it: dropping `RunToEnd` hands it to the runtime.
-            Reply::Pending(_) => drop(RunToEnd::new(Arc::clone(self).await_reply(issued))),
+            Reply::Later(_) | Reply::Pending(_) => drop(RunToEnd::new(Arc::clone(self).await_reply(issued))),
         }
     }
 

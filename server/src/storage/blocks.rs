@@ -106,6 +106,20 @@ pub(super) fn append_after(ends: &[End], start: u64, at: usize) -> Option<Append
 }
 
 impl Block {
+    pub(super) fn from_parts(start: u64, data: Bytes, ends: Vec<End>) -> Self {
+        Self { start, data, ends: Ends::Many(ends.into()), level: 0 }
+    }
+
+    /// The appends from a position on, at which one begins.
+    fn since(&self, from: u64) -> Self {
+        let Some(before) = from.checked_sub(self.start).filter(|before| *before > 0) else {
+            return self.clone();
+        };
+        let before = before as usize;
+        let ends = self.ends().iter().filter(|end| end.at() > before).map(|end| End(end.0 - before as u32)).collect();
+        Self::from_parts(from, self.data.slice(before..), ends)
+    }
+
     pub(super) fn start(&self) -> u64 {
         self.start
     }
@@ -169,9 +183,9 @@ impl Blocks {
         }
     }
 
-    /// All blocks.
-    pub(super) fn as_slice(&self) -> &[Block] {
-        &self.blocks
+    /// Where the last block ends.
+    pub(super) fn end(&self) -> Option<u64> {
+        self.blocks.last().map(Block::end)
     }
 
     /// Drops blocks that end at `upto` or before it.
@@ -184,7 +198,13 @@ impl Blocks {
         }
     }
 
-    pub(super) fn read(&self, range: ReadRange) -> Piece {
+    /// All appends from a position on, at which one begins.
+    pub(super) fn since(&self, from: u64) -> Vec<Block> {
+        self.blocks.iter().filter(|block| block.end() > from).map(|block| block.since(from)).collect()
+    }
+
+    /// As [`StreamLog::read`](super::StreamLog::read); without `at_least_one`, nothing that does not fit.
+    pub(super) fn read(&self, range: ReadRange, at_least_one: bool) -> Piece {
         let (from, to) = (range.from.0, range.to.0);
         let mut piece = Piece { data: Vec::new(), next: Position(from.min(to)) };
         let mut left = range.max_bytes;
@@ -192,7 +212,9 @@ impl Blocks {
         for block in self.blocks[first..].iter().take_while(|block| block.start < to) {
             let inside = from.saturating_sub(block.start) as usize;
             let until = usize::try_from(to - block.start).map_or(block.data.len(), |cut| cut.min(block.data.len()));
-            let Some(Cut { begin, end }) = cut(block.ends(), inside, until, left, piece.data.is_empty()) else {
+            let Some(Cut { begin, end }) =
+                cut(block.ends(), inside, until, left, at_least_one && piece.data.is_empty())
+            else {
                 break;
             };
             piece.next = Position(block.start + end as u64);

@@ -139,7 +139,7 @@ impl StreamLog for MemoryStream {
     }
 
     fn read(&self, range: ReadRange) -> Reply<Piece> {
-        Reply::ready(Ok(self.contents.lock().blocks.read(range)))
+        Reply::ready(Ok(self.contents.lock().blocks.read(range, true)))
     }
 
     fn append_after(&self, at: Position) -> Reply<Option<AppendShape>> {

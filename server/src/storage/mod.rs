@@ -17,6 +17,7 @@
 //! been decided. A reply that is dropped does not take its change back.
 
 mod blocks;
+mod log;
 mod memory;
 
 use std::fmt;
@@ -26,7 +27,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
+pub use self::log::{Disk, DiskFile, Folder, LogOptions, LogSteps, LogStorage};
 pub use self::memory::MemoryStorage;
 use crate::clock::Millis;
 use crate::engine::{AppendShape, Commit, ForkPoint, Lifetime, Messages, Position, References, Removal, StoredState};
@@ -232,6 +235,8 @@ impl std::error::Error for StorageError {}
 pub enum Reply<T> {
     /// There. `None` after it was taken.
     Ready(Option<Result<T, StorageError>>),
+    /// Under way, in another thread.
+    Later(oneshot::Receiver<Result<T, StorageError>>),
     /// Under way.
     Pending(Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send>>),
 }
@@ -240,6 +245,11 @@ impl<T> Reply<T> {
     /// A reply that is there.
     pub fn ready(result: Result<T, StorageError>) -> Self {
         Self::Ready(Some(result))
+    }
+
+    /// A reply that someone else sends.
+    pub fn later(answer: oneshot::Receiver<Result<T, StorageError>>) -> Self {
+        Self::Later(answer)
     }
 
     /// A reply that comes later.
@@ -257,6 +267,10 @@ impl<T: Unpin> Future for Reply<T> {
                 Some(result) => Poll::Ready(result),
                 None => Poll::Pending,
             },
+            Self::Later(answer) => Pin::new(answer).poll(cx).map(|sent| {
+                let gone = || StorageError { kind: StorageErrorKind::Io, message: "the storage is gone".to_owned() };
+                sent.unwrap_or_else(|_| Err(gone()))
+            }),
             Self::Pending(future) => future.as_mut().poll(cx),
         }
     }

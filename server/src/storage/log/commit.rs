@@ -1,0 +1,384 @@
+//! The committer: takes what waits, writes it as one group, syncs, and only then lets it be seen.
+//!
+//! There is no delay: while one group is synced, the next one gathers.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::disk::DiskFile;
+use super::drain::Cut;
+use super::entry::Entry;
+use super::format::{Header, Kind, segment_name};
+use super::queue::{Answer, Op};
+use super::segment::{put_commit, put_create, put_delete, put_record};
+use super::{Shared, storage_error};
+use crate::engine::{Commit, Removal};
+use crate::storage::{Loaded, NewStream, StorageError, StorageErrorKind};
+
+/// A segment grows by this much at a time, in zeros: syncing a write into blocks that are there already
+/// costs a fraction of one that makes the file longer.
+const GROW: usize = 1 << 20;
+/// Room that data leaves for removals when the disk is full.
+const RESERVE: u64 = 64 << 10;
+/// A group is written when it has this size, even if more waits.
+const GROUP: usize = 4 << 20;
+/// So many cuts may wait for the drain before data has to wait.
+const CUTS: usize = 3;
+
+pub(super) struct Committer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) segment: Segment,
+    /// Segments that are full and not handed over yet, oldest first.
+    pub(super) sealed: Vec<u64>,
+    /// The last record.
+    pub(super) seq: u64,
+    /// The last record that is on disk.
+    pub(super) durable: u64,
+    /// Streams that have changed since the last cut.
+    pub(super) dirty: Vec<Arc<Entry>>,
+    pub(super) group: Group,
+    /// Why nothing can be written any more.
+    pub(super) failed: Option<StorageError>,
+}
+
+/// The segment that is written to.
+pub(super) struct Segment {
+    file: Arc<dyn DiskFile>,
+    number: u64,
+    /// Where the next group goes.
+    at: u64,
+    /// Up to where the file has zeros.
+    room: u64,
+}
+
+/// What becomes durable together.
+#[derive(Default)]
+pub(super) struct Group {
+    bytes: Vec<u8>,
+    changes: Vec<Change>,
+    /// Streams that are created, removed or forked in it.
+    names: HashSet<Arc<str>>,
+    has_data: bool,
+}
+
+enum Change {
+    Commit { entry: Arc<Entry>, seq: u64, start: u64, commit: Commit, reply: Answer<()> },
+    Create { stream: Box<NewStream>, seq: u64, source: Option<Arc<Entry>>, reply: Answer<Loaded> },
+    Delete { entry: Arc<Entry>, seq: u64, source: Option<Arc<Entry>>, removal: Removal, reply: Answer<()> },
+}
+
+impl Segment {
+    /// Makes a segment whose first record will be `first`.
+    pub(super) fn create(shared: &Shared, number: u64, first: u64) -> io::Result<Self> {
+        let name = segment_name(number);
+        let make = || {
+            let file = shared.disk.create(&name)?;
+            let mut bytes = Header { kind: Kind::Segment, number, first }.encode();
+            bytes.resize(GROW, 0);
+            file.write_at(0, &bytes)?;
+            file.sync()?;
+            shared.disk.sync_names()?;
+            Ok(Self { file, number, at: Header::LEN as u64, room: bytes.len() as u64 })
+        };
+        make().inspect_err(|_| {
+            // It holds nothing; what cannot be removed is removed at the next start.
+            let _ = shared.disk.remove(&name);
+        })
+    }
+}
+
+impl Committer {
+    /// Commits until the queue is closed.
+    pub(super) fn run(mut self) {
+        let mut ops = Vec::new();
+        while self.shared.queue.take(&mut ops) {
+            self.shared.drains.wait_below(CUTS);
+            self.commit(&mut ops);
+        }
+    }
+
+    /// Commits these, and answers each.
+    pub(super) fn commit(&mut self, ops: &mut Vec<Op>) {
+        let names = ops.iter().filter(|op| op.is_about_names()).count();
+        for op in ops.drain(..) {
+            self.take(op);
+        }
+        self.flush();
+        self.shared.queue.names_done(names);
+        // What a burst has needed is not kept.
+        if ops.capacity() > 4096 {
+            *ops = Vec::new();
+        }
+    }
+
+    fn take(&mut self, op: Op) {
+        if let Op::Load { name, reply } = op {
+            self.flush();
+            drop(reply.send(Ok(self.shared.find(&name).map(|entry| entry.load(&self.shared)))));
+            return;
+        }
+        if let Some(error) = &self.failed {
+            return op.refuse(error);
+        }
+        if self.group.bytes.len() >= GROUP || self.segment.is_full(&self.shared, &self.group) {
+            self.flush();
+        }
+        match op {
+            Op::Commit { entry, epoch, commit, reply } => self.take_commit(entry, epoch, commit, reply),
+            Op::Create { stream, reply } => self.take_create(stream, reply),
+            Op::Delete { name, id, removal, reply } => {
+                self.settle_names(&name, None);
+                let found = self.shared.find(&name).filter(|entry| entry.meta.id == id);
+                match found {
+                    Some(entry) => self.take_delete(entry, removal, reply),
+                    None => drop(reply.send(Ok(()))),
+                }
+            }
+            Op::Load { .. } => {}
+        }
+    }
+
+    fn take_commit(&mut self, entry: Arc<Entry>, epoch: u32, commit: Commit, reply: Answer<()>) {
+        if !self.group.names.is_empty() {
+            self.settle_names(&entry.meta.name, None);
+        }
+        if let Some(error) = self.shared.drains.refusal().filter(|_| !commit.messages.is_empty()) {
+            // What is in the group is not affected.
+            self.flush();
+            entry.fail();
+            return Op::Commit { entry, epoch, commit, reply }.refuse(&error);
+        }
+        if entry.epoch.load(Ordering::Acquire) != epoch || entry.lock().removed {
+            entry.pending.fetch_sub(1, Ordering::AcqRel);
+            return drop(reply.send(Err(conflict("an earlier commit of the stream failed, or it is gone"))));
+        }
+        let start = entry.next.fetch_add(commit.messages.len() as u64, Ordering::AcqRel);
+        self.group.has_data |= !commit.messages.is_empty();
+        let seq = self.put(|out| put_commit(out, entry.number, start, &commit));
+        self.group.changes.push(Change::Commit { entry, seq, start, commit, reply });
+    }
+
+    fn take_create(&mut self, stream: Box<NewStream>, reply: Answer<Loaded>) {
+        let source = stream.meta.fork.as_ref().map(|fork| Arc::clone(&fork.source));
+        self.settle_names(&stream.meta.name, source.as_ref());
+        if self.shared.find(&stream.meta.name).is_some() {
+            return drop(reply.send(Err(conflict("the name is taken"))));
+        }
+        let source = match source {
+            None => None,
+            Some(name) => match self.shared.find(&name) {
+                Some(entry) => Some(entry),
+                None => return drop(reply.send(Err(conflict("the fork source is gone")))),
+            },
+        };
+        if let Some(error) = self.shared.drains.refusal() {
+            return drop(reply.send(Err(error)));
+        }
+        self.group.names.insert(Arc::clone(&stream.meta.name));
+        self.group.names.extend(source.as_ref().map(|entry| Arc::clone(&entry.meta.name)));
+        self.group.has_data = true;
+        let seq = self.put(|out| put_create(out, &stream));
+        self.group.changes.push(Change::Create { stream, seq, source, reply });
+    }
+
+    fn take_delete(&mut self, entry: Arc<Entry>, removal: Removal, reply: Answer<()>) {
+        let source_name = entry.meta.fork.as_ref().map(|fork| Arc::clone(&fork.source));
+        self.settle_names(&entry.meta.name, source_name.as_ref());
+        if removal == Removal::Remove && entry.lock().references.forks > 0 {
+            return drop(reply.send(Err(conflict("forks need the stream"))));
+        }
+        let source = source_name.filter(|_| removal == Removal::Remove).and_then(|name| self.shared.find(&name));
+        self.group.names.insert(Arc::clone(&entry.meta.name));
+        self.group.names.extend(source.as_ref().map(|entry| Arc::clone(&entry.meta.name)));
+        let source_number = source.as_ref().map_or(0, |entry| entry.number);
+        let seq = self.put(|out| put_delete(out, entry.number, source_number, removal));
+        self.group.changes.push(Change::Delete { entry, seq, source, removal, reply });
+    }
+
+    /// What is decided by a name needs what came before it for that name to be durable.
+    fn settle_names(&mut self, name: &Arc<str>, other: Option<&Arc<str>>) {
+        let names = &self.group.names;
+        if names.contains(name) || other.is_some_and(|other| names.contains(other)) {
+            self.flush();
+        }
+    }
+
+    fn put(&mut self, body: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        self.seq += 1;
+        put_record(&mut self.group.bytes, self.segment.number, self.seq, self.durable, body);
+        self.seq
+    }
+
+    /// Makes the group durable and answers it.
+    fn flush(&mut self) {
+        if !self.group.changes.is_empty() {
+            let written = match &self.failed {
+                Some(error) => Err(error.clone()),
+                None => self.write(),
+            };
+            match written {
+                Ok(()) => self.publish(),
+                Err(error) => self.fail(&error),
+            }
+        }
+        if self.segment.at >= self.shared.options.segment_bytes {
+            self.roll();
+        }
+    }
+
+    /// Writes and syncs the group. After an error of kind `Full` nothing of it is stored.
+    fn write(&mut self) -> Result<(), StorageError> {
+        let Segment { file, at, room, .. } = &mut self.segment;
+        let end = *at + self.group.bytes.len() as u64;
+        let needed = if self.group.has_data { end + RESERVE } else { end };
+        if needed > *room {
+            let grown = (needed + 1).next_multiple_of(GROW as u64);
+            let from = end.max(*room);
+            if let Err(error) = file.write_at(from, &vec![0; (grown - from) as usize]) {
+                // Nothing is lost by zeros that were not written.
+                return Err(storage_error(&error));
+            }
+            *room = grown;
+        }
+        match file.write_at(*at, &self.group.bytes) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                // Some of it may be in the file: what was answered with "not stored" must not come back.
+                if file.truncate(*at).and_then(|()| file.sync()).is_ok() {
+                    *room = *at;
+                    return Err(storage_error(&error));
+                }
+                return Err(self.poison(&error));
+            }
+            Err(error) => return Err(self.poison(&error)),
+        }
+        if let Err(error) = file.sync() {
+            return Err(self.poison(&error));
+        }
+        *at = end;
+        Ok(())
+    }
+
+    /// From now on nothing is written: what is on the disk is not known.
+    fn poison(&mut self, error: &io::Error) -> StorageError {
+        tracing::error!(%error, "the commit log cannot be written; reads go on, writes need a restart");
+        let error = StorageError {
+            kind: StorageErrorKind::Io,
+            message: format!("the commit log failed ({error}); check the disk and restart the server"),
+        };
+        self.failed = Some(error.clone());
+        error
+    }
+
+    fn fail(&mut self, error: &StorageError) {
+        self.seq = self.durable;
+        self.group.clear();
+        for change in std::mem::take(&mut self.group.changes) {
+            match change {
+                Change::Commit { entry, reply, .. } => {
+                    entry.fail();
+                    entry.pending.fetch_sub(1, Ordering::AcqRel);
+                    drop(reply.send(Err(error.clone())));
+                }
+                Change::Create { reply, .. } => drop(reply.send(Err(error.clone()))),
+                Change::Delete { reply, .. } => drop(reply.send(Err(error.clone()))),
+            }
+        }
+    }
+
+    /// Lets everybody see what is durable now.
+    fn publish(&mut self) {
+        self.durable = self.seq;
+        self.group.clear();
+        let mut changes = std::mem::take(&mut self.group.changes);
+        for change in changes.drain(..) {
+            // Whoever asked may have gone: a reply that nobody waits for takes nothing back.
+            match change {
+                Change::Commit { entry, seq, start, commit, reply } => {
+                    let is_new = {
+                        let mut inner = entry.lock();
+                        inner.apply(seq, start, &commit);
+                        !std::mem::replace(&mut inner.dirty, true)
+                    };
+                    entry.pending.fetch_sub(1, Ordering::AcqRel);
+                    if is_new {
+                        self.dirty.push(entry);
+                    }
+                    let _ = reply.send(Ok(()));
+                }
+                Change::Create { stream, seq, source, reply } => {
+                    let entry = self.shared.insert(seq, *stream, source.as_deref());
+                    mark(&mut self.dirty, &entry);
+                    source.iter().for_each(|source| mark(&mut self.dirty, source));
+                    let _ = reply.send(Ok(entry.load(&self.shared)));
+                }
+                Change::Delete { entry, seq, source, removal, reply } => {
+                    self.shared.delete(&entry, seq, source.as_deref(), removal);
+                    mark(&mut self.dirty, &entry);
+                    source.iter().for_each(|source| mark(&mut self.dirty, source));
+                    let _ = reply.send(Ok(()));
+                }
+            }
+        }
+        self.group.changes = changes;
+    }
+
+    /// Begins a new segment and hands what is in the full one over to the drain.
+    fn roll(&mut self) {
+        match Segment::create(&self.shared, self.segment.number + 1, self.seq + 1) {
+            Ok(segment) => {
+                self.sealed.push(std::mem::replace(&mut self.segment, segment).number);
+                self.cut();
+            }
+            // The full one takes what still fits.
+            Err(error) => tracing::error!(%error, "cannot begin a new log segment"),
+        }
+    }
+
+    /// Ends the segment early, unless it is empty.
+    pub(super) fn seal(&mut self) {
+        if self.segment.at > Header::LEN as u64 && self.failed.is_none() {
+            self.roll();
+        }
+    }
+
+    /// Hands everything before the current segment over to the drain.
+    pub(super) fn cut(&mut self) {
+        let cut = Cut {
+            seq: self.durable,
+            segments: std::mem::take(&mut self.sealed),
+            dirty: std::mem::take(&mut self.dirty),
+        };
+        self.shared.drains.push(cut);
+    }
+}
+
+impl Segment {
+    fn is_full(&self, shared: &Shared, group: &Group) -> bool {
+        self.at + group.bytes.len() as u64 >= shared.options.segment_bytes && !group.changes.is_empty()
+    }
+}
+
+impl Group {
+    fn clear(&mut self) {
+        self.names.clear();
+        self.has_data = false;
+        // What one large body has needed is not kept.
+        if self.bytes.capacity() > 2 * GROUP {
+            self.bytes = Vec::new();
+        }
+        self.bytes.clear();
+    }
+}
+
+fn mark(dirty: &mut Vec<Arc<Entry>>, entry: &Arc<Entry>) {
+    if !std::mem::replace(&mut entry.lock().dirty, true) {
+        dirty.push(Arc::clone(entry));
+    }
+}
+
+fn conflict(message: &str) -> StorageError {
+    StorageError { kind: StorageErrorKind::Conflict, message: message.to_owned() }
+}

@@ -1,0 +1,504 @@
+//! The drain: carries what was committed from the log into runs, writes checkpoints, removes what is not
+//! needed any more, and gives space back.
+//!
+//! One thread does all of it. An error leaves everything as it was and is tried again: a file that could
+//! not be written or synced is given up, never synced a second time.
+
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::disk::DiskFile;
+use super::entry::{Entry, Inner};
+use super::format::{Header, Kind, MANIFEST, MANIFEST_NEW, data_name, segment_name};
+use super::manifest::{self, Checkpoint, SavedRef, put_checkpoint, put_removed, put_stream};
+use super::run::{self, RunRef};
+use super::{Shared, storage_error};
+use crate::storage::StorageError;
+use crate::storage::blocks::Block;
+
+/// How much is gathered before it is written.
+const CHUNK: usize = 1 << 20;
+/// A run is merged into the next one that is at least half as long, up to this length: the number of small
+/// runs of a stream stays logarithmic, and each byte is moved a few times at most.
+const MERGED: u64 = 8 << 20;
+/// Data files below this size are put together when there are many.
+const SMALL_FILE: u64 = 4 << 20;
+const SMALL_FILES: usize = 8;
+/// How much one round of compaction moves at most.
+const ROUND: u64 = 64 << 20;
+/// How long an error is left alone.
+const RETRY: Duration = Duration::from_secs(1);
+/// Removals that come together are looked at together.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// A part of the log that is complete.
+pub(super) struct Cut {
+    /// Its last record.
+    pub(super) seq: u64,
+    /// Its segments.
+    pub(super) segments: Vec<u64>,
+    /// Streams that its records have changed.
+    pub(super) dirty: Vec<Arc<Entry>>,
+}
+
+/// What waits for the drain.
+#[derive(Default)]
+pub(super) struct Drains {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    refusing: AtomicBool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    cuts: VecDeque<Arc<Cut>>,
+    /// Space was released.
+    released: bool,
+    failing: Option<StorageError>,
+    stopped: bool,
+    /// A thread works on them.
+    background: bool,
+}
+
+impl Drains {
+    pub(super) fn in_background(&self) {
+        self.waiting.lock().background = true;
+    }
+
+    pub(super) fn push(&self, cut: Cut) {
+        self.waiting.lock().cuts.push_back(Arc::new(cut));
+        self.changed.notify_all();
+    }
+
+    pub(super) fn released(&self) {
+        self.waiting.lock().released = true;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn stop(&self) {
+        self.waiting.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until there are fewer cuts, or the drain is in trouble.
+    pub(super) fn wait_below(&self, cuts: usize) {
+        let mut waiting = self.waiting.lock();
+        while waiting.cuts.len() >= cuts && waiting.background && waiting.failing.is_none() && !waiting.stopped {
+            self.changed.wait(&mut waiting);
+        }
+        let refusing = waiting.cuts.len() >= cuts && waiting.failing.is_some();
+        self.refusing.store(refusing, Ordering::Release);
+    }
+
+    /// Why no more data can be taken, if so.
+    pub(super) fn refusal(&self) -> Option<StorageError> {
+        if !self.refusing.load(Ordering::Acquire) {
+            return None;
+        }
+        self.waiting.lock().failing.clone()
+    }
+
+    fn first(&self) -> Option<Arc<Cut>> {
+        self.waiting.lock().cuts.front().cloned()
+    }
+
+    fn done(&self) {
+        self.waiting.lock().cuts.pop_front();
+        self.changed.notify_all();
+    }
+
+    fn recovered(&self) {
+        self.waiting.lock().failing = None;
+        self.changed.notify_all();
+    }
+
+    fn failed(&self, error: &io::Error) {
+        self.waiting.lock().failing = Some(storage_error(error));
+        self.changed.notify_all();
+    }
+
+    /// Waits for something to do; `false` at the end.
+    fn wait(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        loop {
+            if waiting.stopped {
+                return false;
+            }
+            if waiting.failing.is_some() {
+                self.changed.wait_for(&mut waiting, RETRY);
+                return !waiting.stopped;
+            }
+            if !waiting.cuts.is_empty() {
+                return true;
+            }
+            if std::mem::take(&mut waiting.released) {
+                self.changed.wait_for(&mut waiting, GATHER);
+                return !waiting.stopped;
+            }
+            self.changed.wait(&mut waiting);
+        }
+    }
+}
+
+/// Where the manifest is written.
+pub(super) struct ManifestFile {
+    pub(super) file: Arc<dyn DiskFile>,
+    /// Where it ends.
+    pub(super) at: u64,
+    /// How long it was when it was written anew.
+    pub(super) full: u64,
+}
+
+pub(super) struct Drain {
+    pub(super) shared: Arc<Shared>,
+    /// `None` when a write or sync of it has failed: then it is written anew.
+    pub(super) manifest: Option<ManifestFile>,
+    pub(super) checkpoint: Checkpoint,
+}
+
+/// New runs of a stream, on disk and not yet known to anyone.
+struct Moved {
+    entry: Arc<Entry>,
+    change: RunChange,
+}
+
+enum RunChange {
+    /// The runs from the `kept`th on are replaced, and data up to `upto` is in runs now.
+    Drained { kept: usize, new: Vec<RunRef>, upto: u64 },
+    /// Runs that only changed their place.
+    Replaced(Vec<(RunRef, RunRef)>),
+}
+
+impl RunChange {
+    /// The stream's runs after the change, and up to where its data is in runs.
+    fn applied(&self, inner: &Inner) -> (Vec<RunRef>, u64) {
+        match self {
+            Self::Drained { kept, new, upto } => ([&inner.runs[..*kept], new].concat(), *upto),
+            Self::Replaced(replaced) => {
+                let place = |run: &RunRef| replaced.iter().find(|(old, _)| old == run).map_or(*run, |(_, new)| *new);
+                (inner.runs.iter().map(place).collect(), inner.drained)
+            }
+        }
+    }
+}
+
+impl Drain {
+    /// Works until it is told to stop.
+    pub(super) fn run(mut self) {
+        while self.shared.drains.wait() {
+            if let Err(error) = self.step() {
+                tracing::error!(%error, "the log cannot be drained; it will be tried again");
+                self.shared.drains.failed(&error);
+            }
+        }
+    }
+
+    /// Writes the first manifest of a folder.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        self.save(&[], &[], &[], 0)
+    }
+
+    /// Does everything there is to do.
+    ///
+    /// # Errors
+    /// Of the disk. Nothing is lost: the next step tries again.
+    pub(super) fn step(&mut self) -> io::Result<()> {
+        while let Some(cut) = self.shared.drains.first() {
+            self.drain(&cut)?;
+            self.shared.drains.done();
+        }
+        if self.manifest.is_none() {
+            // What a failed write of it may have named must not be removed before that is out of date.
+            self.save(&[], &[], &[], self.checkpoint.seq)?;
+        }
+        self.collect()?;
+        self.shared.drains.recovered();
+        Ok(())
+    }
+
+    fn drain(&mut self, cut: &Cut) -> io::Result<()> {
+        let mut out = DataFile::new(&self.shared, &mut self.checkpoint.next_file);
+        let (mut moved, mut removed, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+        for entry in &cut.dirty {
+            let mut inner = entry.lock();
+            if inner.removed {
+                removed.push(entry.number);
+                continue;
+            }
+            // What changes from here on makes it dirty again.
+            inner.dirty = false;
+            let mut blocks = inner.tail.since(inner.drained);
+            let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
+                changed.push(Arc::clone(entry));
+                continue;
+            };
+            let (upto, mut len) = (last.end(), last.end() - first.start());
+            let mut kept = inner.runs.len();
+            while let Some(run) = inner.runs[..kept].last().filter(|run| run.len < 2 * len && run.len + len <= MERGED) {
+                len += run.len;
+                kept -= 1;
+            }
+            let merged = inner.runs[kept..].to_vec();
+            drop(inner);
+            let older =
+                merged.iter().map(|run| entry.with_run(*run, |reader| reader.all())).collect::<io::Result<Vec<_>>>();
+            match older {
+                Ok(older) => drop(blocks.splice(..0, older)),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    // Damaged runs stay where they are: readers are told, and new data is not held up.
+                    tracing::error!(stream = &*entry.meta.name, %error, "runs cannot be merged");
+                    kept += merged.len();
+                }
+                Err(error) => return Err(error),
+            }
+            let new = out.put_all(entry.number, &blocks)?;
+            moved.push(Moved { entry: Arc::clone(entry), change: RunChange::Drained { kept, new, upto } });
+        }
+        out.finish()?;
+        let seq = cut.seq.max(self.checkpoint.seq);
+        self.save(&moved, &changed, &removed, seq)?;
+        for segment in &cut.segments {
+            // One that stays is only replayed in vain.
+            if let Err(error) = self.shared.disk.remove(&segment_name(*segment)) {
+                tracing::warn!(%error, "cannot remove a drained log segment");
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint, then lets readers use the runs that moved.
+    fn save(&mut self, moved: &[Moved], changed: &[Arc<Entry>], removed: &[u64], seq: u64) -> io::Result<()> {
+        let checkpoint = Checkpoint { seq, ..self.checkpoint };
+        let mut out = Vec::new();
+        for Moved { entry, change } in moved {
+            let inner = entry.lock();
+            if inner.removed {
+                put_removed(&mut out, entry.number);
+            } else {
+                let (runs, drained) = change.applied(&inner);
+                put_entry(&mut out, entry, &inner, &runs, drained);
+            }
+        }
+        for entry in changed {
+            let inner = entry.lock();
+            if inner.removed {
+                put_removed(&mut out, entry.number);
+            } else {
+                put_entry(&mut out, entry, &inner, &inner.runs, inner.drained);
+            }
+        }
+        removed.iter().for_each(|number| put_removed(&mut out, *number));
+        put_checkpoint(&mut out, checkpoint);
+        match self.manifest.take() {
+            Some(manifest) if manifest.at + out.len() as u64 <= 2 * manifest.full + CHUNK as u64 => {
+                manifest.file.write_at(manifest.at, &out)?;
+                manifest.file.sync()?;
+                self.manifest = Some(ManifestFile { at: manifest.at + out.len() as u64, ..manifest });
+            }
+            _ => self.manifest = Some(self.write_anew(moved, checkpoint)?),
+        }
+        self.checkpoint = checkpoint;
+        for Moved { entry, change } in moved {
+            let mut inner = entry.lock();
+            if inner.removed {
+                continue;
+            }
+            let (runs, drained) = change.applied(&inner);
+            runs.iter().for_each(|run| self.shared.files.retain_run(run));
+            inner.runs.iter().for_each(|run| self.shared.files.release_run(run));
+            inner.runs = runs;
+            inner.drained = drained;
+            inner.tail.drop_front(drained);
+        }
+        Ok(())
+    }
+
+    /// A manifest with every stream, as it is after these moves.
+    fn write_anew(&self, moved: &[Moved], checkpoint: Checkpoint) -> io::Result<ManifestFile> {
+        let mut out = Vec::new();
+        manifest::put_header(&mut out);
+        let file = self.shared.disk.create(MANIFEST_NEW)?;
+        let mut at = 0;
+        let moves: std::collections::HashMap<u64, &RunChange> =
+            moved.iter().map(|moved| (moved.entry.number, &moved.change)).collect();
+        for entry in self.shared.entries() {
+            let inner = entry.lock();
+            if inner.removed {
+                continue;
+            }
+            let (runs, drained) = match moves.get(&entry.number) {
+                Some(change) => change.applied(&inner),
+                None => (inner.runs.clone(), inner.drained),
+            };
+            put_entry(&mut out, &entry, &inner, &runs, drained);
+            drop(inner);
+            if out.len() >= CHUNK {
+                file.write_at(at, &out)?;
+                at += out.len() as u64;
+                out.clear();
+            }
+        }
+        put_checkpoint(&mut out, checkpoint);
+        file.write_at(at, &out)?;
+        at += out.len() as u64;
+        file.sync()?;
+        self.shared.disk.rename(MANIFEST_NEW, MANIFEST)?;
+        self.shared.disk.sync_names()?;
+        Ok(ManifestFile { file, at, full: at })
+    }
+
+    /// Removes data files that nothing lives in, and moves what lives in files that are mostly empty, or
+    /// in many small ones.
+    fn collect(&mut self) -> io::Result<()> {
+        let mut sizes = self.shared.files.sizes();
+        sizes.retain(|(file, size)| {
+            if size.live == 0 {
+                // One that stays is removed at the next start.
+                if let Err(error) = self.shared.files.remove(*file) {
+                    tracing::warn!(%error, "cannot remove a data file that is not needed");
+                }
+            }
+            size.live > 0
+        });
+        let small = |size: u64| size < SMALL_FILE;
+        let many_small = sizes.iter().filter(|(_, size)| small(size.total)).count() > SMALL_FILES;
+        let mut budget = ROUND;
+        let victims: HashSet<u64> = sizes
+            .iter()
+            .filter(|(_, size)| size.live * 2 < size.total || (many_small && small(size.total)))
+            .take_while(|(_, size)| {
+                let fits = budget == ROUND || size.live <= budget;
+                budget = budget.saturating_sub(size.live);
+                fits
+            })
+            .map(|(file, _)| *file)
+            .collect();
+        if victims.is_empty() { Ok(()) } else { self.compact(&victims) }
+    }
+
+    fn compact(&mut self, victims: &HashSet<u64>) -> io::Result<()> {
+        let mut out = DataFile::new(&self.shared, &mut self.checkpoint.next_file);
+        let mut moved = Vec::new();
+        for entry in self.shared.entries() {
+            let runs: Vec<RunRef> =
+                entry.lock().runs.iter().filter(|run| victims.contains(&run.file)).copied().collect();
+            let mut replaced = Vec::with_capacity(runs.len());
+            for old in runs {
+                match entry.with_run(old, |reader| reader.all()) {
+                    Ok(block) => {
+                        let new = out.put_all(entry.number, &[block])?;
+                        replaced.extend(new.into_iter().map(|new| (old, new)));
+                    }
+                    // It stays where it is.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                        tracing::error!(stream = &*entry.meta.name, %error, "a run cannot be moved");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if !replaced.is_empty() {
+                moved.push(Moved { entry, change: RunChange::Replaced(replaced) });
+            }
+        }
+        if moved.is_empty() {
+            return Ok(());
+        }
+        out.finish()?;
+        let seq = self.checkpoint.seq;
+        self.save(&moved, &[], &[], seq)
+    }
+}
+
+fn put_entry(out: &mut Vec<u8>, entry: &Entry, inner: &Inner, runs: &[RunRef], drained: u64) {
+    let saved = SavedRef {
+        number: entry.number,
+        seq: inner.seq,
+        drained,
+        state: &inner.state,
+        references: inner.references,
+        meta: &entry.meta,
+        runs,
+    };
+    put_stream(out, &saved);
+}
+
+/// A data file in the making. It is there only if something was put into it.
+struct DataFile<'a> {
+    shared: &'a Shared,
+    next_file: &'a mut u64,
+    open: Option<(u64, Arc<dyn DiskFile>)>,
+    /// What is not written yet, and where it goes.
+    out: Vec<u8>,
+    at: u64,
+}
+
+impl<'a> DataFile<'a> {
+    fn new(shared: &'a Shared, next_file: &'a mut u64) -> Self {
+        Self { shared, next_file, open: None, out: Vec::new(), at: 0 }
+    }
+
+    /// Appends the blocks of a stream, as one run if they are not too long.
+    fn put_all(&mut self, stream: u64, mut blocks: &[Block]) -> io::Result<Vec<RunRef>> {
+        let mut runs = Vec::with_capacity(1);
+        while let Some(first) = blocks.first() {
+            let fits = blocks.partition_point(|block| block.end() - first.start() <= run::LARGEST).max(1);
+            let (these, rest) = blocks.split_at(fits);
+            runs.push(self.put(stream, these)?);
+            blocks = rest;
+        }
+        Ok(runs)
+    }
+
+    fn put(&mut self, stream: u64, blocks: &[Block]) -> io::Result<RunRef> {
+        let number = match &self.open {
+            Some((number, _)) => *number,
+            None => {
+                let number = *self.next_file;
+                *self.next_file += 1;
+                self.open = Some((number, self.shared.disk.create(&data_name(number))?));
+                self.out.extend_from_slice(&Header { kind: Kind::Data, number, first: 0 }.encode());
+                number
+            }
+        };
+        let run = run::encode(&mut self.out, stream, blocks);
+        let run = RunRef { file: number, offset: self.at + run.offset, ..run };
+        if self.out.len() >= CHUNK {
+            self.write()?;
+        }
+        Ok(run)
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if let Some((_, file)) = &self.open {
+            file.write_at(self.at, &self.out)?;
+        }
+        self.at += self.out.len() as u64;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// Makes it durable.
+    fn finish(mut self) -> io::Result<()> {
+        self.write()?;
+        if let Some((number, file)) = self.open.take() {
+            file.sync()?;
+            self.shared.disk.sync_names()?;
+            self.shared.files.add(number, self.at);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for DataFile<'_> {
+    fn drop(&mut self) {
+        // It was given up; nothing names it.
+        if let Some((number, _)) = self.open.take() {
+            let _ = self.shared.disk.remove(&data_name(number));
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! One stream of the log: its durable state, its runs on disk, and its tail in memory.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::oneshot;
+
+use super::files::Files;
+use super::queue::Op;
+use super::run::{Reader, RunRef};
+use super::{Shared, storage_error};
+use crate::engine::{AppendShape, Commit, Messages, Position, References, StoredState, StreamConfig};
+use crate::storage::blocks::Blocks;
+use crate::storage::{Loaded, Piece, ReadRange, Reply, StorageError, StreamLog, StreamMeta};
+
+/// A stream, as long as it is in the table or someone reads it.
+pub(super) struct Entry {
+    /// The sequence number of the record that created it. Never used again.
+    pub(super) number: u64,
+    pub(super) meta: Arc<StreamMeta>,
+    files: Arc<Files>,
+    /// Commits in the queue or in a group.
+    pub(super) pending: AtomicU32,
+    /// How many of its commits have failed; handles from before the last failure are of no use.
+    pub(super) epoch: AtomicU32,
+    /// Where the next commit begins. The committer alone uses it.
+    pub(super) next: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+pub(super) struct Inner {
+    /// After the last durable commit.
+    pub(super) state: StoredState,
+    pub(super) references: References,
+    /// The last record that changed the state or the references.
+    pub(super) seq: u64,
+    /// Where the runs end; data from there on is in `tail`.
+    pub(super) drained: u64,
+    pub(super) runs: Vec<RunRef>,
+    pub(super) tail: Blocks,
+    /// Whether the next checkpoint has to look at it.
+    pub(super) dirty: bool,
+    pub(super) removed: bool,
+}
+
+impl Entry {
+    /// An empty stream, before the record that creates it has taken effect.
+    pub(super) fn new(number: u64, meta: Arc<StreamMeta>, files: Arc<Files>) -> Self {
+        let config = StreamConfig {
+            content_type: Arc::clone(&meta.content_type),
+            lifetime: meta.lifetime.clone(),
+            created_at: meta.created_at,
+            base: meta.base(),
+        };
+        let state = StoredState::new(&config);
+        Self::restore(number, meta, files, state, References::default(), (0, config.base.0), Vec::new())
+    }
+
+    /// A stream of which the manifest knows: up to which record, and up to which position in runs.
+    pub(super) fn restore(
+        number: u64,
+        meta: Arc<StreamMeta>,
+        files: Arc<Files>,
+        state: StoredState,
+        references: References,
+        (seq, drained): (u64, u64),
+        runs: Vec<RunRef>,
+    ) -> Self {
+        let next = AtomicU64::new(state.tail.0);
+        let tail = Blocks::default();
+        let inner = Inner { state, references, seq, drained, runs, tail, dirty: false, removed: false };
+        Self {
+            number,
+            meta,
+            files,
+            pending: AtomicU32::new(0),
+            epoch: AtomicU32::new(0),
+            next,
+            inner: Mutex::new(inner),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    pub(super) fn load(self: &Arc<Self>, shared: &Arc<Shared>) -> Loaded {
+        let inner = self.lock();
+        let log = LogStream {
+            entry: Arc::clone(self),
+            epoch: self.epoch.load(Ordering::Acquire),
+            shared: Arc::clone(shared),
+        };
+        Loaded {
+            meta: Arc::clone(&self.meta),
+            state: inner.state.clone(),
+            references: inner.references,
+            log: Arc::new(log),
+        }
+    }
+
+    /// Every handle becomes useless: a commit has failed.
+    pub(super) fn fail(&self) {
+        let inner = self.lock();
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.next.store(inner.state.tail.0, Ordering::Release);
+    }
+
+    fn read(&self, range: ReadRange) -> io::Result<Piece> {
+        let mut piece = Piece { data: Vec::new(), next: range.from.min(range.to) };
+        let mut left = range.max_bytes;
+        while piece.next < range.to {
+            let rest = ReadRange { from: piece.next, to: range.to, max_bytes: left };
+            let at_least_one = piece.data.is_empty();
+            let run = {
+                let inner = self.lock();
+                match inner.run_at(rest.from.0) {
+                    Some(run) => run,
+                    None => {
+                        let more = inner.tail.read(rest, at_least_one);
+                        piece.next = more.next;
+                        piece.data.extend(more.data);
+                        break;
+                    }
+                }
+            };
+            let read = self.with_run(run, |reader| reader.read(rest, at_least_one))?;
+            let Some((data, next)) = read else { break };
+            piece.next = next;
+            left = left.saturating_sub(data.len());
+            if !data.is_empty() {
+                piece.data.push(data);
+            }
+            if left == 0 || next.0 < run.end().min(range.to.0) {
+                break;
+            }
+        }
+        Ok(piece)
+    }
+
+    fn append_after(&self, at: Position) -> io::Result<Option<AppendShape>> {
+        let run = {
+            let inner = self.lock();
+            match inner.run_at(at.0) {
+                Some(run) => run,
+                None => return Ok(inner.tail.append_after(at)),
+            }
+        };
+        self.with_run(run, |reader| reader.append_after(at))
+    }
+
+    /// Reads in the run that covers a position. It may have been moved to another file meanwhile.
+    pub(super) fn with_run<T>(
+        &self,
+        mut run: RunRef,
+        mut read: impl FnMut(&Reader<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let result = self.files.open(run.file).and_then(|file| read(&Reader::new(&*file, self.number, run)?));
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match self.lock().run_at(run.start) {
+                    // A run that was merged is longer now, and the place in it is another.
+                    Some(moved) if moved != run && moved.end() == run.end() && moved.start == run.start => run = moved,
+                    _ => return Err(error),
+                },
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn run_at(&self, at: u64) -> Option<RunRef> {
+        self.runs.get(self.runs.partition_point(|run| run.end() <= at)).filter(|_| at < self.drained).copied()
+    }
+
+    /// Takes in a record that is durable.
+    pub(super) fn apply(&mut self, seq: u64, at: u64, commit: &Commit) {
+        self.push(at, &commit.messages);
+        self.state.apply(commit);
+        self.seq = seq;
+    }
+
+    pub(super) fn push(&mut self, at: u64, messages: &Messages) {
+        self.tail.push(Position(at), messages);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut();
+        if inner.removed {
+            inner.runs.iter().for_each(|run| self.files.release_run(run));
+        }
+    }
+}
+
+/// What a user of the stream holds.
+pub(super) struct LogStream {
+    pub(super) entry: Arc<Entry>,
+    pub(super) epoch: u32,
+    shared: Arc<Shared>,
+}
+
+impl LogStream {
+    fn failed(&self, error: &io::Error) -> StorageError {
+        tracing::error!(stream = &*self.entry.meta.name, %error, "a stream cannot be read");
+        storage_error(error)
+    }
+}
+
+impl StreamLog for LogStream {
+    fn commit(&self, commit: Commit) -> Reply<()> {
+        let (reply, answer) = oneshot::channel();
+        self.entry.pending.fetch_add(1, Ordering::AcqRel);
+        let op = Op::Commit { entry: Arc::clone(&self.entry), epoch: self.epoch, commit, reply };
+        self.shared.queue.push(op);
+        Reply::later(answer)
+    }
+
+    fn read(&self, range: ReadRange) -> Reply<Piece> {
+        Reply::ready(self.entry.read(range).map_err(|error| self.failed(&error)))
+    }
+
+    fn append_after(&self, at: Position) -> Reply<Option<AppendShape>> {
+        Reply::ready(self.entry.append_after(at).map_err(|error| self.failed(&error)))
+    }
+}

@@ -1,0 +1,165 @@
+//! Names of files, what every file begins with, and the version of the format.
+//!
+//! | Name | What it holds |
+//! |---|---|
+//! | `FORMAT` | the version of the format, as text |
+//! | `LOCK` | nothing; locked by the process that has the folder |
+//! | `log-N` | commits that are not drained yet, see `segment` |
+//! | `data-N` | messages that are, see `run` |
+//! | `manifest` | which streams there are and which runs they have, see `manifest` |
+//!
+//! Numbers are 16 hexadecimal digits and are never used again. `*.new` is a file in the making.
+
+use std::io;
+
+use bytes::BufMut;
+
+use super::codec::{Decoded, Decoder, Malformed};
+use super::disk::Disk;
+
+/// The version that this code writes. See [`prepare`] for what happens to others.
+pub(super) const VERSION: u32 = 1;
+
+const FORMAT: &str = "FORMAT";
+const FORMAT_NEW: &str = "FORMAT.new";
+const FORMAT_WORDS: &str = "everstream log, format ";
+pub(super) const LOCK: &str = "LOCK";
+pub(super) const MANIFEST: &str = "manifest";
+pub(super) const MANIFEST_NEW: &str = "manifest.new";
+
+pub(super) fn segment_name(number: u64) -> String {
+    format!("log-{number:016x}")
+}
+
+pub(super) fn data_name(number: u64) -> String {
+    format!("data-{number:016x}")
+}
+
+/// The number in a name that [`segment_name`] or [`data_name`] made with this prefix.
+pub(super) fn number_of(name: &str, prefix: &str) -> Option<u64> {
+    let digits = name.strip_prefix(prefix)?.strip_prefix('-')?;
+    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Segment = b'L',
+    Data = b'D',
+    Manifest = b'M',
+}
+
+/// The first bytes of every file: magic, kind, version, the file's number, one more number, checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) kind: Kind,
+    pub(super) number: u64,
+    /// Of a segment: the sequence number of its first record.
+    pub(super) first: u64,
+}
+
+const MAGIC: &[u8; 7] = b"evrstrm";
+
+impl Header {
+    pub(super) const LEN: usize = 32;
+
+    pub(super) fn encode(self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(Self::LEN);
+        out.extend_from_slice(MAGIC);
+        out.put_u8(self.kind as u8);
+        out.put_u32_le(VERSION);
+        out.put_u64_le(self.number);
+        out.put_u64_le(self.first);
+        out.put_u32_le(crc32fast::hash(&out));
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8], kind: Kind, number: u64) -> Decoded<Self> {
+        let bytes = bytes.get(..Self::LEN).ok_or(Malformed)?;
+        let mut decoder = Decoder(bytes);
+        let head = (decoder.take(MAGIC.len())?, decoder.u8()?, decoder.u32()?);
+        let header = Self { kind, number: decoder.u64()?, first: decoder.u64()? };
+        let intact = decoder.u32()? == crc32fast::hash(&bytes[..Self::LEN - 4]);
+        let ours = head == (MAGIC, kind as u8, VERSION) && header.number == number;
+        if intact && ours { Ok(header) } else { Err(Malformed) }
+    }
+}
+
+/// Carries a folder from one version of the format to the next.
+pub(super) type Migration = fn(&dyn Disk) -> io::Result<()>;
+
+/// From version `n + 1` to `n + 2`, at index `n`. Version 1 is the first.
+const MIGRATIONS: &[Migration] = &[];
+
+/// Makes sure that the folder has the version of this code: a new one gets it, an older one is migrated
+/// step by step, a newer one is refused.
+///
+/// # Errors
+/// A newer version, a file `FORMAT` that is none, or a failure of the disk.
+pub(super) fn prepare(disk: &dyn Disk) -> io::Result<()> {
+    bring_to(disk, VERSION, MIGRATIONS)
+}
+
+fn bring_to(disk: &dyn Disk, current: u32, migrations: &[Migration]) -> io::Result<()> {
+    let mut version = match found_version(disk)? {
+        Some(version) => version,
+        None => return write_version(disk, current),
+    };
+    if version > current {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("the data has format {version}, this program knows formats up to {current}: use a newer program"),
+        ));
+    }
+    while version < current {
+        let migrate = migrations.get(version.saturating_sub(1) as usize).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::Unsupported, format!("there is no way from format {version} to {current}"))
+        })?;
+        migrate(disk)?;
+        version += 1;
+        write_version(disk, version)?;
+        tracing::info!(version, "migrated the data to a newer format");
+    }
+    Ok(())
+}
+
+/// `None` in a folder without any file of ours.
+fn found_version(disk: &dyn Disk) -> io::Result<Option<u32>> {
+    let names = disk.list()?;
+    if !names.iter().any(|name| name == FORMAT) {
+        // Files without a version are none that any version has left behind.
+        return match names
+            .iter()
+            .find(|name| *name == MANIFEST || number_of(name, "log").is_some() || number_of(name, "data").is_some())
+        {
+            Some(name) => Err(damaged(FORMAT, format_args!("missing, although there is {name}"))),
+            None => Ok(None),
+        };
+    }
+    let file = disk.open(FORMAT)?;
+    let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+    if len > 100 {
+        return Err(damaged(FORMAT, "too long"));
+    }
+    let text = file.read_at(0, len)?;
+    let version =
+        std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().strip_prefix(FORMAT_WORDS)?.parse().ok());
+    match version {
+        Some(version @ 1..) => Ok(Some(version)),
+        _ => Err(damaged(FORMAT, "not a version")),
+    }
+}
+
+fn write_version(disk: &dyn Disk, version: u32) -> io::Result<()> {
+    let file = disk.create(FORMAT_NEW)?;
+    file.write_at(0, format!("{FORMAT_WORDS}{version}\n").as_bytes())?;
+    file.sync()?;
+    disk.rename(FORMAT_NEW, FORMAT)?;
+    disk.sync_names()
+}
+
+/// Bytes that were safe once are not what they were.
+pub(super) fn damaged(file: &str, what: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("file {file} is damaged: {what}; `everstream fsck` says more"))
+}

@@ -1,0 +1,370 @@
+//! Streams on the disk of one machine. The default of `everstream serve`.
+//!
+//! # What `Ok` promises
+//! The change was written to the commit log and synced (`fdatasync`). After `kill -9` or a loss of power
+//! it is there once, with the producer state, `Stream-Seq` and closure that came with it.
+//!
+//! # The shape
+//! ```text
+//! commit ──> queue ──> committer ──> log segments ──> drain ──> data files, manifest
+//!                         │ (one group, one sync)       │ (runs, checkpoint)
+//!                         └──> state, tail in memory <──┘
+//! ```
+//! One thread commits: whatever waits becomes one group, which is written and synced, and then seen and
+//! answered. When a segment of the log is full, a second thread carries its messages into data files, each
+//! stream's in one piece (a run), and writes the streams' states into the manifest; then the segment goes.
+//! Memory has the state of each stream, where its runs are, and the messages that are not drained yet.
+//! Its size depends on the number of streams and on [`LogOptions::segment_bytes`], not on the number of
+//! records. A stream at rest has no file of its own, no handle and no task.
+//!
+//! The formats, and what a crash can leave of each, are documented beside their encoders: `format`,
+//! `segment`, `run`, `manifest`.
+
+mod codec;
+mod commit;
+mod disk;
+mod drain;
+mod entry;
+mod files;
+mod format;
+mod manifest;
+mod queue;
+mod recover;
+mod run;
+mod segment;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+
+use self::commit::{Committer, Group, Segment};
+pub use self::disk::{Disk, DiskFile, Folder};
+use self::drain::{Drain, Drains, ManifestFile};
+use self::entry::Entry;
+use self::files::Files;
+use self::queue::{Op, Queue};
+use self::recover::Recovered;
+use super::{Listed, Loaded, NewStream, Reply, Storage, StorageError, StorageErrorKind, StreamId};
+use crate::engine::{Commit, Removal};
+
+/// What a [`LogStorage`] can be told.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LogOptions {
+    /// When a segment of the log has this many bytes, it is drained. It bounds what is kept in memory and
+    /// what a start has to replay. Default 32 MiB.
+    pub segment_bytes: u64,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { segment_bytes: 32 << 20 }
+    }
+}
+
+impl LogOptions {
+    /// See [`Self::segment_bytes`].
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+}
+
+/// Streams on a disk. Dropped, it finishes what it was asked to commit.
+pub struct LogStorage {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    disk: Arc<dyn Disk>,
+    options: LogOptions,
+    table: RwLock<BTreeMap<Arc<str>, Arc<Entry>>>,
+    files: Arc<Files>,
+    types: Types,
+    queue: Queue,
+    drains: Arc<Drains>,
+}
+
+/// Content types, each kept once.
+#[derive(Default)]
+struct Types(Mutex<HashSet<Arc<str>>>);
+
+impl Types {
+    /// More kinds than anybody uses; what comes after them is kept with its stream.
+    const MOST: usize = 1024;
+
+    fn share(&self, content_type: &mut Arc<str>) {
+        let mut types = self.0.lock();
+        match types.get(content_type) {
+            Some(known) => *content_type = Arc::clone(known),
+            None if types.len() < Self::MOST => drop(types.insert(Arc::clone(content_type))),
+            None => {}
+        }
+    }
+}
+
+impl LogStorage {
+    /// Opens the streams in a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// The folder is in use, was written by a newer version, or is damaged; or the disk fails.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        Self::with_disk(Arc::new(Folder::open(path)?), LogOptions::default())
+    }
+
+    /// Opens the streams on a disk.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn with_disk(disk: Arc<dyn Disk>, options: LogOptions) -> io::Result<Self> {
+        let (mut storage, steps) = Self::stepped(disk, options)?;
+        storage.shared.drains.in_background();
+        let LogSteps { committer, drain, .. } = steps;
+        let spawn =
+            |name: &str, work: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(work);
+        storage.threads.push(spawn("everstream-log", Box::new(|| committer.run()))?);
+        storage.threads.push(spawn("everstream-drain", Box::new(|| drain.run()))?);
+        Ok(storage)
+    }
+
+    /// Opens the streams on a disk without threads: nothing is committed or drained but by [`LogSteps`]. For
+    /// tests that decide about every step.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn stepped(disk: Arc<dyn Disk>, options: LogOptions) -> io::Result<(Self, LogSteps)> {
+        format::prepare(&*disk)?;
+        let drains = Arc::new(Drains::default());
+        let files = Arc::new(Files::new(Arc::clone(&disk), Arc::clone(&drains)));
+        let types = Types::default();
+        let Recovered {
+            mut checkpoint,
+            manifest_end,
+            streams,
+            dirty,
+            next_seq,
+            segments,
+            unused_files,
+            replayed,
+            torn,
+        } = recover::read(&*disk, &files, &types)?;
+        if !torn.is_empty() {
+            tracing::info!(segments = ?torn, "the log ends in what a crash has left; it was not answered and is cut off");
+        }
+        for file in unused_files {
+            disk.remove(&format::data_name(file))?;
+        }
+        checkpoint.next_file = checkpoint.next_file.max(1);
+        let table = streams.into_iter().map(|entry| (Arc::clone(&entry.meta.name), entry)).collect();
+        let shared = Arc::new(Shared {
+            disk: Arc::clone(&disk),
+            options,
+            table: RwLock::new(table),
+            files,
+            types,
+            queue: Queue::default(),
+            drains,
+        });
+        let mut drain = Drain { shared: Arc::clone(&shared), manifest: None, checkpoint };
+        match manifest_end {
+            None => drain.begin()?,
+            Some(end) => {
+                let file = disk.open(format::MANIFEST)?;
+                // What follows was never in effect, and must not come into effect behind what is written now.
+                file.truncate(end as u64)?;
+                file.sync()?;
+                drain.manifest = Some(ManifestFile { file, at: end as u64, full: end as u64 });
+            }
+        }
+        // Old segments end where they end; new records go to a new one.
+        let number = segments.last().map_or(1, |last| last + 1);
+        let segment = Segment::create(&shared, number, next_seq)?;
+        let mut committer = Committer {
+            shared: Arc::clone(&shared),
+            segment,
+            sealed: segments,
+            seq: next_seq - 1,
+            durable: next_seq - 1,
+            dirty,
+            group: Group::default(),
+            failed: None,
+        };
+        if !committer.sealed.is_empty() {
+            committer.cut();
+        }
+        tracing::debug!(replayed, "the log is open");
+        let steps = LogSteps { committer, drain, ops: Vec::new() };
+        Ok((Self { shared, threads: Vec::new() }, steps))
+    }
+}
+
+/// The work of a [`LogStorage`] without threads.
+pub struct LogSteps {
+    committer: Committer,
+    drain: Drain,
+    ops: Vec<Op>,
+}
+
+impl LogSteps {
+    /// Commits what waits, as one group.
+    pub fn commit(&mut self) {
+        self.committer.shared.queue.try_take(&mut self.ops);
+        self.committer.shared.drains.wait_below(usize::MAX);
+        self.committer.commit(&mut self.ops);
+    }
+
+    /// Hands what was committed over to the drain, as if the segment were full, and drains it.
+    ///
+    /// # Errors
+    /// Of the disk. Nothing is lost.
+    pub fn drain(&mut self) -> io::Result<()> {
+        self.committer.seal();
+        self.drain.step()
+    }
+}
+
+impl fmt::Debug for LogSteps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogSteps").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for LogStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogStorage").field("options", &self.shared.options).finish_non_exhaustive()
+    }
+}
+
+impl Drop for LogStorage {
+    fn drop(&mut self) {
+        self.shared.queue.stop();
+        self.shared.drains.stop();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn find(&self, name: &str) -> Option<Arc<Entry>> {
+        self.table.read().get(name).cloned()
+    }
+
+    /// All streams of this moment.
+    fn entries(&self) -> Vec<Arc<Entry>> {
+        self.table.read().values().cloned().collect()
+    }
+
+    /// Takes in a create that is durable.
+    fn insert(&self, seq: u64, mut stream: NewStream, source: Option<&Entry>) -> Arc<Entry> {
+        self.types.share(&mut stream.meta.content_type);
+        let meta = Arc::new(stream.meta);
+        let entry = Entry::new(seq, Arc::clone(&meta), Arc::clone(&self.files));
+        let content =
+            Commit { at: meta.created_at, messages: stream.content, close: stream.closed, ..Commit::default() };
+        let (mut inner, base) = (entry.lock(), meta.base().0);
+        inner.apply(seq, base, &content);
+        entry.next.store(inner.state.tail.0, Ordering::Release);
+        drop(inner);
+        let entry = Arc::new(entry);
+        if let Some(source) = source {
+            let mut source = source.lock();
+            source.references.forks += 1;
+            source.seq = seq;
+        }
+        self.table.write().insert(Arc::clone(&meta.name), Arc::clone(&entry));
+        entry
+    }
+
+    /// Takes in a deletion that is durable.
+    fn delete(&self, entry: &Entry, seq: u64, source: Option<&Entry>, removal: Removal) {
+        let mut inner = entry.lock();
+        inner.seq = seq;
+        match removal {
+            Removal::SoftDelete => inner.references.soft_deleted = true,
+            Removal::Remove => {
+                inner.removed = true;
+                drop(inner);
+                self.table.write().remove(&entry.meta.name);
+                if let Some(source) = source {
+                    let mut source = source.lock();
+                    source.references.forks = source.references.forks.saturating_sub(1);
+                    source.seq = seq;
+                }
+            }
+        }
+    }
+}
+
+impl Storage for LogStorage {
+    fn load(&self, name: &str) -> Reply<Option<Loaded>> {
+        if !self.shared.queue.is_busy_with_names() {
+            match self.shared.find(name) {
+                None => return Reply::ready(Ok(None)),
+                Some(entry) if entry.pending.load(Ordering::Acquire) == 0 => {
+                    return Reply::ready(Ok(Some(entry.load(&self.shared))));
+                }
+                Some(_) => {}
+            }
+        }
+        let (reply, answer) = oneshot::channel();
+        self.shared.queue.push(Op::Load { name: name.into(), reply });
+        Reply::later(answer)
+    }
+
+    fn create(&self, stream: NewStream) -> Reply<Loaded> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.queue.push(Op::Create { stream: Box::new(stream), reply });
+        Reply::later(answer)
+    }
+
+    fn delete(&self, name: &str, id: StreamId, removal: Removal) -> Reply<()> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.queue.push(Op::Delete { name: name.into(), id, removal, reply });
+        Reply::later(answer)
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Reply<Vec<Listed>> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let table = self.shared.table.read();
+        let page = table
+            .range::<str, _>((start, Bound::Unbounded))
+            .take_while(|(name, _)| name.starts_with(prefix))
+            .take(limit)
+            .map(|(_, entry)| {
+                let inner = entry.lock();
+                Listed {
+                    meta: Arc::clone(&entry.meta),
+                    tail: inner.state.tail,
+                    closed: inner.state.closed.is_some(),
+                    touched: inner.state.touched,
+                    soft_deleted: inner.references.soft_deleted,
+                }
+            })
+            .collect();
+        Reply::ready(Ok(page))
+    }
+}
+
+/// An error of the disk as one of the storage.
+fn storage_error(error: &io::Error) -> StorageError {
+    let kind = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StorageErrorKind::Full,
+        _ => StorageErrorKind::Io,
+    };
+    StorageError { kind, message: error.to_string() }
+}

@@ -1,0 +1,325 @@
+//! Runs: consecutive appends of one stream in a data file, served by large reads.
+//!
+//! ```text
+//! data file  header (32 bytes, see `format`), runs
+//! run        head: crc u32, messages u32, stream u64, start u64, length u64
+//!            data: `length` bytes, as they are served
+//!            index: for each block of 16 KiB of data, and once more for the end:
+//!                   first end u32, crc of the ends u32, crc of the data u32
+//!            ends: where each message ends, u32, the highest bit if an append ends there too
+//! ```
+//! A position belongs to the block of its distance from the start; the last block is the one of the run's
+//! end, even if it has no data. `first end` is the number of the first message that ends in the block or
+//! behind it. Checksums cover the stream's number and the place as well, so that a block read from a wrong
+//! place is damaged too.
+//!
+//! A data file is written once, synced, and named in the manifest only then; it never changes again. A
+//! file that the manifest does not name is what a crash has left, and is removed.
+
+use std::io;
+
+use bytes::{Buf, BufMut, Bytes};
+
+use super::codec::{Decoded, Decoder};
+use super::disk::DiskFile;
+use crate::engine::{AppendShape, Position};
+use crate::storage::ReadRange;
+use crate::storage::blocks::{self, Block, Cut, End};
+
+const BLOCK: usize = 16 * 1024;
+const HEAD: usize = 32;
+const ENTRY: usize = 12;
+/// Runs up to this size are read in one go.
+const SMALL: u64 = 32 * 1024;
+/// No run is larger, unless one block of appends alone is.
+pub(super) const LARGEST: u64 = 256 << 20;
+
+/// Where a run is. What memory holds of it, whatever its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RunRef {
+    pub(super) file: u64,
+    pub(super) offset: u64,
+    pub(super) start: u64,
+    pub(super) len: u64,
+    pub(super) messages: u32,
+}
+
+impl RunRef {
+    pub(super) fn end(&self) -> u64 {
+        self.start + self.len
+    }
+
+    /// The bytes that it takes in its file.
+    pub(super) fn size(&self) -> u64 {
+        self.ends_at(0) + u64::from(self.messages) * 4
+    }
+
+    fn blocks(&self) -> usize {
+        self.len as usize / BLOCK + 1
+    }
+
+    fn index_at(&self, block: usize) -> u64 {
+        HEAD as u64 + self.len + (block * ENTRY) as u64
+    }
+
+    fn ends_at(&self, end: u32) -> u64 {
+        self.index_at(self.blocks() + 1) + u64::from(end) * 4
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        for number in [self.file, self.offset, self.start, self.len] {
+            out.put_u64_le(number);
+        }
+        out.put_u32_le(self.messages);
+    }
+
+    pub(super) fn decode(decoder: &mut Decoder<'_>) -> Decoded<Self> {
+        let run = Self {
+            file: decoder.u64()?,
+            offset: decoder.u64()?,
+            start: decoder.u64()?,
+            len: decoder.u64()?,
+            messages: decoder.u32()?,
+        };
+        // Lengths beyond any that is ever written would overflow the sums above.
+        let sane = run.len <= u64::from(u32::MAX) && run.start < 1 << 62 && run.offset < 1 << 62;
+        if sane { Ok(run) } else { Err(super::codec::Malformed) }
+    }
+}
+
+/// The bytes of a run that are put together before they are written.
+pub(super) fn encode(out: &mut Vec<u8>, stream: u64, blocks: &[Block]) -> RunRef {
+    let offset = out.len() as u64;
+    let start = blocks.first().map_or(0, Block::start);
+    let len = blocks.last().map_or(start, Block::end) - start;
+    let ends: Vec<u32> = blocks
+        .iter()
+        // The distance fits: see `LARGEST`.
+        .flat_map(|block| block.ends().iter().map(move |end| end.shifted((block.start() - start) as usize).0))
+        .collect();
+    let run = RunRef { file: 0, offset, start, len, messages: u32::try_from(ends.len()).unwrap_or(u32::MAX) };
+    out.reserve(run.size() as usize);
+    let head = out.len();
+    out.put_u32_le(0);
+    out.put_u32_le(run.messages);
+    for number in [stream, start, len] {
+        out.put_u64_le(number);
+    }
+    let crc = crc32fast::hash(&out[head + 4..]);
+    out[head..head + 4].copy_from_slice(&crc.to_le_bytes());
+    let data = out.len();
+    for block in blocks {
+        out.extend_from_slice(block.data());
+    }
+    let seal = Seal { stream, start };
+    let mut first = 0;
+    for block in 0..run.blocks() {
+        let (from, to) = (block * BLOCK, ((block + 1) * BLOCK).min(len as usize));
+        let next = first + ends[first..].partition_point(|end| End(*end).at() < (block + 1) * BLOCK);
+        let raw: Vec<u8> = ends[first..next].iter().flat_map(|end| end.to_le_bytes()).collect();
+        let crcs = (seal.ends(block, first as u32, next as u32, &raw), seal.data(block, &out[data + from..data + to]));
+        out.put_u32_le(first as u32);
+        out.put_u32_le(crcs.0);
+        out.put_u32_le(crcs.1);
+        first = next;
+    }
+    out.put_u32_le(first as u32);
+    out.put_u64_le(0);
+    for end in ends {
+        out.put_u32_le(end);
+    }
+    run
+}
+
+/// Computes checksums of a run's parts.
+#[derive(Clone, Copy)]
+struct Seal {
+    stream: u64,
+    start: u64,
+}
+
+impl Seal {
+    fn hasher(self, block: usize) -> crc32fast::Hasher {
+        let mut place = [0; 24];
+        place[..8].copy_from_slice(&self.stream.to_le_bytes());
+        place[8..16].copy_from_slice(&self.start.to_le_bytes());
+        place[16..].copy_from_slice(&(block as u64).to_le_bytes());
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&place);
+        hasher
+    }
+
+    fn data(self, block: usize, data: &[u8]) -> u32 {
+        let mut hasher = self.hasher(block);
+        hasher.update(data);
+        hasher.finalize()
+    }
+
+    fn ends(self, block: usize, first: u32, next: u32, raw: &[u8]) -> u32 {
+        let mut hasher = self.hasher(block);
+        hasher.update(&first.to_le_bytes());
+        hasher.update(&next.to_le_bytes());
+        hasher.update(raw);
+        hasher.finalize()
+    }
+}
+
+/// Reads one run.
+pub(super) struct Reader<'a> {
+    file: &'a dyn DiskFile,
+    run: RunRef,
+    seal: Seal,
+    /// All of a small run.
+    whole: Option<Bytes>,
+}
+
+/// Ends that lie together, and the numbers of the first and of the one after the last.
+struct Ends {
+    ends: Vec<End>,
+    first: u32,
+    next: u32,
+}
+
+struct Entry {
+    first: u32,
+    ends_crc: u32,
+    data_crc: u32,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(file: &'a dyn DiskFile, stream: u64, run: RunRef) -> io::Result<Self> {
+        let size = run.size();
+        let whole = if size <= SMALL { Some(file.read_at(run.offset, size as usize)?) } else { None };
+        Ok(Self { file, run, seal: Seal { stream, start: run.start }, whole })
+    }
+
+    /// As [`crate::storage::StreamLog::read`], within the run. `None` if not even one message fits and
+    /// `at_least_one` is not asked for.
+    pub(super) fn read(&self, range: ReadRange, at_least_one: bool) -> io::Result<Option<(Bytes, Position)>> {
+        let until = range.to.0.min(self.run.end()) - self.run.start;
+        let mut from = (range.from.0.saturating_sub(self.run.start)).min(until);
+        loop {
+            let reach = until.min(from.saturating_add(range.max_bytes as u64));
+            let ends = self.ends_between(from, reach)?;
+            let cut = blocks::cut(&ends.ends, from as usize, until as usize, range.max_bytes, at_least_one);
+            let Some(Cut { begin, end }) = cut else {
+                return Ok(None);
+            };
+            let begin = begin as u64;
+            if begin > from && begin < until {
+                // The ends at hand need not reach far enough from there.
+                from = begin;
+                continue;
+            }
+            let data = self.data(begin as usize, end)?;
+            return Ok(Some((data, Position(self.run.start + end as u64))));
+        }
+    }
+
+    /// As [`crate::storage::StreamLog::append_after`], within the run.
+    pub(super) fn append_after(&self, at: Position) -> io::Result<Option<AppendShape>> {
+        let at = at.0.saturating_sub(self.run.start) as usize;
+        let (mut low, mut high) = (at / BLOCK, at / BLOCK);
+        loop {
+            let ends = self.ends(low, high)?;
+            let has_begin = low == 0
+                || ends.ends[..ends.ends.partition_point(|end| end.at() <= at)].iter().any(|end| end.ends_append());
+            let has_end = ends.ends.iter().any(|end| end.at() > at && end.ends_append());
+            let last = self.run.blocks() - 1;
+            if has_begin && (has_end || high == last) {
+                return Ok(blocks::append_after(&ends.ends, self.run.start, at));
+            }
+            let width = high - low + 1;
+            low = if has_begin { low } else { low.saturating_sub(width) };
+            high = if has_end { high } else { last.min(high + width) };
+        }
+    }
+
+    /// All appends of the run, to be written elsewhere.
+    pub(super) fn all(&self) -> io::Result<Block> {
+        let ends = self.ends(0, self.run.blocks() - 1)?;
+        Ok(Block::from_parts(self.run.start, self.data(0, self.run.len as usize)?, ends.ends))
+    }
+
+    /// The ends in the blocks of both places and between, and the next one after `to` if those do not
+    /// have it.
+    fn ends_between(&self, from: u64, to: u64) -> io::Result<Ends> {
+        let mut ends = self.ends(from as usize / BLOCK, to as usize / BLOCK)?;
+        let reaches = ends.ends.last().is_some_and(|end| end.at() as u64 > to.max(from));
+        if !reaches && ends.next < self.run.messages {
+            let raw = self.part(self.run.ends_at(ends.next), 4)?;
+            let block = End((&raw[..]).get_u32_le()).at() / BLOCK;
+            // The checksum of its block says whether this end is what it was.
+            if block >= self.run.blocks() {
+                return Err(self.damaged("an end lies outside"));
+            }
+            let more = self.ends(block, block)?;
+            if more.first != ends.next {
+                return Err(self.damaged("ends are not in order"));
+            }
+            ends.ends.extend(more.ends);
+            ends.next = more.next;
+        }
+        Ok(ends)
+    }
+
+    /// The ends in blocks `low` to `high`, checked.
+    fn ends(&self, low: usize, high: usize) -> io::Result<Ends> {
+        let index = self.index(low, high + 1)?;
+        let (first, next) = (index[0].first, index[index.len() - 1].first);
+        if first > next || next > self.run.messages {
+            return Err(self.damaged("the index is not in order"));
+        }
+        let raw = self.part(self.run.ends_at(first), (next - first) as usize * 4)?;
+        for (number, pair) in index.windows(2).enumerate() {
+            let of_block = (pair[0].first >= first && pair[0].first <= pair[1].first && pair[1].first <= next)
+                .then(|| &raw[(pair[0].first - first) as usize * 4..(pair[1].first - first) as usize * 4]);
+            let crc = of_block.map(|of_block| self.seal.ends(low + number, pair[0].first, pair[1].first, of_block));
+            if crc != Some(pair[0].ends_crc) {
+                return Err(self.damaged(format_args!("ends of block {}", low + number)));
+            }
+        }
+        let ends = raw.chunks_exact(4).map(|mut end| End(end.get_u32_le())).collect();
+        Ok(Ends { ends, first, next })
+    }
+
+    fn data(&self, begin: usize, end: usize) -> io::Result<Bytes> {
+        if begin >= end {
+            return Ok(Bytes::new());
+        }
+        let (low, high) = (begin / BLOCK, (end - 1) / BLOCK);
+        let from = low * BLOCK;
+        let to = ((high + 1) * BLOCK).min(self.run.len as usize);
+        let data = self.part((HEAD + from) as u64, to - from)?;
+        for (number, (entry, block)) in self.index(low, high)?.iter().zip(data.chunks(BLOCK)).enumerate() {
+            if self.seal.data(low + number, block) != entry.data_crc {
+                return Err(self.damaged(format_args!("data of block {}", low + number)));
+            }
+        }
+        Ok(data.slice(begin - from..end - from))
+    }
+
+    /// Entries `low` to `high` of the index.
+    fn index(&self, low: usize, high: usize) -> io::Result<Vec<Entry>> {
+        let raw = self.part(self.run.index_at(low), (high - low + 1) * ENTRY)?;
+        Ok(raw
+            .chunks_exact(ENTRY)
+            .map(|mut raw| Entry { first: raw.get_u32_le(), ends_crc: raw.get_u32_le(), data_crc: raw.get_u32_le() })
+            .collect())
+    }
+
+    /// Bytes of the run, counted from its head.
+    fn part(&self, at: u64, len: usize) -> io::Result<Bytes> {
+        match &self.whole {
+            Some(whole) => Ok(whole.slice(at as usize..at as usize + len)),
+            None => self.file.read_at(self.run.offset + at, len),
+        }
+    }
+
+    fn damaged(&self, what: impl std::fmt::Display) -> io::Error {
+        super::format::damaged(
+            &super::format::data_name(self.run.file),
+            format_args!("run at byte {} (stream number {}): {what}", self.run.offset, self.seal.stream),
+        )
+    }
+}
