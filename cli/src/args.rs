@@ -295,12 +295,12 @@ pub(crate) struct ServeArgs {
     /// Port to listen on; 0 is any free one [default: 4437].
     #[arg(long)]
     pub(crate) port: Option<String>,
-    /// Where streams are kept: memory.
+    /// Where streams are kept: log (on disk) or memory [default: log].
     #[arg(long, value_name = "KIND")]
     pub(crate) storage: Option<String>,
-    /// Directory of a storage that keeps files; memory keeps none.
+    /// Directory of the storage log [default: ./everstream-data].
     #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<String>,
     /// How long a long-poll waits for data, in milliseconds [default: 30000].
     #[arg(long, value_name = "MS")]
     pub(crate) long_poll_timeout_ms: Option<u64>,
@@ -338,6 +338,7 @@ impl ServeArgs {
             ("--host", "server.host", self.host.clone()),
             ("--port", "server.port", self.port.clone()),
             ("--storage", "storage.kind", self.storage.clone()),
+            ("--data-dir", "storage.data_dir", self.data_dir.clone()),
             (
                 "--long-poll-timeout-ms",
                 "server.long_poll_timeout",

@@ -5,7 +5,11 @@ mod support;
 use support::{Cli, Follower};
 
 async fn serve(args: &[&str]) -> (Follower, Cli) {
-    let command = Cli::new("").command(&[&["serve", "--port", "0"], args].concat());
+    serve_at("0", &[&["--storage", "memory"], args].concat()).await
+}
+
+async fn serve_at(port: &str, args: &[&str]) -> (Follower, Cli) {
+    let command = Cli::new("").command(&[&["serve", "--port", port], args].concat());
     let mut server = Follower::new(command);
     let line = server.line().await.expect("it listens");
     let url = line.strip_prefix("Listening on ").expect(&line).to_owned();
@@ -46,11 +50,32 @@ async fn a_reader_outlives_a_restart_and_says_that_it_waits() {
     tokio::io::AsyncBufReadExt::read_line(&mut stderr, &mut notice).await.unwrap();
     assert!(notice.starts_with("Trying again: "), "{notice}");
     // Memory is gone: the stream is not there any more, and that is no reason to wait.
-    let command = Cli::new("").command(&["serve", "--port", &port]);
-    let mut server = Follower::new(command);
-    server.line().await.expect("it listens");
+    let (_server, _) = serve_at(&port, &["--storage", "memory"]).await;
     let (_, run) = reader.finish().await;
     assert_eq!(run.code, 1, "{run:?}");
+}
+
+#[tokio::test]
+async fn streams_in_a_folder_outlive_a_kill_and_a_reader_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let args = ["--data-dir", data.to_str().unwrap()];
+    let (server, cli) = serve_at("0", &args).await;
+    let port = cli.url.rsplit(':').next().unwrap().to_owned();
+    cli.run(&["create", "s"]).await.ok();
+    cli.run(&["write", "s", "x\n"]).await.ok();
+    let mut reader = cli.follow(&["read", "s"]);
+    assert_eq!(reader.line().await.as_deref(), Some("x"));
+    // Two servers do not share a folder.
+    let err = Cli::new("").run(&["serve", "--port", "0", args[0], args[1]]).await.fails();
+    assert!(err.contains("another process uses the data directory"), "{err}");
+    server.signal("KILL").await;
+    server.finish().await;
+    let (_server, _) = serve_at(&port, &args).await;
+    cli.run(&["write", "s", "y\n"]).await.ok();
+    assert_eq!(reader.line().await.as_deref(), Some("y"));
+    reader.signal("INT").await;
+    reader.finish().await.1.ok();
 }
 
 #[tokio::test]
@@ -70,12 +95,12 @@ async fn what_cannot_be_served_is_an_error() {
     let (_server, running) = serve(&[]).await;
     let port = running.url.rsplit(':').next().unwrap().to_owned();
     let cli = Cli::new("");
-    let err = cli.run(&["serve", "--port", &port]).await.fails();
+    let err = cli.run(&["serve", "--storage", "memory", "--port", &port]).await.fails();
     assert!(err.contains("cannot listen on 127.0.0.1:"), "{err}");
-    let err = cli.run(&["serve", "--data-dir", "/tmp/x"]).await.fails();
+    let err = cli.run(&["serve", "--storage", "memory", "--data-dir", "/tmp/x"]).await.fails();
     assert!(err.contains("--data-dir"), "{err}");
     cli.run(&["serve", "--storage", "paper"]).await.fails();
-    let mut command = cli.command(&["serve"]);
+    let mut command = cli.command(&["serve", "--storage", "memory"]);
     command.env("EVERSTREAM_SERVER__PORT", &port);
     let err = support::finish(command.spawn().unwrap()).await.fails();
     assert!(err.contains(&format!("127.0.0.1:{port}")), "{err}");

@@ -96,7 +96,14 @@ pub(crate) fn cli() -> Result<()> {
             .collect(),
     };
     let [(serve, _)] = commands(&serve)?.try_into().ok().context("one command starts the server")?;
-    let server = Serving::start(shell.command(&serve).env("EVERSTREAM_SERVER__PORT", "0"))?;
+    // The streams of an earlier run are in the way.
+    let data = target_dir().join("quickstart-cli");
+    if data.exists() {
+        fs::remove_dir_all(&data).with_context(|| format!("cannot remove {}", data.display()))?;
+    }
+    let server = Serving::start(
+        shell.command(&serve).env("EVERSTREAM_SERVER__PORT", "0").env("EVERSTREAM_STORAGE__DATA_DIR", &data),
+    )?;
     for (line, expected) in session {
         println!("$ {line}");
         let command = &mut shell.command(&line);

@@ -118,7 +118,7 @@ def test_ctrl_c_ends_a_read(command: list[str], streams: str, name: str) -> None
 def test_serve_serves_until_it_is_told_to_stop(command: list[str], ending: signal.Signals) -> None:
     with Server() as free:
         port = free.port
-    with started([*command, "serve", "--port", str(port)]) as process:
+    with started([*command, "serve", "--port", str(port), "--storage", "memory"]) as process:
         handle = DurableStream(f"http://127.0.0.1:{port}/v1/stream/a", content_type="text/plain")
         # Refused connections are tried again until it listens.
         handle.create_stream()

@@ -1,5 +1,7 @@
 //! `serve`: a server in this process, until it is told to stop.
 
+use std::io;
+
 use everstream_server::Server;
 use everstream_server::config::{Config, ConfigError, Loader, StorageKind};
 
@@ -27,8 +29,19 @@ pub(crate) async fn run(args: &ServeArgs, access: Option<&str>, verbose: u8) -> 
         tracing::warn!("{warning}");
     }
     let stopped = signals::interrupt().map_err(|error| Failure::new(format!("Error: no signals: {error}")))?;
-    let server =
-        Server::builder().config(config).start().await.map_err(|error| Failure::new(format!("Error: {error}")))?;
+    let kept = config.storage.clone();
+    // Reading a log takes a while; meanwhile signals are to be heard.
+    let storage = tokio::task::spawn_blocking(move || kept.open())
+        .await
+        .map_err(io::Error::from)
+        .and_then(|opened| opened)
+        .map_err(|error| Failure::new(format!("Error: {}: {error}", config.storage.data_dir.display())))?;
+    let server = Server::builder()
+        .config(config)
+        .storage(storage)
+        .start()
+        .await
+        .map_err(|error| Failure::new(format!("Error: {error}")))?;
     say(&format!("Listening on {}", server.url()));
     stopped.await;
     tracing::info!("stopping; a second signal stops at once");

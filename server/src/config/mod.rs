@@ -6,6 +6,7 @@
 mod limits;
 mod load;
 mod serving;
+mod storage;
 mod units;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::access::AccessConfig;
 pub use self::limits::{LARGEST_BODY, Limits};
 pub use self::load::{ConfigError, Loader};
 pub use self::serving::Serving;
+pub use self::storage::{StorageConfig, StorageKind};
 pub use self::units::{parse_duration, parse_size};
 
 /// What a server can be told. Plain data; [`Config::default`] is a server for one machine's own use.
@@ -35,25 +37,6 @@ pub struct Config {
     pub storage: StorageConfig,
     /// `[log]`: what it says on standard error.
     pub log: LogConfig,
-}
-
-/// Where streams are kept. Read by whoever builds the storage, such as the command line.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct StorageConfig {
-    /// Which storage. Default `memory`.
-    pub kind: StorageKind,
-}
-
-/// The storages that there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum StorageKind {
-    /// Gone when the server stops.
-    #[default]
-    Memory,
 }
 
 /// What is said on standard error. Read by whoever sets up the log, such as the command line.

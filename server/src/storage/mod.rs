@@ -17,7 +17,7 @@
 //! been decided. A reply that is dropped does not take its change back.
 
 mod blocks;
-mod log;
+pub mod log;
 mod memory;
 
 use std::fmt;

@@ -57,7 +57,7 @@ pub trait DiskFile: Send + Sync + 'static {
     ///
     /// # Errors
     /// Of the operating system.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     /// Reads exactly `len` bytes from `at`.
     ///
@@ -144,7 +144,7 @@ impl Disk for Folder {
 struct OpenFile(File);
 
 impl DiskFile for OpenFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 

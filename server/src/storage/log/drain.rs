@@ -198,11 +198,6 @@ impl Drain {
         }
     }
 
-    /// Writes the first manifest of a folder.
-    pub(super) fn begin(&mut self) -> io::Result<()> {
-        self.save(&[], &[], &[], 0)
-    }
-
     /// Does everything there is to do.
     ///
     /// # Errors

@@ -86,6 +86,21 @@ impl Header {
     }
 }
 
+/// Whether the folder has the version of this code.
+///
+/// # Errors
+/// It has another one, or none; or the disk fails.
+pub(super) fn check(disk: &dyn Disk) -> io::Result<()> {
+    match found_version(disk)? {
+        Some(VERSION) => Ok(()),
+        Some(version) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("the data has format {version}, this program checks format {VERSION}"),
+        )),
+        None => Err(io::Error::new(io::ErrorKind::NotFound, "there are no streams here")),
+    }
+}
+
 /// Carries a folder from one version of the format to the next.
 pub(super) type Migration = fn(&dyn Disk) -> io::Result<()>;
 
@@ -102,9 +117,8 @@ pub(super) fn prepare(disk: &dyn Disk) -> io::Result<()> {
 }
 
 fn bring_to(disk: &dyn Disk, current: u32, migrations: &[Migration]) -> io::Result<()> {
-    let mut version = match found_version(disk)? {
-        Some(version) => version,
-        None => return write_version(disk, current),
+    let Some(mut version) = found_version(disk)? else {
+        return write_version(disk, current);
     };
     if version > current {
         return Err(io::Error::new(
@@ -138,7 +152,7 @@ fn found_version(disk: &dyn Disk) -> io::Result<Option<u32>> {
         };
     }
     let file = disk.open(FORMAT)?;
-    let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+    let len = usize::try_from(file.size()?).unwrap_or(usize::MAX);
     if len > 100 {
         return Err(damaged(FORMAT, "too long"));
     }
@@ -162,4 +176,74 @@ fn write_version(disk: &dyn Disk, version: u32) -> io::Result<()> {
 /// Bytes that were safe once are not what they were.
 pub(super) fn damaged(file: &str, what: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("file {file} is damaged: {what}; `everstream fsck` says more"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::storage::Folder;
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let path = tempfile::tempdir().unwrap();
+        let folder = Folder::open(path.path()).unwrap();
+        (path, folder)
+    }
+
+    fn text(path: &tempfile::TempDir) -> String {
+        std::fs::read_to_string(path.path().join(FORMAT)).unwrap()
+    }
+
+    #[test]
+    fn a_new_folder_gets_the_version_and_keeps_it() {
+        let (path, folder) = folder();
+        prepare(&folder).unwrap();
+        assert_eq!(text(&path), "everstream log, format 1\n");
+        prepare(&folder).unwrap();
+        check(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_and_left_alone() {
+        let (path, folder) = folder();
+        write_version(&folder, VERSION + 1).unwrap();
+        let error = prepare(&folder).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert!(error.to_string().contains("use a newer program"), "{error}");
+        assert_eq!(text(&path), "everstream log, format 2\n");
+    }
+
+    #[test]
+    fn an_older_version_is_migrated_step_by_step() {
+        fn leave(disk: &dyn Disk, name: &str) -> io::Result<()> {
+            disk.create(name).map(drop)
+        }
+        let migrations: &[Migration] = &[|disk| leave(disk, "one"), |disk| leave(disk, "two")];
+        let (path, folder) = folder();
+        write_version(&folder, 2).unwrap();
+        bring_to(&folder, 3, migrations).unwrap();
+        assert_eq!(text(&path), "everstream log, format 3\n");
+        let names = folder.list().unwrap();
+        assert!(names.contains(&"two".to_owned()) && !names.contains(&"one".to_owned()), "{names:?}");
+        let (_path, folder) = self::folder();
+        write_version(&folder, 1).unwrap();
+        assert!(bring_to(&folder, 4, migrations).is_err(), "there is no third step");
+    }
+
+    #[test]
+    fn files_without_a_version_are_not_taken_for_ours() {
+        let (_path, folder) = folder();
+        folder.create(&segment_name(1)).unwrap();
+        assert_eq!(prepare(&folder).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn numbers_of_names_are_read_as_they_are_written() {
+        for number in [0, 1, 0xabc, u64::MAX] {
+            assert_eq!(number_of(&segment_name(number), "log"), Some(number));
+            assert_eq!(number_of(&data_name(number), "data"), Some(number));
+            assert_eq!(number_of(&data_name(number), "log"), None);
+        }
+        assert_eq!(number_of("log-1", "log"), None);
+    }
 }

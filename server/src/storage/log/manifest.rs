@@ -15,7 +15,8 @@
 //! # Crash cases
 //! A checkpoint is synced before anything is removed that it makes unneeded. What follows the last whole
 //! checkpoint is cut off before more is written. If damage hides a checkpoint, the log no longer reaches
-//! back to the one before, and that is reported. When most of the manifest is out of date, a new one is
+//! back to the one before, and that is reported. A process that begins writes a manifest with added
+//! checkpoints anew: those may have been in the system's cache alone. When most of the manifest is out of date, a new one is
 //! written beside it, synced, and takes its name.
 
 use bytes::BufMut;
@@ -141,20 +142,29 @@ fn decode_frame(body: &[u8]) -> Decoded<Frame> {
     Ok(frame)
 }
 
-/// Reads a manifest: hands the changes of each checkpoint to `visit`, and gives the last checkpoint and
-/// where it ends. Takes any bytes.
+/// What a manifest says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Read {
+    pub(super) last: Checkpoint,
+    pub(super) last_end: usize,
+    /// The end of the first checkpoint: the manifest was synced up to there before it got its name.
+    pub(super) first_end: usize,
+}
+
+/// Reads a manifest: hands the changes of each checkpoint to `visit`. Takes any bytes.
 ///
 /// # Errors
 /// There is no whole checkpoint: a manifest begins with one.
-pub(super) fn read(bytes: &[u8], mut visit: impl FnMut(Change)) -> Decoded<(Checkpoint, usize)> {
+pub(super) fn read(bytes: &[u8], mut visit: impl FnMut(Change)) -> Decoded<Read> {
     Header::decode(bytes, Kind::Manifest, 0)?;
-    let (mut at, mut found, mut changes) = (Header::LEN, None, Vec::new());
+    let (mut at, mut found, mut changes) = (Header::LEN, None::<Read>, Vec::new());
     while let Some((body, end)) = frame_at(bytes, at) {
         match decode_frame(body)? {
             Frame::Change(change) => changes.push(change),
             Frame::Checkpoint(checkpoint) => {
                 changes.drain(..).for_each(&mut visit);
-                found = Some((checkpoint, end));
+                let first_end = found.map_or(end, |found| found.first_end);
+                found = Some(Read { last: checkpoint, last_end: end, first_end });
             }
         }
         at = end;

@@ -27,11 +27,14 @@ mod drain;
 mod entry;
 mod files;
 mod format;
+mod fsck;
 mod manifest;
 mod queue;
 mod recover;
 mod run;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -50,6 +53,7 @@ pub use self::disk::{Disk, DiskFile, Folder};
 use self::drain::{Drain, Drains, ManifestFile};
 use self::entry::Entry;
 use self::files::Files;
+pub use self::fsck::{Checked, check};
 use self::queue::{Op, Queue};
 use self::recover::Recovered;
 use super::{Listed, Loaded, NewStream, Reply, Storage, StorageError, StorageErrorKind, StreamId};
@@ -176,16 +180,15 @@ impl LogStorage {
             drains,
         });
         let mut drain = Drain { shared: Arc::clone(&shared), manifest: None, checkpoint };
-        match manifest_end {
-            None => drain.begin()?,
-            Some(end) => {
-                let file = disk.open(format::MANIFEST)?;
-                // What follows was never in effect, and must not come into effect behind what is written now.
-                file.truncate(end as u64)?;
-                file.sync()?;
-                drain.manifest = Some(ManifestFile { file, at: end as u64, full: end as u64 });
-            }
+        if let Some(end) = manifest_end {
+            let file = disk.open(format::MANIFEST)?;
+            // What follows was never in effect, and must not come into effect behind what is written now.
+            file.truncate(end as u64)?;
+            file.sync()?;
+            drain.manifest = Some(ManifestFile { file, at: end as u64, full: end as u64 });
         }
+        // There is no segment without a manifest.
+        drain.step()?;
         // Old segments end where they end; new records go to a new one.
         let number = segments.last().map_or(1, |last| last + 1);
         let segment = Segment::create(&shared, number, next_seq)?;
@@ -199,9 +202,12 @@ impl LogStorage {
             group: Group::default(),
             failed: None,
         };
+        // What was read may be in the system's cache alone: the process before this one need not have lived to sync
+        // it, or its sync has failed. It is written anew before anything is answered on the strength of it.
         if !committer.sealed.is_empty() {
             committer.cut();
         }
+        drain.step()?;
         tracing::debug!(replayed, "the log is open");
         let steps = LogSteps { committer, drain, ops: Vec::new() };
         Ok((Self { shared, threads: Vec::new() }, steps))

@@ -18,7 +18,8 @@ use crate::engine::{Commit, Removal};
 /// A folder as it was found.
 pub(super) struct Recovered {
     pub(super) checkpoint: Checkpoint,
-    /// Where the manifest ends; `None` in a new folder.
+    /// Where the manifest ends; `None` in a new folder, and if checkpoints were added to it that may not be on the
+    /// disk: then it has to be written anew.
     pub(super) manifest_end: Option<usize>,
     pub(super) streams: Vec<Arc<Entry>>,
     /// Streams that records after the checkpoint have changed; removed ones too.
@@ -51,9 +52,10 @@ pub(super) fn read(disk: &dyn Disk, files: &Arc<Files>, types: &Types) -> io::Re
     let (mut checkpoint, mut manifest_end) = (Checkpoint::default(), None);
     if names.iter().any(|name| name == MANIFEST) {
         let bytes = read_all(disk, MANIFEST)?;
-        let (found, end) = manifest::read(&bytes, |change| replay.restore(change))
+        let found = manifest::read(&bytes, |change| replay.restore(change))
             .map_err(|_| damaged(MANIFEST, "no checkpoint, or one that cannot be read"))?;
-        (checkpoint, manifest_end) = (found, Some(end));
+        checkpoint = found.last;
+        manifest_end = (found.first_end == found.last_end).then_some(found.last_end);
     } else if !segments.is_empty() || !data_files.is_empty() {
         return Err(damaged(MANIFEST, "missing, although there are other files"));
     }
@@ -67,7 +69,7 @@ pub(super) fn read(disk: &dyn Disk, files: &Arc<Files>, types: &Types) -> io::Re
 
 fn read_all(disk: &dyn Disk, name: &str) -> io::Result<bytes::Bytes> {
     let file = disk.open(name)?;
-    let len = usize::try_from(file.len()?).map_err(|_| damaged(name, "too long"))?;
+    let len = usize::try_from(file.size()?).map_err(|_| damaged(name, "too long"))?;
     file.read_at(0, len)
 }
 
@@ -82,7 +84,7 @@ fn account(disk: &dyn Disk, files: &Files, streams: &[Arc<Entry>], found: &[u64]
     }
     for (file, end) in &needed {
         let name = data_name(*file);
-        let len = disk.open(&name).and_then(|file| file.len()).map_err(|error| match error.kind() {
+        let len = disk.open(&name).and_then(|file| file.size()).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => damaged(&name, "missing, although streams have data in it"),
             _ => error,
         })?;
@@ -148,10 +150,8 @@ impl<'a> Replay<'a> {
             let name = segment_name(*number);
             let bytes = read_all(disk, &name)?;
             let mut wrong = None;
-            let mut first = None;
             let scanned = segment::scan(&bytes, *number, |record| {
                 let seq = record.seq;
-                first.get_or_insert(seq);
                 if seq > checkpoint && wrong.is_none() {
                     self.replayed += 1;
                     wrong = self.apply(record).err().map(|what| damaged(&name, format_args!("record {seq}: {what}")));
@@ -170,13 +170,20 @@ impl<'a> Replay<'a> {
                     ));
                 }
             }
-            // A segment without records says nothing: it may be one that was made and not used.
-            let (Some(first), Some(end)) = (first, scanned.next) else { continue };
+            let Some((first, end)) = scanned.records else { continue };
+            let is_empty = first == end;
+            if !is_empty && end <= checkpoint + 1 {
+                // All of it is drained.
+                continue;
+            }
             let expected = next.unwrap_or(checkpoint + 1);
-            if first != expected && (next.is_some() || first > expected) {
+            // One without records that begins earlier was made and never used.
+            if first > expected || (first < expected && next.is_some() && !is_empty) {
                 return Err(damaged(&name, format_args!("begins with record {first}, {expected} was to come")));
             }
-            next = Some(end);
+            if !is_empty {
+                next = Some(end);
+            }
         }
         if segments.is_empty() && checkpoint > 0 {
             return Err(damaged("log", "all segments are missing"));

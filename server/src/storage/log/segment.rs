@@ -17,8 +17,9 @@
 //!
 //! # Crash cases
 //! * **Torn tail.** Records of the last group may be missing, cut or mixed with zeros. None of them was
-//!   answered. The log ends before the first record that is not whole, and the next process begins a
-//!   new segment, so that what lies behind the cut is never taken for something later.
+//!   answered. The log ends before the first record that is not whole. The next process drains what
+//!   is whole before it answers anything, since that may be in the system's cache alone, and begins a new
+//!   segment, so that what lies behind the cut is never taken for something later.
 //! * **Damage.** If behind a broken record there is a whole one that was written when the broken one was
 //!   already `durable`, then no crash explains it: that is reported, and nothing is served from it.
 //! * **A torn header.** It is synced before the first record is written: a segment without a valid header
@@ -67,8 +68,9 @@ pub(super) enum End {
 /// What a scan found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scanned {
-    /// The sequence number after the last whole record; `None` without a valid header.
-    pub(super) next: Option<u64>,
+    /// The sequence number of the first record, and the one after the last whole record; `None` without a
+    /// valid header.
+    pub(super) records: Option<(u64, u64)>,
     /// Where the whole records end.
     pub(super) at: usize,
     pub(super) end: End,
@@ -184,16 +186,16 @@ fn record_at(bytes: &[u8], segment: u64, at: usize) -> Option<(u64, u64, &[u8], 
 pub(super) fn scan(bytes: &[u8], segment: u64, mut visit: impl FnMut(Record)) -> Scanned {
     let Ok(header) = Header::decode(bytes, Kind::Segment, segment) else {
         let end = if holds_record(bytes, segment, Header::LEN, 0, 0) { End::Damaged } else { End::Torn };
-        return Scanned { next: None, at: 0, end };
+        return Scanned { records: None, at: 0, end };
     };
     let (mut next, mut at) = (header.first, Header::LEN);
-    while let Some((seq, durable, body, end)) = record_at(bytes, segment, at) {
+    while let Some((seq, _, body, end)) = record_at(bytes, segment, at) {
         if seq != next {
             break;
         }
         let Ok(body) = decode_body(body) else {
             // The checksum holds, so this is no crash: someone else wrote it.
-            return Scanned { next: Some(next), at, end: End::Damaged };
+            return Scanned { records: Some((header.first, next)), at, end: End::Damaged };
         };
         visit(Record { seq, body });
         (next, at) = (next.saturating_add(1), end);
@@ -205,7 +207,7 @@ pub(super) fn scan(bytes: &[u8], segment: u64, mut visit: impl FnMut(Record)) ->
     } else {
         End::Torn
     };
-    Scanned { next: Some(next), at, end }
+    Scanned { records: Some((header.first, next)), at, end }
 }
 
 /// Whether a whole record lies at `from` or behind it that is not older than `seq` and was written when

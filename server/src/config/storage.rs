@@ -1,0 +1,55 @@
+//! Where streams are kept.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::storage::{Folder, LogOptions, LogStorage, MemoryStorage, Storage};
+
+/// Where streams are kept. [`open`](Self::open) makes the storage; a [`Server`](crate::Server) that is given
+/// none keeps its streams in memory, whatever this says.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct StorageConfig {
+    /// Which storage. Default `log`.
+    pub kind: StorageKind,
+    /// The folder of the storage `log`, made if it is not there. Default `./everstream-data`.
+    pub data_dir: PathBuf,
+}
+
+/// The storages that there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum StorageKind {
+    /// On disk, synced before each answer.
+    #[default]
+    Log,
+    /// Gone when the server stops.
+    Memory,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { kind: StorageKind::default(), data_dir: PathBuf::from("./everstream-data") }
+    }
+}
+
+impl StorageConfig {
+    /// Opens the storage. Blocks while a log is read that was not drained.
+    ///
+    /// # Errors
+    /// The folder cannot be used: it belongs to another process, is damaged, or was written by a newer version.
+    pub fn open(&self) -> io::Result<Arc<dyn Storage>> {
+        match self.kind {
+            StorageKind::Memory => Ok(Arc::new(MemoryStorage::new())),
+            StorageKind::Log => {
+                let folder = Folder::open(&self.data_dir)?;
+                Ok(Arc::new(LogStorage::with_disk(Arc::new(folder), LogOptions::default())?))
+            }
+        }
+    }
+}

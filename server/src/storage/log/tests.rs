@@ -1,0 +1,196 @@
+//! Decoders and recovery against bytes that nobody has written.
+#![allow(clippy::unwrap_used)]
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use everstream::proto::content_type::StreamFormat;
+use proptest::prelude::*;
+
+use super::disk::DiskFile;
+use super::format::{Header, Kind};
+use super::manifest;
+use super::run::{Reader, RunRef, encode};
+use super::segment::{self, Body, End, put_commit, put_record};
+use crate::engine::{Commit, Messages, Position, ProducerTag};
+use crate::storage::ReadRange;
+use crate::storage::blocks::Blocks;
+
+const SEGMENT: u64 = 7;
+
+fn text(body: &[u8]) -> Messages {
+    Messages::frame(StreamFormat::Text, Bytes::copy_from_slice(body)).unwrap()
+}
+
+fn commit(n: u64, size: usize) -> Commit {
+    Commit {
+        at: n,
+        messages: text(&vec![b'a' + (n % 26) as u8; size]),
+        producer: n.is_multiple_of(2).then(|| ProducerTag { id: Bytes::from_static(b"p"), epoch: 1, seq: n }),
+        stream_seq: n.is_multiple_of(3).then(|| Bytes::from(format!("{n:03}"))),
+        close: false,
+    }
+}
+
+/// A segment whose groups have these numbers of records, and where each group begins.
+fn segment_of(groups: &[usize], size: usize) -> (Vec<u8>, Vec<usize>, Vec<Commit>) {
+    let mut bytes = Header { kind: Kind::Segment, number: SEGMENT, first: 1 }.encode();
+    let (mut seq, mut starts, mut commits) = (0, Vec::new(), Vec::new());
+    for records in groups {
+        starts.push(bytes.len());
+        let durable = seq;
+        for _ in 0..*records {
+            seq += 1;
+            let commit = commit(seq, size);
+            put_record(&mut bytes, SEGMENT, seq, durable, |out| put_commit(out, 1, 0, &commit));
+            commits.push(commit);
+        }
+    }
+    bytes.resize(bytes.len() + 100, 0);
+    (bytes, starts, commits)
+}
+
+fn scan(bytes: &[u8]) -> (Vec<Commit>, segment::Scanned) {
+    let mut found = Vec::new();
+    let scanned = segment::scan(bytes, SEGMENT, |record| match record.body {
+        Body::Commit { commit, .. } => found.push(commit),
+        _ => unreachable!(),
+    });
+    (found, scanned)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn a_segment_gives_back_what_was_put_in(groups in prop::collection::vec(1..5usize, 0..6), size in 1..300usize) {
+        let (bytes, _, commits) = segment_of(&groups, size);
+        let (found, scanned) = scan(&bytes);
+        prop_assert_eq!(found, commits);
+        prop_assert_eq!(scanned.end, End::Clean);
+    }
+
+    #[test]
+    fn a_changed_byte_hides_nothing_that_was_durable_without_being_told(
+        groups in prop::collection::vec(1..5usize, 1..6),
+        size in 1..100usize,
+        at in any::<prop::sample::Index>(),
+        bit in 0..8u8,
+    ) {
+        let (mut bytes, starts, commits) = segment_of(&groups, size);
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        let (found, scanned) = scan(&bytes);
+        prop_assert!(commits.starts_with(&found), "an exact prefix");
+        // Whatever lies before the last group was durable when that was written.
+        if at >= Header::LEN && at < starts[starts.len() - 1] {
+            // Padding is not part of a record.
+            prop_assert!(scanned.end == End::Damaged || found.len() == commits.len());
+        }
+    }
+
+    #[test]
+    fn a_group_that_was_torn_in_any_way_is_cut_off(
+        groups in prop::collection::vec(1..5usize, 1..5),
+        lost in prop::collection::vec(any::<bool>(), 40),
+    ) {
+        let (mut bytes, starts, commits) = segment_of(&groups, 90);
+        let last = starts[starts.len() - 1];
+        for (sector, lost) in lost.iter().enumerate() {
+            let from = last + sector * 64;
+            if *lost && from < bytes.len() {
+                let to = (from + 64).min(bytes.len());
+                bytes[from..to].fill(0);
+            }
+        }
+        let (found, scanned) = scan(&bytes);
+        prop_assert!(commits.starts_with(&found));
+        prop_assert!(found.len() >= commits.len() - groups[groups.len() - 1], "what was durable is there");
+        prop_assert_ne!(scanned.end, End::Damaged);
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..600), valid_head in any::<bool>()) {
+        let with_head = |kind| {
+            let mut all = if valid_head { Header { kind, number: 0, first: 1 }.encode() } else { Vec::new() };
+            all.extend_from_slice(&bytes);
+            all
+        };
+        segment::scan(&with_head(Kind::Segment), 0, drop);
+        let _ = manifest::read(&with_head(Kind::Manifest), drop);
+        let run = RunRef { file: 0, offset: 0, start: 0, len: bytes.len() as u64 / 2, messages: 3 };
+        if let Ok(reader) = Reader::new(&Slice(bytes.clone().into()), 1, run) {
+            let range = ReadRange { from: Position(1), to: Position(run.len), max_bytes: 10 };
+            let _ = (reader.read(range, true), reader.append_after(Position(1)), reader.all());
+        }
+    }
+
+    #[test]
+    fn a_run_reads_as_the_blocks_it_was_made_of(
+        sizes in prop::collection::vec(prop_oneof![1..200usize, 10_000..40_000usize], 1..40),
+        limit in 1..60_000usize,
+        at in any::<prop::sample::Index>(),
+    ) {
+        let mut blocks = Blocks::default();
+        let mut tail = 100;
+        for (n, size) in sizes.iter().enumerate() {
+            let messages = text(&vec![n as u8; *size]);
+            blocks.push(Position(tail), &messages);
+            tail += *size as u64;
+        }
+        let mut bytes = vec![9; 50];
+        let run = encode(&mut bytes, 3, &blocks.since(100));
+        prop_assert_eq!(bytes.len() as u64, run.offset + run.size());
+        let file = Slice(bytes.into());
+        let reader = Reader::new(&file, 3, run).unwrap();
+        let from = Position(100 + at.index((tail - 100) as usize) as u64);
+        let range = ReadRange { from, to: Position(tail), max_bytes: limit };
+        let (data, next) = reader.read(range, true).unwrap().unwrap();
+        let expected = blocks.read(range, true);
+        // Blocks give what fits of each block; together they may stop earlier than a run does, never later.
+        prop_assert!(expected.next <= next);
+        prop_assert!(data.starts_with(&expected.data.concat()));
+        prop_assert!(data.len() <= limit || expected.next == next);
+        prop_assert_eq!(reader.append_after(from).unwrap(), blocks.append_after(from));
+        // The same bytes in another place, or as another stream's, are damaged.
+        let other = Reader::new(&file, 4, run).and_then(|reader| reader.read(range, true));
+        prop_assert_eq!(other.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}
+
+/// A file that is these bytes.
+struct Slice(Bytes);
+
+impl DiskFile for Slice {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn read_at(&self, at: u64, len: usize) -> io::Result<Bytes> {
+        let at = usize::try_from(at).unwrap();
+        match at.checked_add(len).filter(|end| *end <= self.0.len()) {
+            Some(end) => Ok(self.0.slice(at..end)),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn truncate(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_reader_of_no_bytes_is_an_error() {
+    let file: Arc<dyn DiskFile> = Arc::new(Slice(Bytes::new()));
+    let run = RunRef { file: 0, offset: 0, start: 0, len: 5, messages: 1 };
+    assert!(Reader::new(&*file, 1, run).is_err());
+}
