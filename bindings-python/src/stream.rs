@@ -64,7 +64,7 @@ impl Stream {
             });
         }
         call(py, wait, self.callbacks.clone(), async move { stream.create(&options).await }, |py, it| {
-            into_any(py, (it.created, it.offset.to_string(), it.content_type, it.closed))
+            into_any(py, (it.created, offset(it.offset), it.content_type, it.closed))
         })
     }
 
@@ -73,8 +73,7 @@ impl Stream {
         let stream = self.core.get(py)?;
         call(py, wait, self.callbacks.clone(), async move { stream.head().await }, |py, it| {
             let ttl = it.ttl.map(|ttl| ttl.as_secs());
-            let offset = it.offset.to_string();
-            into_any(py, (offset, it.content_type, it.closed, ttl, it.expires_at, it.etag, it.cache_control))
+            into_any(py, (offset(it.offset), it.content_type, it.closed, ttl, it.expires_at, it.etag, it.cache_control))
         })
     }
 

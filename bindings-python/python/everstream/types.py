@@ -126,7 +126,7 @@ class CreateResult:
 
     created: bool
     """`False` when a stream with the same configuration was there already."""
-    offset: Offset
+    offset: Offset | None
     content_type: str | None = None
     stream_closed: bool = False
 

@@ -21,11 +21,10 @@ pub(crate) async fn run(target: &Target, args: &ForkArgs) -> Result<(), Failure>
         .create(&options)
         .await
         .map_err(|error| Failure::of(&format!("fork stream \"{source}\" to"), id, &error))?;
-    say(&format!(
-        "Stream forked successfully: \"{source}\" to \"{id}\"\n  URL: {}\n  Offset: {}",
-        stream.url(),
-        created.offset
-    ));
+    say(&format!("Stream forked successfully: \"{source}\" to \"{id}\"\n  URL: {}", stream.url()));
+    if let Some(offset) = created.offset {
+        say(&format!("  Offset: {offset}"));
+    }
     if !created.created {
         say("  It existed already, with the same configuration");
     }

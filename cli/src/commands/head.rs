@@ -1,5 +1,6 @@
 //! `head`: what the server knows of a stream.
 
+use everstream::Offset;
 use serde_json::json;
 
 use crate::args::HeadArgs;
@@ -15,7 +16,7 @@ pub(crate) async fn run(target: &Target, args: &HeadArgs) -> Result<(), Failure>
             "id": id,
             "url": stream.url(),
             "contentType": info.content_type,
-            "offset": info.offset.as_str(),
+            "offset": info.offset.as_ref().map(Offset::as_str),
             "closed": info.closed,
             "ttlSeconds": info.ttl.map(|ttl| ttl.as_secs()),
             "expiresAt": info.expires_at,
@@ -26,7 +27,7 @@ pub(crate) async fn run(target: &Target, args: &HeadArgs) -> Result<(), Failure>
     }
     let mut lines = vec![format!("Stream: \"{id}\""), format!("  URL: {}", stream.url())];
     lines.extend(info.content_type.map(|it| format!("  Content-Type: {it}")));
-    lines.push(format!("  Offset: {}", info.offset));
+    lines.extend(info.offset.map(|it| format!("  Offset: {it}")));
     lines.push(format!("  Closed: {}", if info.closed { "yes" } else { "no" }));
     lines.extend(info.ttl.map(|ttl| format!("  TTL: {} s", ttl.as_secs())));
     lines.extend(info.expires_at.map(|it| format!("  Expires-At: {it}")));

@@ -44,8 +44,8 @@ pub struct Created {
     /// Whether it is new; `false` when a stream with the same configuration was there. After a lost answer and a
     /// repeat this may say `false` of a stream that the lost try created.
     pub created: bool,
-    /// The tail after the initial content.
-    pub offset: Offset,
+    /// The tail after the initial content, if the server said so.
+    pub offset: Option<Offset>,
     /// As the server stored it.
     pub content_type: Option<String>,
     /// Whether it is closed.
@@ -72,8 +72,8 @@ pub struct Closed {
 /// What HEAD tells of a stream (S-HEAD-1).
 #[derive(Clone, Debug)]
 pub struct StreamInfo {
-    /// The tail.
-    pub offset: Offset,
+    /// The tail, if the server said so.
+    pub offset: Option<Offset>,
     /// Verbatim, parameters included.
     pub content_type: Option<String>,
     /// Whether it takes no more data.
@@ -155,12 +155,7 @@ impl DurableStream {
     pub async fn create(&self, options: &CreateOptions) -> Result<Created> {
         let (head, _) = self.core.call(&self.target, Request::create(options)?).await?;
         let content_type = self.learn_content_type(&head);
-        Ok(Created {
-            created: head.status == 201,
-            offset: self.need_offset(&head)?,
-            content_type,
-            closed: head.is_closed(),
-        })
+        Ok(Created { created: head.status == 201, offset: head.next_offset(), content_type, closed: head.is_closed() })
     }
 
     /// What the server knows of the stream; does not restart its TTL (S-EXP-2).
@@ -172,7 +167,7 @@ impl DurableStream {
         let content_type = self.learn_content_type(&head);
         let text = |name| head.text(name).map(str::to_owned);
         Ok(StreamInfo {
-            offset: self.need_offset(&head)?,
+            offset: head.next_offset(),
             content_type,
             closed: head.is_closed(),
             ttl: head.number(names::STREAM_TTL).map(Duration::from_secs),
@@ -311,7 +306,7 @@ impl DurableStream {
 
     async fn ask_for_machine(&self, id: &str, options: ProducerOptions) -> Result<Machine> {
         // An instance that may have to take over wants to know the tail before it sends anything.
-        let tail = if options.auto_claim { Some(self.head().await?.offset) } else { None };
+        let tail = if options.auto_claim { self.head().await?.offset } else { None };
         let content_type = self.content_type_of(&AppendOptions::default()).await?;
         let machine = self.machine(id, &content_type, options)?;
         Ok(match tail {
@@ -335,13 +330,6 @@ impl DurableStream {
     fn learn_content_type(&self, head: &ResponseHead) -> Option<String> {
         let content_type = head.text(CONTENT_TYPE)?.to_owned();
         Some(self.content_type.get_or_init(|| content_type).clone())
-    }
-
-    fn need_offset(&self, head: &ResponseHead) -> Result<Offset> {
-        head.next_offset().ok_or_else(|| {
-            let message = format!("{}: the server's answer has no valid Stream-Next-Offset", self.url());
-            Error::new(ErrorKind::Protocol, message)
-        })
     }
 }
 

@@ -24,7 +24,8 @@ impl Cell {
     }
 }
 
-/// A message on its way. Awaiting it gives the server's receipt; nobody has to.
+/// A message on its way. Awaiting it gives the server's receipt; nobody has to. Cloning is cheap.
+#[derive(Clone)]
 pub struct Delivery {
     cell: Arc<Cell>,
     message: u64,
@@ -43,6 +44,11 @@ impl Delivery {
     /// The outcome, if it is there already.
     pub fn outcome(&self) -> Option<Result<Receipt>> {
         self.cell.result.get().cloned()
+    }
+
+    /// Whether this message and another one are known to have the same outcome: they are in one batch.
+    pub fn shares_outcome(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.cell, &other.cell)
     }
 
     /// Waits for the outcome. Cancel safe.
