@@ -6,6 +6,7 @@ mod check;
 mod conformance;
 mod demo;
 mod fuzz;
+mod node;
 mod process;
 mod python;
 mod quickstart;
@@ -38,6 +39,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Runs the official server suite against our server
     Conformance(conformance::Arguments),
+    /// Builds the npm package, checks its types and packaging, and runs its tests
+    Node,
     /// Installs the Python package, checks its types and runs its tests
     Python,
     /// Runs the quick starts of README.md as a reader would
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
+        Command::Node => steps::run_all(node::steps()),
         Command::Python => steps::run_all(python::steps()),
         Command::Quickstart => quickstart::run(),
     };

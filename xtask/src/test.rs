@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::process::{cargo, run as call};
 use crate::steps::{Step, run_all};
-use crate::{check, conformance, demo, python, quickstart};
+use crate::{check, conformance, demo, node, python, quickstart};
 
 /// Records of the demo in small: enough to meet most kinds of faults.
 const DEMO_RECORDS: usize = 20_000;
@@ -19,6 +19,7 @@ pub(crate) fn run() -> Result<()> {
         }),
     ]);
     steps.extend(python::steps());
+    steps.extend(node::steps());
     steps.extend([
         Step::new("official server suite", || conformance::run(&conformance::Arguments::default())),
         Step::new("quick start in Rust", quickstart::rust),

@@ -1,0 +1,25 @@
+// Checks the types of the tests, and the package as it would be published: what is in it, and that its types are found
+// by everything that imports or requires it.
+import { execFileSync } from "node:child_process"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { dirname, join } from "node:path"
+import { fileURLToPath } from "node:url"
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..")
+const folder = mkdtempSync(join(tmpdir(), "everstream-"))
+const options = { cwd: root, stdio: "inherit", shell: process.platform === "win32" }
+try {
+  execFileSync("npx", ["tsc", "--noEmit", "-p", "test"], options)
+  // What is built is there; packing is not to build it again.
+  const packed = execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", folder], {
+    ...options,
+    stdio: ["ignore", "pipe", "inherit"],
+    encoding: "utf8",
+  })
+  const tarball = join(folder, JSON.parse(packed)[0].filename)
+  execFileSync("npx", ["publint", "--strict", tarball], options)
+  execFileSync("npx", ["attw", "--quiet", "--profile", "node16", tarball], options)
+} finally {
+  rmSync(folder, { recursive: true })
+}

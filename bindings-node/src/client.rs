@@ -1,0 +1,105 @@
+//! Connections, and what all handles of a client share.
+
+use std::sync::Arc;
+
+use everstream::Client as CoreClient;
+use napi::Env;
+use napi::bindgen_prelude::Object;
+use napi_derive::napi;
+
+use crate::call::call;
+use crate::error;
+use crate::fetch::FetchTransport;
+use crate::options::set_duration;
+use crate::value::{Kept, Raw};
+
+/// A pool of connections, or a `fetch` in its place.
+#[napi]
+pub struct Client {
+    core: CoreClient,
+}
+
+/// What connections are like.
+#[napi(object)]
+pub struct ConnectionOptions {
+    pub base_url: Option<String>,
+    pub connect_timeout: Option<f64>,
+    /// PEM, beside those of the system.
+    pub root_certificates: Option<String>,
+    /// PEM of a client certificate and its key.
+    pub identity: Option<String>,
+    pub proxy: Option<String>,
+    pub trust_env: Option<bool>,
+    pub http2: Option<bool>,
+    pub gzip: Option<bool>,
+}
+
+#[napi]
+impl Client {
+    /// `carry` sends requests in place of connections.
+    #[napi(constructor, catch_unwind)]
+    pub fn new(
+        env: Env,
+        options: ConnectionOptions,
+        #[napi(ts_arg_type = "Carry | undefined | null")] carry: Raw,
+    ) -> napi::Result<Self> {
+        let mut builder = CoreClient::builder();
+        if let Some(url) = options.base_url {
+            builder = builder.base_url(url);
+        }
+        if carry.kind()? == napi::ValueType::Function {
+            builder = builder.transport(Arc::new(FetchTransport::new(Kept::new(carry)?)));
+        }
+        if options.connect_timeout.is_some() {
+            let mut limit = std::time::Duration::ZERO;
+            set_duration(env, "connectTimeout", options.connect_timeout, &mut limit)?;
+            builder = builder.connect_timeout(limit);
+        }
+        if let Some(pem) = options.root_certificates {
+            builder = builder.root_certificates_pem(pem);
+        }
+        if let Some(pem) = options.identity {
+            builder = builder.identity_pem(pem);
+        }
+        if let Some(url) = options.proxy {
+            builder = builder.proxy(url);
+        }
+        if options.trust_env == Some(false) {
+            builder = builder.ignore_environment();
+        }
+        if options.http2 == Some(true) {
+            builder = builder.http2_prior_knowledge();
+        }
+        if options.gzip == Some(true) {
+            builder = builder.gzip();
+        }
+        let core = builder.build().map_err(|refused| error::throw(env, &refused))?;
+        Ok(Self { core })
+    }
+
+    /// The streams below a root whose names begin with a prefix.
+    #[napi(catch_unwind, ts_return_type = "Promise<ListedStream[]>")]
+    pub fn list(&self, env: Env, root: String, prefix: String) -> napi::Result<Raw> {
+        let client = self.core.clone();
+        let listed = async move { client.list(&root, &prefix).await };
+        call(env, None, listed, |env, streams| {
+            let mut rows = Vec::with_capacity(streams.len());
+            for it in streams {
+                let mut row = Object::new(&env)?;
+                row.set("path", it.path)?;
+                row.set("contentType", it.content_type)?;
+                row.set("createdAt", it.created_at)?;
+                row.set("offset", it.offset.as_str())?;
+                row.set("closed", it.closed)?;
+                rows.push(row);
+            }
+            Raw::of(env, rows)
+        })
+    }
+}
+
+impl Client {
+    pub(crate) fn core(&self) -> &CoreClient {
+        &self.core
+    }
+}

@@ -1,0 +1,82 @@
+/** Native handles, made of options of the face. */
+import { backend, type Client, type Stream } from "./backend.js"
+import { carry, replacedFetch } from "./carry.js"
+import type { BackoffOptions, HeadersRecord, ParamsRecord, StreamErrorHandler } from "./types.js"
+import { Handler, values } from "./values.js"
+
+type Fetch = typeof globalThis.fetch
+
+/** What a native handle is made of. */
+export interface Settings {
+  url: string
+  headers?: HeadersRecord
+  params?: ParamsRecord
+  contentType?: string
+  fetch?: Fetch
+  backoffOptions?: Partial<BackoffOptions>
+  onError?: StreamErrorHandler
+  timeoutMs?: number
+  batching?: boolean
+  idempotent?: boolean
+  /** Whether the caller gave text only. */
+  isText?: () => boolean
+}
+
+/** A native handle, and what goes with it. */
+export interface Native {
+  stream: Stream
+  handler: Handler
+  /** Whether requests go by `fetch`. */
+  carried: boolean
+}
+
+let connections: Client | undefined
+
+/**
+ * Which `fetch` carries requests made now: the one that was given, or the one that was put in the place of the
+ * platform's. `undefined`: connections of our own.
+ */
+export function fetchFor(given: Fetch | undefined): Fetch | undefined {
+  return given ?? replacedFetch()
+}
+
+/** Makes one. */
+export function nativeStream(settings: Settings): Native {
+  const { url, fetch: given } = settings
+  const names = new Map<string, string>()
+  const learn = (headers: HeadersRecord | undefined): void => {
+    for (const name of Object.keys(headers ?? {})) {
+      names.set(name.toLowerCase(), name)
+    }
+  }
+  learn(settings.headers)
+  const handler = new Handler(settings.onError, learn)
+  let client: Client
+  const carried = fetchFor(given) !== undefined
+  if (carried) {
+    // A replaced `fetch` is looked up each time: mocks come and go.
+    const fetch: Fetch = given ?? ((...args) => globalThis.fetch(...args))
+    client = new backend.Client({}, carry({ fetch, url, names, isText: settings.isText ?? (() => false) }))
+  } else {
+    client = connections ??= new backend.Client({}, undefined)
+  }
+  const backoff = settings.backoffOptions
+  const stream = new backend.Stream(client, url, {
+    headers: values(settings.headers),
+    params: values(settings.params),
+    contentType: settings.contentType,
+    requestTimeout: settings.timeoutMs,
+    batching: settings.batching,
+    idempotent: settings.idempotent,
+    onError: handler.ask,
+    retry: backoff && {
+      initialDelay: backoff.initialDelay,
+      maxDelay: backoff.maxDelay,
+      multiplier: backoff.multiplier,
+      maxRetries: backoff.maxRetries,
+      total: backoff.totalMs,
+      retryAppendsOn5Xx: backoff.retryAppendsOn5xx,
+    },
+  })
+  return { stream, handler, carried }
+}

@@ -1,0 +1,61 @@
+import { DurableStreamError, InvalidSignalError } from "./errors.js"
+import { nativeStream } from "./native-stream.js"
+import { StreamResponseImpl, type StreamResponse } from "./response.js"
+import { withSignals } from "./signal.js"
+import type { LiveMode, StreamOptions } from "./types.js"
+import { warnIfUsingHttpInBrowser } from "./warning.js"
+
+/**
+ * Reads a stream. The promise is fulfilled once the first answer has begun; it rejects when the stream is not there, or
+ * must not be read.
+ *
+ * ```ts
+ * const response = await stream<{ order: number }>({ url, offset: saved })
+ * for await (const { order } of response) {
+ *   console.log(order)
+ * }
+ * ```
+ */
+export async function stream<TJson = unknown>(options: StreamOptions): Promise<StreamResponse<TJson>> {
+  if (!options.url) {
+    throw new DurableStreamError("Invalid stream options: missing required url parameter", "BAD_REQUEST")
+  }
+  checkSignal(options.signal)
+  warnIfUsingHttpInBrowser(options.url, options.warnOnHttp)
+  const url = String(options.url)
+  const { offset = "-1", live = true, signal, sseResilience } = options
+  const native = nativeStream({ ...options, url })
+  const start = typeof offset === "string" ? { offset } : { checkpoint: JSON.stringify(offset) }
+  const read = {
+    ...start,
+    live: named(live),
+    json: options.json,
+    maxBatchBytes: options.maxBatchBytes,
+    etag: options.etag,
+    readAhead: !native.carried,
+    sse: sseResilience && {
+      minConnectionDuration: sseResilience.minConnectionDuration,
+      maxShortConnections: sseResilience.maxShortConnections,
+      backoffBaseDelay: sseResilience.backoffBaseDelay,
+      backoffMaxDelay: sseResilience.backoffMaxDelay,
+    },
+  }
+  try {
+    const reader = await withSignals([signal], (abort) =>
+      native.stream.read(read, abort),
+    )
+    return new StreamResponseImpl<TJson>({ ...options, url, live, offset }, reader, native.handler)
+  } catch (error) {
+    throw native.handler.take(error)
+  }
+}
+
+export function checkSignal(signal: unknown): void {
+  if (signal !== undefined && signal !== null && !(signal instanceof AbortSignal)) {
+    throw new InvalidSignalError()
+  }
+}
+
+function named(live: LiveMode): "auto" | "catch-up" | "long-poll" | "sse" {
+  return live === true ? "auto" : live === false ? "catch-up" : live
+}

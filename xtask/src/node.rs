@@ -1,0 +1,51 @@
+//! The npm package: installed as from a checkout, and everything that it must pass.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{forget_package, npm, npm_ci, root, run as call, target_dir};
+use crate::steps::Step;
+
+/// What is generated, and committed so that it can be read and reviewed.
+const GENERATED: [&str; 2] = ["native.js", "native.d.ts"];
+
+/// The folder of the package.
+pub(crate) fn package() -> PathBuf {
+    root().join("bindings-node")
+}
+
+pub(crate) fn steps() -> Vec<Step> {
+    vec![
+        Step::new("Node: install", install),
+        Step::new("Node: types and packaging", || script("check")),
+        Step::new("Node: tests", || script("test")),
+    ]
+}
+
+/// Installs what the package needs and builds it; what is generated must be what is committed.
+pub(crate) fn install() -> Result<()> {
+    let read = |name: &str| fs::read_to_string(package().join(name)).with_context(|| format!("cannot read {name}"));
+    let before = GENERATED.map(|name| read(name).unwrap_or_default());
+    npm_ci(&package())?;
+    call(&mut in_package(npm(&package(), ["run", "--silent", "build"])))?;
+    for (name, before) in GENERATED.iter().zip(before) {
+        if read(name)? != before {
+            bail!("bindings-node/{name} was not what the sources make: it is now, commit it");
+        }
+    }
+    Ok(())
+}
+
+fn script(name: &str) -> Result<()> {
+    call(&mut in_package(npm(&package(), ["run", "--silent", name])))
+}
+
+fn in_package(mut command: Command) -> Command {
+    forget_package(&mut command);
+    // What a proxy of the environment must not carry.
+    command.env("CARGO_TARGET_DIR", target_dir()).env("NO_PROXY", "127.0.0.1,localhost");
+    command
+}
