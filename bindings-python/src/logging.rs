@@ -4,9 +4,9 @@
 //! thread, so that no thread that carries traffic waits for the interpreter.
 
 use std::fmt::{self, Write as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
 use pyo3::prelude::*;
@@ -14,7 +14,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record as SpanRecord};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::runtime::{Born, with_python};
+use crate::runtime::{Born, is_exiting, lock, with_python};
 
 /// Records that may wait; later ones are counted and dropped.
 const QUEUE: usize = 10_000;
@@ -108,23 +108,36 @@ fn start() -> SyncSender<Record> {
     let (sender, records) = sync_channel::<Record>(QUEUE);
     // Without the thread nothing is logged, which is no reason to fail.
     let _ = std::thread::Builder::new().name("everstream-log".to_owned()).spawn(move || {
-        for record in &records {
-            let dropped = DROPPED.swap(0, Ordering::Relaxed);
-            let logged = with_python(|py| {
-                let logging = py.import("logging")?;
-                let logger = logging.call_method1("getLogger", (&record.logger,))?;
-                if dropped > 0 {
-                    let message = format!("{dropped} records were dropped: logging is slower than what is logged");
-                    logger.call_method1("warning", (message,))?;
-                }
-                logger.call_method1("log", (record.level, "%s", &record.message)).map(drop)
-            });
-            if logged.is_none() {
-                return;
+        let records = Mutex::new(records);
+        // Entered once: entering anew for each record would take a lock of CPython's each time, which a fork can copy
+        // locked and the child then waits for.
+        with_python(|py| {
+            while let Some(record) = py.detach(|| next(&records)) {
+                // What a handler raises is `logging`'s to tell; without `logging` there is nobody to tell.
+                let _ = log(py, &record);
             }
-        }
+        });
     });
     sender
+}
+
+fn next(records: &Mutex<Receiver<Record>>) -> Option<Record> {
+    let record = lock(records).recv().ok();
+    while is_exiting() {
+        // The way back from here leads into an interpreter that is no more; the thread ends with the process.
+        std::thread::park();
+    }
+    record
+}
+
+fn log(py: Python<'_>, record: &Record) -> PyResult<()> {
+    let logger = py.import("logging")?.call_method1("getLogger", (&record.logger,))?;
+    let dropped = DROPPED.swap(0, Ordering::Relaxed);
+    if dropped > 0 {
+        let message = format!("{dropped} records were dropped: logging is slower than what is logged");
+        logger.call_method1("warning", (message,))?;
+    }
+    logger.call_method1("log", (record.level, "%s", &record.message)).map(drop)
 }
 
 /// The message, then the fields as `name=value`.

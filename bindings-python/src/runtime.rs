@@ -52,10 +52,15 @@ where
 
 /// Runs something that needs the interpreter from a thread of ours; `None` when the interpreter is on its way out.
 pub(crate) fn with_python<T>(work: impl FnOnce(Python<'_>) -> T) -> Option<T> {
-    if EXITING.load(Ordering::Acquire) {
+    if is_exiting() {
         return None;
     }
     Python::try_attach(work)
+}
+
+/// Whether the interpreter is on its way out.
+pub(crate) fn is_exiting() -> bool {
+    EXITING.load(Ordering::Acquire)
 }
 
 /// Called by `os.register_at_fork` in the child.

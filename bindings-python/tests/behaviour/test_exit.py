@@ -108,6 +108,21 @@ OPEN_THINGS = {
         producer = other.producer("p")
         producer.append(1)
     """,
+    "a log that never rests": """
+        import logging
+        logging.getLogger().addHandler(logging.NullHandler())
+        logging.getLogger().setLevel(logging.DEBUG)
+        server = Server()
+        server.start()
+        busy = DurableStream.create(server.stream_url("a"))
+        def work():
+            while True:
+                busy.head()
+        for _ in range(2):
+            threading.Thread(target=work, daemon=True).start()
+        for _ in range(20):
+            busy.head()
+    """,
     "an error hook of a failed read": """
         missing = stream(url, on_error=lambda error: None)
     """,
