@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use everstream::proto::response::ResponseHead;
-use everstream::{Batch as CoreBatch, Error, ErrorKind, Reader as CoreReader, Result};
+use everstream::{Error, ErrorKind, Reader as CoreReader, Result};
 use futures_util::Stream as _;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -32,6 +32,8 @@ struct Shared {
     head: Mutex<Option<Arc<ResponseHead>>>,
     content_type: Mutex<Option<String>>,
     not_modified: AtomicBool,
+    /// Whether the messages are wanted as objects.
+    json: AtomicBool,
     /// An asyncio future that waits; the carrier settles it without a task between them.
     direct: Mutex<Option<Direct>>,
     demand: Mutex<Demand>,
@@ -50,22 +52,22 @@ struct Demand {
 }
 
 struct Inbox {
-    batches: mpsc::Receiver<Result<CoreBatch>>,
+    batches: mpsc::Receiver<Result<Batch>>,
     /// Taken out, but not handed over: it comes first.
-    returned: Option<Result<CoreBatch>>,
+    returned: Option<Result<Batch>>,
 }
 
 /// What came next, on its way to the caller. Whoever waited may have given up by now: then it goes back, before anybody
 /// else can take what follows.
 struct Held {
     inbox: OwnedMutexGuard<Inbox>,
-    next: Option<Result<CoreBatch>>,
+    next: Option<Result<Batch>>,
 }
 
 impl Held {
     fn into_python(mut self, py: Python<'_>, callbacks: &Callbacks) -> PyResult<Py<PyAny>> {
         match self.next.take() {
-            Some(Ok(batch)) => Ok(Py::new(py, Batch(batch))?.into_any()),
+            Some(Ok(batch)) => Ok(Py::new(py, batch)?.into_any()),
             Some(Err(error)) => Err(callbacks.raise(py, &error)),
             None => Ok(py.None()),
         }
@@ -87,6 +89,7 @@ impl Reader {
             head: Mutex::default(),
             content_type: Mutex::default(),
             not_modified: AtomicBool::new(false),
+            json: AtomicBool::new(false),
             direct: Mutex::default(),
             demand: Mutex::default(),
             pause: Notify::new(),
@@ -136,11 +139,18 @@ impl Reader {
             None => inbox.batches.try_recv().ok()?,
         };
         match next {
-            Ok(batch) => Some(Batch(batch)),
+            Ok(batch) => Some(batch),
             Err(error) => {
                 inbox.returned = Some(Err(error));
                 None
             }
+        }
+    }
+
+    /// From here on `Batch.json` is what will be asked for.
+    fn expect_json(&self) {
+        if let Some(shared) = self.shared.here() {
+            shared.json.store(true, Ordering::Relaxed);
         }
     }
 
@@ -278,7 +288,7 @@ impl Direct {
         promise.settle_here(py, |py| Held { inbox, next }.into_python(py, &callbacks));
     }
 
-    fn deliver(self, next: Option<Result<CoreBatch>>) {
+    fn deliver(self, next: Option<Result<Batch>>) {
         let Self { mut waiting, inbox, promise, callbacks } = self;
         waiting.armed = false;
         drop(waiting);
@@ -320,7 +330,7 @@ impl Drop for CloseOnDrop {
 struct Carrier {
     reader: CoreReader,
     shared: Arc<Shared>,
-    batches: mpsc::Sender<Result<CoreBatch>>,
+    batches: mpsc::Sender<Result<Batch>>,
 }
 
 impl Carrier {
@@ -365,6 +375,12 @@ impl Carrier {
                 }) => next,
             };
             let Some(next) = next else { return };
+            let next = next.map(Batch::new);
+            if let Ok(batch) = &next
+                && self.shared.json.load(Ordering::Relaxed)
+            {
+                batch.record();
+            }
             if !hand_over(&self.shared, &self.batches, next).await {
                 return;
             }
@@ -373,7 +389,7 @@ impl Carrier {
 }
 
 /// To whom waits, or into the channel; `false` when nobody can want it any more.
-async fn hand_over(shared: &Shared, batches: &mpsc::Sender<Result<CoreBatch>>, next: Result<CoreBatch>) -> bool {
+async fn hand_over(shared: &Shared, batches: &mpsc::Sender<Result<Batch>>, next: Result<Batch>) -> bool {
     let Ok(permit) = batches.reserve().await else { return false };
     let waiting = {
         let mut direct = lock(&shared.direct);

@@ -139,10 +139,12 @@ class ResponseBase(Generic[T]):
             return self._position
         return Checkpoint(*self._batch.checkpoint(handed))
 
-    def _consume(self, method: str) -> None:
+    def _consume(self, method: str, *, json: bool = False) -> None:
         if self._consumed_by is not None:
             raise StreamConsumedError(attempted_method=method, consumed_by=self._consumed_by)
         self._consumed_by = method
+        if json:
+            self._native.expect_json()
 
     def _take(self, batch: _native.Batch, handed: Callable[[], int]) -> None:
         """The batch in hand is another one; what `handed` tells of it counts."""
@@ -161,24 +163,29 @@ class ResponseBase(Generic[T]):
         self._up_to_date, self._stream_closed = self._batch.up_to_date, self._batch.closed
         self._batch = None
 
-    def _items(self, batch: _native.Batch, decode: Callable[[Any], T] | None) -> Iterator[Any]:
-        """The messages of a batch, counted as they are taken."""
-        items = self._list(batch, None)
-        taken = iter(items)
-        total = len(items)
-        self._take(batch, lambda: total - operator.length_hint(taken))
-        if decode is None:
-            return taken
-        return self._decoded(items, batch, decode)
+    def _items(self, batch: _native.Batch, decode: Callable[[Any], T] | None) -> Iterator[Iterator[Any]]:
+        """The messages of a batch in some iterators, one after the other; counted as they are taken from them."""
+        done = 0
+        part: list[Any] = []
+        taken = iter(part)
+        self._take(batch, lambda: done + len(part) - operator.length_hint(taken))
 
-    def _decoded(self, items: list[Any], batch: _native.Batch, decode: Callable[[Any], T]) -> Iterator[T]:
-        """One that `decode` fails on is not handed over."""
-        handed = 0
-        self._take(batch, lambda: handed)
-        for item in items:
-            value = decode(item)
-            handed += 1
-            yield value
+        def decoded(items: list[Any], decode: Callable[[Any], T]) -> Iterator[T]:
+            # One that `decode` fails on is not handed over.
+            nonlocal done
+            for item in items:
+                value = decode(item)
+                done += 1
+                yield value
+
+        for messages in batch.json_parts():
+            if decode is None:
+                part, taken = messages, iter(messages)
+                yield taken
+                done, part = done + len(messages), []
+            else:
+                yield decoded(messages, decode)
+        done = batch.units
 
     def _whole(self, batch: _native.Batch) -> _native.Batch:
         """The batch is handed over as one item."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from asyncio import CancelledError, Future
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar, overload
 
 from . import _native
@@ -54,21 +54,8 @@ class AsyncStreamResponse(ResponseBase[T]):
     def iter_json(self, decode: Callable[[Any], U] | None) -> AsyncIterator[U]: ...
     def iter_json(self, decode: Callable[[Any], Any] | None = None) -> AsyncIterator[Any]:
         """Messages of a JSON stream, one by one; integers are exact. `decode` is applied to each."""
-        self._consume("iter_json")
-
-        async def items() -> AsyncGenerator[Any, None]:
-            try:
-                while (batch := await self._next()) is not None:
-                    for item in self._items(batch, decode):
-                        yield item
-                    await self.commit()
-            except CancelledError:
-                self._interrupted = True
-                raise
-            finally:
-                self._leave()
-
-        return _Iterator(self, items)
+        self._consume("iter_json", json=True)
+        return _Messages(self, decode)
 
     @overload
     def iter_json_batches(self) -> AsyncIterator[list[Any]]: ...
@@ -78,7 +65,7 @@ class AsyncStreamResponse(ResponseBase[T]):
     def iter_json_batches(self, decode: Callable[[Any], U] | None) -> AsyncIterator[list[U]]: ...
     def iter_json_batches(self, decode: Callable[[Any], Any] | None = None) -> AsyncIterator[list[Any]]:
         """Messages of a JSON stream in lists, as they come in."""
-        self._consume("iter_json_batches")
+        self._consume("iter_json_batches", json=True)
         return self._each(lambda batch: self._messages(batch, decode) if batch.units else None)
 
     def iter_events(
@@ -86,7 +73,7 @@ class AsyncStreamResponse(ResponseBase[T]):
     ) -> AsyncIterator[StreamEvent[Any]]:
         """Data with its position, and changes of state without data. Arguments as for `StreamResponse.iter_events`."""
         self._check_mode(mode)
-        self._consume("iter_events")
+        self._consume("iter_events", json=mode in ("json", "json_batches"))
         decoder = TextDecoder(encoding)
         return self._each(lambda batch: self._event_of(batch, mode, decoder, decode))
 
@@ -112,7 +99,7 @@ class AsyncStreamResponse(ResponseBase[T]):
     async def read_json(self, decode: Callable[[Any], U] | None) -> list[U]: ...
     async def read_json(self, decode: Callable[[Any], Any] | None = None) -> list[Any]:
         """All messages up to the tail."""
-        self._consume("read_json")
+        self._consume("read_json", json=True)
         messages: list[Any] = []
         await self._rest(lambda batch: messages.extend(self._list(batch, decode)))
         return messages
@@ -125,7 +112,7 @@ class AsyncStreamResponse(ResponseBase[T]):
     async def read_json_batches(self, decode: Callable[[Any], U] | None) -> list[list[U]]: ...
     async def read_json_batches(self, decode: Callable[[Any], Any] | None = None) -> list[list[Any]]:
         """All messages up to the tail, in lists as they came in."""
-        self._consume("read_json_batches")
+        self._consume("read_json_batches", json=True)
         return await self._rest(lambda batch: self._list(batch, decode))
 
     async def commit(self) -> None:
@@ -247,4 +234,53 @@ class _Iterator(AsyncIterator[U]):
     async def aclose(self) -> None:
         """Ends the read."""
         await self._generator.aclose()
+        self._response._release()
+
+
+class _Messages(AsyncIterator[Any]):
+    """Messages one by one. Survives being cancelled while it waits by not being a generator, which would take longer
+    for a message, too."""
+
+    def __init__(self, response: AsyncStreamResponse[Any], decode: Callable[[Any], Any] | None) -> None:
+        self._response = response
+        self._decode = decode
+        self._parts: Iterator[Iterator[Any]] = iter(())
+        self._taken: Iterator[Any] = iter(())
+        self._busy = False
+
+    async def __anext__(self) -> Any:
+        try:
+            for item in self._taken:
+                return item
+            return await self._more()
+        except CancelledError:
+            raise
+        except BaseException:
+            self._response._release()
+            raise
+
+    async def _more(self) -> Any:
+        """The first message of the next part."""
+        if self._busy:
+            raise RuntimeError("another task is waiting for the next message of this iterator")
+        self._busy = True
+        response = self._response
+        try:
+            while True:
+                for self._taken in self._parts:
+                    for item in self._taken:
+                        return item
+                await response.commit()
+                batch = await response._next()
+                if batch is None:
+                    raise StopAsyncIteration
+                self._parts = response._items(batch, self._decode)
+        finally:
+            self._busy = False
+
+    async def aclose(self) -> None:
+        """Ends the read."""
+        self._response._release()
+
+    def __del__(self) -> None:
         self._response._release()

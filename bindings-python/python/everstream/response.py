@@ -50,8 +50,9 @@ class StreamResponse(ResponseBase[T]):
     def iter_json(self, decode: Callable[[Any], U] | None) -> Iterator[U]: ...
     def iter_json(self, decode: Callable[[Any], Any] | None = None) -> Iterator[Any]:
         """Messages of a JSON stream, one by one; integers are exact. `decode` is applied to each."""
-        self._consume("iter_json")
-        return chain.from_iterable(self._each(lambda batch: self._items(batch, decode)))
+        self._consume("iter_json", json=True)
+        parts = chain.from_iterable(self._each(lambda batch: self._items(batch, decode)))
+        return chain.from_iterable(parts)
 
     @overload
     def iter_json_batches(self) -> Iterator[list[Any]]: ...
@@ -61,7 +62,7 @@ class StreamResponse(ResponseBase[T]):
     def iter_json_batches(self, decode: Callable[[Any], U] | None) -> Iterator[list[U]]: ...
     def iter_json_batches(self, decode: Callable[[Any], Any] | None = None) -> Iterator[list[Any]]:
         """Messages of a JSON stream in lists, as they come in."""
-        self._consume("iter_json_batches")
+        self._consume("iter_json_batches", json=True)
         return self._each(lambda batch: self._messages(batch, decode) if batch.units else None)
 
     def iter_events(
@@ -75,7 +76,7 @@ class StreamResponse(ResponseBase[T]):
             decode: Applied to each message.
         """
         self._check_mode(mode)
-        self._consume("iter_events")
+        self._consume("iter_events", json=mode in ("json", "json_batches"))
         decoder = TextDecoder(encoding)
         return self._each(lambda batch: self._event_of(batch, mode, decoder, decode))
 
@@ -101,7 +102,7 @@ class StreamResponse(ResponseBase[T]):
     def read_json(self, decode: Callable[[Any], U] | None) -> list[U]: ...
     def read_json(self, decode: Callable[[Any], Any] | None = None) -> list[Any]:
         """All messages up to the tail."""
-        self._consume("read_json")
+        self._consume("read_json", json=True)
         messages: list[Any] = []
         self._rest(lambda batch: messages.extend(self._list(batch, decode)))
         return messages
@@ -114,7 +115,7 @@ class StreamResponse(ResponseBase[T]):
     def read_json_batches(self, decode: Callable[[Any], U] | None) -> list[list[U]]: ...
     def read_json_batches(self, decode: Callable[[Any], Any] | None = None) -> list[list[Any]]:
         """All messages up to the tail, in lists as they came in."""
-        self._consume("read_json_batches")
+        self._consume("read_json_batches", json=True)
         return self._rest(lambda batch: self._list(batch, decode))
 
     def commit(self) -> None:

@@ -1,27 +1,11 @@
-//! JSON between bytes and Python objects, without a detour.
+//! Python objects as JSON text.
 
-use jiter::{PythonParse, StringCacheMode};
 use pyo3::exceptions::{PyRecursionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 /// Deeper values are taken for cyclic ones; the same as Python's own limit.
 const MAX_DEPTH: usize = 990;
-
-/// A JSON text as Python objects; integers are exact.
-///
-/// Parsed by jiter. What it refuses and Python accepts - lone surrogates, very deep nesting - Python's own parser gets
-/// to see, so that no message is unreadable here that is readable elsewhere.
-pub(crate) fn parse<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    // Keys come again in every message; looking values up costs more than making them anew.
-    let parser = PythonParse { cache_mode: StringCacheMode::Keys, ..PythonParse::default() };
-    match parser.python_parse(py, text) {
-        Ok(value) => Ok(value),
-        Err(_) => LOADS.import(py, "json", "loads")?.call1((PyBytes::new(py, text),)),
-    }
-}
 
 /// A Python value as JSON text.
 ///
@@ -133,10 +117,4 @@ fn int_text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
 #[pyfunction]
 pub(crate) fn to_json<'py>(py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     Ok(PyBytes::new(py, &encode(value)?))
-}
-
-/// A JSON text in UTF-8 as Python objects.
-#[pyfunction]
-pub(crate) fn from_json<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    parse(py, text)
 }
