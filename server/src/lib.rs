@@ -19,6 +19,7 @@ pub mod config;
 pub mod engine;
 pub mod glob;
 mod http;
+pub mod metrics;
 mod net;
 mod server;
 pub mod storage;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::access::AccessConfig;
@@ -17,7 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, EngineError, EngineLimits};
 use crate::http::{App, Peer};
-use crate::net::Net;
+use crate::net::{self, Net};
 use crate::storage::{MemoryStorage, Storage};
 use crate::watch::{self, WatchedFile};
 
@@ -155,18 +155,32 @@ impl ServerBuilder {
         let bind = config.bind();
         let listener = TcpListener::bind(bind).await.map_err(|source| StartError::Bind { addr: bind, source })?;
         let addr = listener.local_addr().map_err(|source| StartError::Bind { addr: bind, source })?;
+        let admin = match config.admin.bind().map_err(StartError::Config)? {
+            None => None,
+            Some(bind) => {
+                let refused = |source| StartError::Bind { addr: bind, source };
+                let listener = TcpListener::bind(bind).await.map_err(refused)?;
+                Some((listener.local_addr().map_err(refused)?, listener))
+            }
+        };
         let stop = CancellationToken::new();
         let abort = CancellationToken::new();
         let app = Arc::new(App::new(config, engine.clone(), stop.clone()).map_err(StartError::Config)?);
         let tasks = TaskTracker::new();
         let net = Net::new(Arc::clone(&app), stop.clone(), abort.clone(), tasks.clone());
         tasks.spawn(net.accept(listener));
+        let ended = CancellationToken::new();
+        let admin_addr = admin.map(|(addr, listener)| {
+            tokio::spawn(net::admin::serve(listener, Arc::clone(&app), ended.clone()));
+            tracing::info!(%addr, "probes and metrics");
+            addr
+        });
         tasks.spawn(sweep(Arc::clone(&app), engine.clone(), app.config().server.sweep_interval, stop.clone()));
         if let Some(jwt) = &app.config().access.jwt {
             tasks.spawn(reload_jwt_keys(WatchedFile::new(jwt.jwks.clone()), Arc::clone(&app), stop.clone()));
         }
         tracing::info!(%addr, "listening");
-        Ok(RunningServer { addr, app, engine, stop, abort, tasks })
+        Ok(RunningServer { addr, admin_addr, ended: ended.drop_guard(), app, engine, stop, abort, tasks })
     }
 }
 
@@ -211,6 +225,10 @@ impl std::error::Error for StartError {
 #[derive(Debug)]
 pub struct RunningServer {
     addr: SocketAddr,
+    admin_addr: Option<SocketAddr>,
+    /// Ends the admin address when the server is gone.
+    #[expect(dead_code, reason = "it acts when it is dropped")]
+    ended: DropGuard,
     app: Arc<App>,
     engine: Engine,
     stop: CancellationToken,
@@ -232,6 +250,11 @@ impl RunningServer {
     /// The address that was bound.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// The address of probes and metrics, if they have one of their own.
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_addr
     }
 
     /// The engine, for use without HTTP.

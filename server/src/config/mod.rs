@@ -35,8 +35,35 @@ pub struct Config {
     pub limits: Limits,
     /// `[storage]`: where streams are kept.
     pub storage: StorageConfig,
+    /// `[admin]`: probes and metrics.
+    pub admin: AdminConfig,
     /// `[log]`: what it says on standard error.
     pub log: LogConfig,
+}
+
+/// Where probes and metrics are.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct AdminConfig {
+    /// An address for `/healthz`, `/readyz` and `/metrics` alone, such as `127.0.0.1:9437`, without TLS and access
+    /// rules. Default empty: they are beside the streams, and metrics are for callers with `admin` on everything.
+    pub address: String,
+}
+
+impl AdminConfig {
+    /// The address, if there is one.
+    ///
+    /// # Errors
+    /// The text is no address.
+    pub fn bind(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        if self.address.is_empty() {
+            return Ok(None);
+        }
+        let malformed =
+            |_| ConfigError::new(format!("admin.address: `{}` is not an IP address and a port", self.address));
+        self.address.parse().map(Some).map_err(malformed)
+    }
 }
 
 /// What is said on standard error. Read by whoever sets up the log, such as the command line.
@@ -46,6 +73,8 @@ pub struct Config {
 pub struct LogConfig {
     /// The form of a line. Default `text`.
     pub format: LogFormat,
+    /// Whether each request is logged. Default false: it would be most of the work of a small one.
+    pub requests: bool,
 }
 
 /// Forms of a log.
@@ -99,6 +128,7 @@ impl Config {
         }
         // hyper refuses a smaller read buffer.
         self.limits.max_header_bytes = self.limits.max_header_bytes.max(8 << 10);
+        let _ = self.admin.bind()?;
         self.access.is_on(self.server.host).map_err(ConfigError::new)?;
         Ok(self)
     }

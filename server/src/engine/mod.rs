@@ -40,6 +40,7 @@ pub use self::state::{
 use self::stream::RunToEnd;
 pub use self::stream::{ReadResult, Stream};
 use crate::clock::Clock;
+use crate::metrics::StorageMetrics;
 use crate::storage::{Listed, Loaded, NewStream, Storage, StorageError, StorageErrorKind, StreamId, StreamMeta};
 
 /// All streams of a server. Cheap to clone; clones are the same engine.
@@ -219,6 +220,24 @@ impl Engine {
                 self.shared.expiries.push(later, name);
             }
         }
+    }
+
+    /// How many streams there are, soft-deleted ones included.
+    pub fn stream_count(&self) -> u64 {
+        self.shared.streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether the storage takes writes, as far as is known without one.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn check_writable(&self) -> Result<(), StorageError> {
+        self.shared.storage.check_writable()
+    }
+
+    /// What the storage counts.
+    pub fn storage_metrics(&self) -> Option<Arc<StorageMetrics>> {
+        self.shared.storage.metrics()
     }
 
     /// The clock of deadlines and cursors.

@@ -11,6 +11,7 @@ use super::body::{self, Body};
 use super::error::HttpError;
 use super::{App, extract, stream_headers, truth};
 use crate::engine::{Append, Outcome, Payload};
+use crate::metrics;
 
 pub(super) async fn handle<B>(app: &Arc<App>, name: &str, parts: &Parts, body: B) -> Result<Response<Body>, HttpError>
 where
@@ -25,6 +26,7 @@ where
     }
     let stream = app.engine().stream(name).await?;
     let content_type = parts.headers.get(header::CONTENT_TYPE);
+    let body_bytes = body.len() as u64;
     let append = Append {
         content_type: content_type.map(|value| Bytes::copy_from_slice(value.as_bytes())),
         payload: Payload::frame(stream.format(), body),
@@ -33,6 +35,11 @@ where
         stream_seq: extract::stream_seq(&parts.headers),
     };
     let receipt = stream.append(append).await?;
+    match receipt.outcome {
+        Outcome::Appended => metrics::count(&app.metrics().appended_bytes, body_bytes),
+        Outcome::Duplicate => metrics::count(&app.metrics().duplicate_appends, 1),
+        Outcome::Closed => {}
+    }
 
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = match receipt.outcome {

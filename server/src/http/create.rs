@@ -11,6 +11,7 @@ use super::body::{self, Body};
 use super::error::HttpError;
 use super::{App, extract, stream_headers, truth};
 use crate::access::{Caller, Operation, Resource};
+use crate::metrics;
 
 pub(super) async fn handle<B>(
     app: &Arc<App>,
@@ -33,6 +34,7 @@ where
     if !request.body.is_empty() {
         extract::check_coding(&parts.headers)?;
     }
+    let body_bytes = request.body.len() as u64;
     let created = app.engine().create(name, request).await?;
     let tail = created.stream.tail();
     let mut response = Response::new(Body::Empty);
@@ -46,6 +48,7 @@ where
         headers.insert(names::STREAM_CLOSED, truth());
     }
     if created.is_new {
+        metrics::count(&app.metrics().appended_bytes, body_bytes);
         if let Some(location) = location(parts) {
             headers.insert(header::LOCATION, location);
         }

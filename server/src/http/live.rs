@@ -12,6 +12,7 @@ use super::error::HttpError;
 use super::extract::ReadQuery;
 use super::{App, cache, read, stream_headers, truth};
 use crate::engine::{Ended, EngineError, Stream, Tail};
+use crate::metrics::LiveMode;
 
 pub(super) async fn handle(
     app: &Arc<App>,
@@ -19,6 +20,7 @@ pub(super) async fn handle(
     query: &ReadQuery<'_>,
     parts: &Parts,
 ) -> Result<Response<Body>, HttpError> {
+    let _live = app.metrics().live(LiveMode::LongPoll);
     let deadline = Instant::now() + app.config().server.long_poll_timeout;
     let mut tail = stream.tail();
     let mut position = query.start.resolve(tail.position);

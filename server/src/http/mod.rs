@@ -15,7 +15,9 @@ mod fault;
 mod head;
 mod list;
 mod live;
+mod observe;
 mod path;
+mod probes;
 mod rate;
 mod read;
 mod sse;
@@ -37,12 +39,15 @@ use self::budget::Budget;
 use self::cors::CommonHeaders;
 use self::error::HttpError;
 use self::fault::Faults;
+use self::observe::Observation;
 use self::path::Target;
 pub(crate) use self::path::encode_name;
+pub(crate) use self::probes::answer_admin;
 use self::rate::Rate;
-use crate::access::Caller;
+use crate::access::{Caller, Refusal};
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, Position, Stream};
+use crate::metrics::{self, Metrics};
 
 /// How much an answer to a read holds while many readers do not take theirs.
 const CROWDED_PIECE: usize = 64 * 1024;
@@ -55,6 +60,7 @@ pub(crate) struct App {
     common: CommonHeaders,
     faults: Option<Faults>,
     gate: Gate,
+    metrics: Arc<Metrics>,
     intake: Intake,
     refused_intake: Intake,
     /// Answers that wait for their readers.
@@ -86,6 +92,7 @@ impl App {
         Ok(Self {
             common: CommonHeaders::new(&config.server.cors_origin).map_err(ConfigError::new)?,
             faults: config.server.fault_injection.then(Faults::default),
+            metrics: Arc::default(),
             gate: Gate::new(&config.access, config.server.host).map_err(ConfigError::new)?,
             refused_intake: Intake::of_refused(&config.limits),
             intake: Intake::new(&config.limits),
@@ -107,15 +114,14 @@ impl App {
     {
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(peer);
-        let mut response = if tracing::enabled!(tracing::Level::DEBUG) {
-            let span = tracing::debug_span!("request", method = %parts.method, path = parts.uri.path());
-            let response = self.answer_with_faults(&mut parts, body).instrument(span).await?;
-            let (method, path) = (&parts.method, parts.uri.path());
-            tracing::debug!(%method, path, status = response.status().as_u16(), "answered");
-            response
-        } else {
+        let observation = Observation::begin(self, &parts);
+        let span = observation.span(self, &parts);
+        let mut response = if span.is_disabled() {
             self.answer_with_faults(&mut parts, body).await?
+        } else {
+            self.answer_with_faults(&mut parts, body).instrument(span).await?
         };
+        observation.end(self, &parts, &mut response);
         self.common.apply(response.headers_mut());
         if parts.method == Method::HEAD {
             *response.body_mut() = Body::Empty;
@@ -159,7 +165,7 @@ impl App {
             return preflight();
         }
         let result = match parts.uri.path() {
-            "/healthz" | "/readyz" => self.health(parts),
+            path @ (probes::HEALTH_PATH | probes::READY_PATH) => probes::health(self, &parts.method, path),
             _ => match self.check_rate(parts) {
                 Ok(()) => self.admit(parts, body).await,
                 Err(error) => Err(error),
@@ -184,12 +190,18 @@ impl App {
         let caller = match self.gate.admit(parts, &target, self.engine.clock().now() / 1000) {
             Ok(caller) => caller,
             Err(refusal) => {
+                let counter =
+                    if refusal == Refusal::Forbidden { &self.metrics.forbidden } else { &self.metrics.unauthenticated };
+                metrics::count(counter, 1);
                 body::discard(&parts.headers, body, &self.refused_intake).await;
                 return Ok(access::refused(refusal, access::Form::of(&target)));
             }
         };
         let mut response = self.dispatch(parts, target, &caller, body).await?;
         access::keep_private(&caller, &mut response);
+        if self.config.log.requests {
+            response.extensions_mut().insert(caller);
+        }
         Ok(response)
     }
 
@@ -218,6 +230,7 @@ impl App {
             (Target::Control(rest), _) if rest == names::LIST_ROUTE => Err(HttpError::MethodNotAllowed),
             (Target::Control(_), _) => Ok(unknown_control_route()),
             (Target::Invalid(why), _) => Err(HttpError::BadRequest(why)),
+            (Target::Elsewhere, _) if self.serves_metrics(parts) => probes::metrics(self, &parts.method),
             (Target::Elsewhere, _) => Err(HttpError::NoRoute),
         }
     }
@@ -227,22 +240,10 @@ impl App {
         let (Some(rate), Some(peer)) = (&self.rate, parts.extensions.get::<Arc<Peer>>()) else {
             return Ok(());
         };
-        rate.check(peer.addr.ip()).map_err(HttpError::TooManyRequests)
-    }
-
-    /// `/healthz`: the process answers. `/readyz`: it also takes new work.
-    fn health(&self, parts: &Parts) -> Result<Response<Body>, HttpError> {
-        if !matches!(parts.method, Method::GET | Method::HEAD) {
-            return Err(HttpError::MethodNotAllowed);
-        }
-        let mut response = Response::new(Body::Full(Bytes::from_static(b"ok")));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        headers.insert(header::CACHE_CONTROL, cache::NO_STORE);
-        if parts.uri.path() == "/readyz" && self.stop.is_cancelled() {
-            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        }
-        Ok(response)
+        rate.check(peer.addr.ip()).map_err(|wait| {
+            metrics::count(&self.metrics.rate_limited, 1);
+            HttpError::TooManyRequests(wait)
+        })
     }
 
     async fn inject<B>(&self, faults: &Faults, parts: &Parts, body: B) -> Result<Response<Body>, HttpError>
@@ -290,6 +291,16 @@ impl App {
     /// The faults for tests of clients, where the configuration asks for them.
     pub(crate) fn faults(&self) -> Option<&Faults> {
         self.faults.as_ref()
+    }
+
+    /// Metrics are here unless they have an address of their own.
+    fn serves_metrics(&self, parts: &Parts) -> bool {
+        parts.uri.path() == access::METRICS_PATH && self.config.admin.address.is_empty()
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// What lets requests in.

@@ -19,6 +19,7 @@ use super::body::Body;
 use super::extract::{ReadQuery, Start};
 use super::{App, cache, live, read, stream_headers};
 use crate::engine::{EngineError, Follower, Position, ReadResult, Stream, Tail};
+use crate::metrics::{LiveMode, LiveReader};
 
 pub(super) fn handle(app: &Arc<App>, stream: Arc<Stream>, query: &ReadQuery<'_>) -> Response<Body> {
     let tail = stream.tail();
@@ -28,6 +29,7 @@ pub(super) fn handle(app: &Arc<App>, stream: Arc<Stream>, query: &ReadQuery<'_>)
         ends_at: Instant::now() + jittered(app.config().server.sse_lifetime),
         app: Arc::clone(app),
         follower: stream.follow(),
+        _live: app.metrics().live(LiveMode::Sse),
         waiting: None,
         state: State::Opening,
     };
@@ -64,6 +66,7 @@ const LARGE_EVENT: usize = 16 * 1024;
 struct Feed {
     app: Arc<App>,
     follower: Follower,
+    _live: LiveReader,
     /// After the last data event.
     position: Position,
     cursor: u64,

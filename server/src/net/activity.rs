@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use crate::metrics::{self, Metrics};
+
 /// Requests of one connection. Only its own task changes it, so that relaxed order is enough.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
@@ -48,11 +50,12 @@ impl Drop for Busy {
 pub(super) struct Tracked<B> {
     body: B,
     _busy: Busy,
+    metrics: Arc<Metrics>,
 }
 
 impl<B> Tracked<B> {
-    pub(super) fn new(body: B, busy: Busy) -> Self {
-        Self { body, _busy: busy }
+    pub(super) fn new(body: B, busy: Busy, metrics: Arc<Metrics>) -> Self {
+        Self { body, _busy: busy, metrics }
     }
 }
 
@@ -61,7 +64,13 @@ impl<B: http_body::Body<Data = Bytes> + Unpin> http_body::Body for Tracked<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            metrics::count(&self.metrics.served_bytes, data.len() as u64);
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

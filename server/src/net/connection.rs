@@ -1,5 +1,7 @@
 //! One connection, from the first byte to the last.
 
+use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,7 +15,8 @@ use tokio::net::TcpStream;
 use super::Net;
 use super::activity::{Activity, Tracked};
 use super::guarded::Guarded;
-use crate::http::Peer;
+use crate::http::{Cut, Peer};
+use crate::metrics;
 
 impl Net {
     /// Serves a connection until it ends.
@@ -31,7 +34,10 @@ impl Net {
         let requests = Arc::clone(&activity);
         let service = service_fn(move |request| {
             let (app, peer, busy) = (Arc::clone(app), Arc::clone(&peer), requests.begin());
-            async move { app.answer(request, peer).await.map(|response| response.map(|body| Tracked::new(body, busy))) }
+            async move {
+                let response = app.answer(request, peer).await?;
+                Ok::<_, Cut>(response.map(|body| Tracked::new(body, busy, Arc::clone(app.metrics()))))
+            }
         });
         let mut connection = pin!(self.http.serve_connection(socket, service));
         let result = tokio::select! {
@@ -51,9 +57,24 @@ impl Net {
             }
         };
         if let Err(error) = result {
+            if is_timeout(&*error) {
+                metrics::count(&self.app.metrics().connections_timed_out, 1);
+            }
             tracing::debug!(%error, "connection ended");
         }
     }
+}
+
+/// Whether a connection ended because the peer did not get on (`guarded`).
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Resolves when no request was under way for at least `timeout`, and at most twice as long.

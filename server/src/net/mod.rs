@@ -1,6 +1,7 @@
 //! Connections: how many, for how long, and at what pace. HTTP is hyper's, requests are the `http` module's.
 
 mod activity;
+pub(crate) mod admin;
 mod connection;
 mod guarded;
 
@@ -17,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Limits;
 use crate::http::App;
+use crate::metrics;
 
 /// What all connections of a server share.
 pub(crate) struct Net {
@@ -66,18 +68,19 @@ impl Net {
 
     fn take_in(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr) {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            metrics::count(&self.app.metrics().connections_refused, 1);
             tracing::warn!(%peer, "a connection was refused: limits.max_connections are open");
             // The buffer of a new socket has room for it; if not, the client sees the connection end.
             let _ = socket.try_write(FULL);
             return;
         };
-        let net = Arc::clone(self);
+        let (net, open) = (Arc::clone(self), self.app.metrics().connection());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = net.serve(socket, peer) => {}
                 () = net.abort.cancelled() => {}
             }
-            drop(slot);
+            drop((slot, open));
         });
     }
 }

@@ -33,6 +33,7 @@ pub use self::log::{Disk, DiskFile, Folder, LogOptions, LogSteps, LogStorage};
 pub use self::memory::MemoryStorage;
 use crate::clock::Millis;
 use crate::engine::{AppendShape, Commit, ForkPoint, Lifetime, Messages, Position, References, Removal, StoredState};
+use crate::metrics::StorageMetrics;
 
 /// Streams by name.
 pub trait Storage: Send + Sync + 'static {
@@ -66,6 +67,19 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// [`StorageErrorKind::Io`].
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Reply<Vec<Listed>>;
+
+    /// Whether it takes writes, as far as is known without one: `/readyz` asks. Cheap.
+    ///
+    /// # Errors
+    /// Why it does not.
+    fn check_writable(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// What it counts, if it counts anything.
+    fn metrics(&self) -> Option<Arc<StorageMetrics>> {
+        None
+    }
 }
 
 /// The data of one stream, without what it inherited from a fork source.

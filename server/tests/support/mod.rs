@@ -77,7 +77,11 @@ impl Answer {
 
 impl Connection {
     pub async fn open(server: &RunningServer) -> Self {
-        Self { socket: TcpStream::connect(server.addr()).await.unwrap(), buffer: Vec::new() }
+        Self::to(server.addr()).await
+    }
+
+    pub async fn to(addr: std::net::SocketAddr) -> Self {
+        Self { socket: TcpStream::connect(addr).await.unwrap(), buffer: Vec::new() }
     }
 
     /// Sends bytes as they are.

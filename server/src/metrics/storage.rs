@@ -1,0 +1,16 @@
+//! Numbers that a storage keeps, if it has them.
+
+use std::sync::atomic::AtomicU64;
+
+use super::Histogram;
+
+/// What a storage that writes to disk counts; see [`Storage::metrics`](crate::storage::Storage::metrics).
+#[derive(Debug, Default)]
+pub struct StorageMetrics {
+    /// How long it takes to bring written data to the disk.
+    pub syncs: Histogram,
+    /// Bytes of the log that are not yet where reads find them.
+    pub log_bytes: AtomicU64,
+    /// Failures of the disk, a full one included.
+    pub errors: AtomicU64,
+}
