@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use everstream::{Error, ErrorKind};
+use everstream_server::access::AccessMode;
 use everstream_server::{Config, RunningServer, Server as CoreServer};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -100,6 +101,11 @@ fn config(py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResult<Config> {
     let ip: IpAddr =
         host.parse().map_err(|_| error::invalid_argument(py, format!("host must be an IP address, not {host:?}")))?;
     (config.server.host, config.server.port) = (ip, port);
+    let mut open_access = false;
+    given.set("open_access", &mut open_access)?;
+    if open_access {
+        config.access.mode = AccessMode::Off;
+    }
     given.set("stream_root", &mut config.server.stream_root)?;
     given.set("max_body_bytes", &mut config.limits.max_body_bytes)?;
     given.set("max_read_bytes", &mut config.limits.max_read_bytes)?;

@@ -21,6 +21,7 @@ pub mod glob;
 mod http;
 pub mod metrics;
 mod net;
+mod registry;
 mod server;
 pub mod storage;
 mod watch;

@@ -176,6 +176,10 @@ impl ServerBuilder {
             addr
         });
         tasks.spawn(sweep(Arc::clone(&app), engine.clone(), app.config().server.sweep_interval, stop.clone()));
+        if let Some(registry) = app.registry() {
+            let (registry, stop) = (Arc::clone(registry), stop.clone());
+            tasks.spawn(async move { registry.run(stop).await });
+        }
         if let Some(jwt) = &app.config().access.jwt {
             tasks.spawn(reload_jwt_keys(WatchedFile::new(jwt.jwks.clone()), Arc::clone(&app), stop.clone()));
         }

@@ -3,10 +3,15 @@
 
 mod support;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use everstream_server::access::{AccessConfig, SignedUrl, TokenDigest, UrlKey};
 use everstream_server::clock::{Clock, SystemClock};
 use everstream_server::{RunningServer, StartError};
-use support::{Answer, Client, JSON, TEXT, quick, request};
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde_json::{Value, json};
+use support::{Answer, Client, JSON, TEXT, eventually, quick, request};
 
 const URL_SECRET: &str = "es_0123456789012345678901234567890";
 
@@ -237,4 +242,57 @@ async fn a_server_for_the_network_starts_only_if_someone_has_said_who_may_come_i
     let answer = Client(&server).put("x", &[TEXT], "").await;
     assert_eq!(answer.status, 201);
     assert!(start(access()).await.is_ok());
+}
+
+/// A key that signs tokens.
+struct Signer(Ed25519KeyPair);
+
+impl Signer {
+    fn new() -> Self {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        Self(Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap())
+    }
+
+    fn jwks(&self) -> String {
+        let x = URL_SAFE_NO_PAD.encode(self.0.public_key().as_ref());
+        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x}]}).to_string()
+    }
+
+    fn token(&self, claims: &Value) -> String {
+        let encode = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let message = format!("{}.{}", encode(&json!({"alg": "EdDSA", "kid": "k"})), encode(claims));
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(self.0.sign(message.as_bytes())))
+    }
+}
+
+#[tokio::test]
+async fn jwt_are_checked_with_the_keys_of_the_file_as_it_is_now() {
+    let (old, new) = (Signer::new(), Signer::new());
+    let file = std::env::temp_dir().join(format!("everstream-jwks-{}.json", std::process::id()));
+    std::fs::write(&file, old.jwks()).unwrap();
+    let access: AccessConfig = serde_json::from_value(json!({"jwt": {
+        "jwks": file,
+        "issuers": ["https://id.example"],
+        "audiences": ["everstream"],
+        "grants": [{"streams": ["users/{sub}/*"], "allow": ["create", "read"]}],
+    }}))
+    .unwrap();
+    let server = quick().access(access).start().await.unwrap();
+    let now = SystemClock.now() / 1000;
+    let claims = json!({"iss": "https://id.example", "aud": "everstream", "sub": "ann", "exp": now + 600});
+    let put = async |signer: &Signer, path: &str| {
+        ask_with(&server, "PUT", &format!("/v1/stream/{path}"), &signer.token(&claims), &[TEXT], b"").await.status
+    };
+    assert_eq!(put(&old, "users/ann/x").await, 201);
+    assert_eq!(put(&old, "users/bob/x").await, 403);
+    assert_eq!(put(&new, "users/ann/x").await, 401);
+    // A file that cannot be used changes nothing; the next one does, in one step as tools write it.
+    std::fs::write(&file, "no keys").unwrap();
+    let next = file.with_extension("new");
+    std::fs::write(&next, new.jwks()).unwrap();
+    assert_eq!(put(&old, "users/ann/x").await, 200);
+    std::fs::rename(&next, &file).unwrap();
+    eventually("the new key counts", async || put(&new, "users/ann/x").await == 200).await;
+    assert_eq!(put(&old, "users/ann/x").await, 401);
+    std::fs::remove_file(&file).unwrap();
 }

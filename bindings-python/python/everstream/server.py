@@ -18,7 +18,8 @@ class Server:
 
     Args:
         port: 0 is any free port.
-        host: IP address to listen at.
+        host: IP address to listen at. On one that is not loopback the server starts only with `open_access`.
+        open_access: Let everyone who can reach the server read, write and delete. Default false.
         data_dir: Where streams are kept. `None` is memory, which is all there is so far.
         stream_root: Path below which streams live.
         long_poll_timeout: Seconds that a long-poll waits, and between keep-alives of SSE. Default 30.
@@ -41,6 +42,7 @@ class Server:
         host: str = "127.0.0.1",
         *,
         data_dir: str | os.PathLike[str] | None = None,
+        open_access: bool = False,
         stream_root: str | None = None,
         long_poll_timeout: float | None = None,
         sse_lifetime: float | None = None,

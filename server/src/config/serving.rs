@@ -35,11 +35,17 @@ pub struct Serving {
     pub cursor_interval: Duration,
     /// Whether answers are compressed when the client offers it (S-HTTP-14). Default true.
     pub compression: bool,
-    /// `Access-Control-Allow-Origin`. Default `*` (S-HTTP-8).
+    /// Whose pages may see answers: `*`, or origins separated by spaces or commas. Default `*` (S-HTTP-8).
     pub cors_origin: String,
+    /// Whether those pages may send credentials that the browser keeps, such as cookies for a proxy before the server.
+    /// Default false; bearer tokens do not need it.
+    pub cors_credentials: bool,
     /// How long requests under way may take to finish once shutdown has begun. Default 10 s.
     #[serde(with = "units::duration")]
     pub shutdown_grace: Duration,
+    /// Whether the server keeps the stream `__registry__`, which says which streams there are (API.md section 5). Default
+    /// true; it costs nothing before someone asks for it.
+    pub registry: bool,
     /// How often expired streams are looked for. Default 250 ms; a round with nothing due costs nothing.
     #[serde(with = "units::duration")]
     pub sweep_interval: Duration,
@@ -57,8 +63,10 @@ impl Default for Serving {
             sse_lifetime: Duration::from_secs(60),
             cursor_interval: Duration::from_secs(20),
             compression: true,
+            cors_credentials: false,
             cors_origin: "*".to_owned(),
             shutdown_grace: Duration::from_secs(10),
+            registry: true,
             sweep_interval: Duration::from_millis(250),
             fault_injection: false,
         }

@@ -3,6 +3,7 @@
 //! [`Engine`] finds, makes and removes streams by name; a [`Stream`] orders its own appends. The rules
 //! themselves are pure and live in `state`, `producers`, `create`, `fork` and `expiry`.
 
+mod changes;
 mod create;
 mod directory;
 mod error;
@@ -23,6 +24,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use everstream::proto::content_type::{DEFAULT_CONTENT_TYPE, StreamFormat};
 
+pub(crate) use self::changes::Change;
+use self::changes::Changes;
 pub use self::create::CreateRequest;
 use self::create::Existing;
 use self::directory::{Directory, Found, Reservation};
@@ -78,6 +81,7 @@ struct Shared {
     limits: EngineLimits,
     /// Streams that there are, soft-deleted ones included.
     streams: AtomicU64,
+    changes: Changes,
 }
 
 /// A stream that a create made or confirmed.
@@ -129,6 +133,7 @@ impl Engine {
                 expiries: ExpiryQueue::default(),
                 limits,
                 streams: AtomicU64::new(0),
+                changes: Changes::default(),
             }),
         }
     }
@@ -220,6 +225,24 @@ impl Engine {
                 self.shared.expiries.push(later, name);
             }
         }
+    }
+
+    /// From here on, creates and removals are kept for [`take_changes`](Self::take_changes).
+    pub(crate) fn keep_changes(&self) {
+        self.shared.changes.switch_on();
+    }
+
+    /// What has come and gone since the last call. `None` if that was too much to keep.
+    pub(crate) fn take_changes(&self) -> Option<Vec<Change>> {
+        self.shared.changes.take()
+    }
+
+    /// Waits until there may be changes to take.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping the future.
+    pub(crate) async fn wait_for_changes(&self) {
+        self.shared.changes.wait().await;
     }
 
     /// How many streams there are, soft-deleted ones included.
@@ -379,6 +402,7 @@ impl Engine {
         counted.keep();
         let stream = self.open(loaded, source);
         reservation.set(Some(Arc::clone(&stream)));
+        self.shared.changes.note(&name, || Change::Created(Arc::clone(stream.meta())));
         drop(reservation);
         if let Some(deadline) = deadline {
             self.shared.expiries.push(deadline, name);
@@ -399,6 +423,8 @@ impl Engine {
 
     /// Removes or hides one stream and tells its followers.
     async fn remove_data(&self, reservation: &mut Reservation, stream: &Stream) -> Result<Removal, EngineError> {
+        // One that was only kept for its forks is gone already, as far as anyone can see.
+        let was_there = stream.tail().ended.is_none();
         let removal = stream.begin_removal();
         let meta = stream.meta();
         if let Err(error) = self.shared.storage.delete(&meta.name, meta.id, removal).await {
@@ -412,6 +438,9 @@ impl Engine {
                 reservation.set(None);
                 stream.end(Ended::Removed);
             }
+        }
+        if was_there {
+            self.shared.changes.note(&meta.name, || Change::Removed(Arc::clone(&meta.name)));
         }
         Ok(removal)
     }

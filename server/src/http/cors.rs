@@ -6,29 +6,62 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 /// one literal to cost nothing per response.
 const ALLOWED: &str = "content-type, authorization, if-none-match, stream-seq, stream-ttl, stream-expires-at, \
     stream-closed, producer-id, producer-epoch, producer-seq, stream-forked-from, stream-fork-offset, \
-    stream-fork-sub-offset";
+    stream-fork-sub-offset, \
+    x-request-id, traceparent, tracestate";
 const EXPOSED: &str = "stream-next-offset, stream-cursor, stream-up-to-date, stream-closed, producer-epoch, \
     producer-seq, producer-expected-seq, producer-received-seq, etag, content-type, content-encoding, vary, \
-    stream-sse-data-encoding, stream-ttl, stream-expires-at, location, retry-after, stream-incarnation";
+    stream-sse-data-encoding, stream-ttl, stream-expires-at, location, retry-after, stream-incarnation, x-request-id, \
+    www-authenticate";
 
 /// The headers, ready to insert.
 #[derive(Debug)]
 pub(super) struct CommonHeaders {
-    list: [(HeaderName, HeaderValue); 6],
+    list: [(HeaderName, HeaderValue); 5],
+    origins: Origins,
+    credentials: bool,
+}
+
+/// Whose pages may see answers.
+#[derive(Debug)]
+enum Origins {
+    Any,
+    These(Vec<HeaderValue>),
 }
 
 impl CommonHeaders {
-    /// Headers for one allowed origin, `*` for all.
+    /// Headers for the origins that are allowed: `*` for all, or a list of them separated by spaces or commas; and
+    /// whether pages may send cookies and the like.
     ///
     /// # Errors
-    /// The origin cannot be a header value.
-    pub(super) fn new(origin: &str) -> Result<Self, String> {
-        let origin = HeaderValue::from_str(origin).map_err(|_| format!("CORS origin `{origin}` is no header value"))?;
+    /// An origin cannot be a header value, there is none, or credentials are to be sent from everywhere.
+    pub(super) fn new(origins: &str, credentials: bool) -> Result<Self, String> {
+        let origins = match origins.trim() {
+            "*" if credentials => {
+                return Err(
+                    "server.cors_credentials: with credentials the origins must be named in server.cors_origin, \
+                            or every page in the world could act for whoever looks at it"
+                        .to_owned(),
+                );
+            }
+            "*" => Origins::Any,
+            list => {
+                let names = list.split([' ', ',']).filter(|name| !name.is_empty());
+                let names: Vec<HeaderValue> = names
+                    .map(|name| {
+                        HeaderValue::from_str(name)
+                            .map_err(|_| format!("server.cors_origin: `{name}` is no header value"))
+                    })
+                    .collect::<Result<_, _>>()?;
+                if names.is_empty() {
+                    return Err("server.cors_origin: name an origin, or `*`".to_owned());
+                }
+                Origins::These(names)
+            }
+        };
         Ok(Self {
             list: [
                 (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
                 (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin")),
-                (header::ACCESS_CONTROL_ALLOW_ORIGIN, origin),
                 (
                     header::ACCESS_CONTROL_ALLOW_METHODS,
                     HeaderValue::from_static("GET, POST, PUT, DELETE, HEAD, OPTIONS"),
@@ -36,14 +69,31 @@ impl CommonHeaders {
                 (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED)),
                 (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED)),
             ],
+            origins,
+            credentials,
         })
     }
 
-    /// Adds the headers to a response.
-    pub(super) fn apply(&self, headers: &mut HeaderMap) {
-        headers.reserve(self.list.len());
+    /// Adds the headers to the response to a request from a page of `origin`.
+    pub(super) fn apply(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        headers.reserve(self.list.len() + 2);
         for (name, value) in &self.list {
             headers.insert(name.clone(), value.clone());
+        }
+        match &self.origins {
+            Origins::Any => {
+                headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            }
+            Origins::These(names) => {
+                // A cache must not give one page the answer that names another.
+                headers.append(header::VARY, HeaderValue::from_static("origin"));
+                if let Some(origin) = origin.filter(|origin| names.contains(origin)) {
+                    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+                    if self.credentials {
+                        headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+                    }
+                }
+            }
         }
     }
 }
@@ -56,6 +106,42 @@ mod tests {
     use everstream::proto::names;
 
     use super::*;
+
+    fn applied(origins: &str, credentials: bool, origin: Option<&'static str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let common = CommonHeaders::new(origins, credentials).expect("they are sound");
+        common.apply(origin.map(HeaderValue::from_static).as_ref(), &mut headers);
+        headers
+    }
+
+    #[test]
+    fn an_origin_is_named_only_to_pages_of_its_own() {
+        let allowed = |headers: &HeaderMap| headers.get(header::ACCESS_CONTROL_ALLOW_ORIGIN).cloned();
+        let any = applied("*", false, Some("https://a.example"));
+        assert_eq!(allowed(&any), Some(HeaderValue::from_static("*")));
+        assert_eq!(any.get(header::VARY), None);
+        let list = "https://a.example, https://b.example";
+        for origin in ["https://a.example", "https://b.example"] {
+            let headers = applied(list, true, Some(origin));
+            assert_eq!(allowed(&headers), Some(HeaderValue::from_static(origin)));
+            assert_eq!(headers[header::VARY], "origin");
+            assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
+        }
+        for origin in [None, Some("https://a.example.evil"), Some("null"), Some("https://A.example")] {
+            let headers = applied(list, true, origin);
+            assert_eq!(allowed(&headers), None);
+            assert_eq!(headers.get(header::ACCESS_CONTROL_ALLOW_CREDENTIALS), None);
+            assert_eq!(headers[header::VARY], "origin");
+        }
+        assert_eq!(applied(list, false, Some("https://a.example")).get(header::ACCESS_CONTROL_ALLOW_CREDENTIALS), None);
+    }
+
+    #[test]
+    fn origins_that_cannot_be_meant_are_refused() {
+        for (origins, credentials) in [("*", true), ("", false), (" , ", false), ("a\nb", false)] {
+            assert!(CommonHeaders::new(origins, credentials).is_err(), "{origins:?}");
+        }
+    }
 
     #[test]
     fn the_lists_hold_every_protocol_header() {

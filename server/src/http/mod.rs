@@ -48,6 +48,7 @@ use crate::access::{Caller, Refusal};
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, Position, Stream};
 use crate::metrics::{self, Metrics};
+use crate::registry::Registry;
 
 /// How much an answer to a read holds while many readers do not take theirs.
 const CROWDED_PIECE: usize = 64 * 1024;
@@ -61,6 +62,7 @@ pub(crate) struct App {
     faults: Option<Faults>,
     gate: Gate,
     metrics: Arc<Metrics>,
+    registry: Option<Arc<Registry>>,
     intake: Intake,
     refused_intake: Intake,
     /// Answers that wait for their readers.
@@ -90,9 +92,11 @@ impl std::error::Error for Cut {}
 impl App {
     pub(crate) fn new(config: Config, engine: Engine, stop: CancellationToken) -> Result<Self, ConfigError> {
         Ok(Self {
-            common: CommonHeaders::new(&config.server.cors_origin).map_err(ConfigError::new)?,
+            common: CommonHeaders::new(&config.server.cors_origin, config.server.cors_credentials)
+                .map_err(ConfigError::new)?,
             faults: config.server.fault_injection.then(Faults::default),
             metrics: Arc::default(),
+            registry: config.server.registry.then(|| Arc::new(Registry::new(engine.clone()))),
             gate: Gate::new(&config.access, config.server.host).map_err(ConfigError::new)?,
             refused_intake: Intake::of_refused(&config.limits),
             intake: Intake::new(&config.limits),
@@ -122,7 +126,7 @@ impl App {
             self.answer_with_faults(&mut parts, body).instrument(span).await?
         };
         observation.end(self, &parts, &mut response);
-        self.common.apply(response.headers_mut());
+        self.common.apply(parts.headers.get(header::ORIGIN), response.headers_mut());
         if parts.method == Method::HEAD {
             *response.body_mut() = Body::Empty;
         }
@@ -219,6 +223,15 @@ impl App {
         if let (fault::PATH, Some(faults)) = (parts.uri.path(), &self.faults) {
             return self.inject(faults, parts, body).await;
         }
+        if matches!(&target, Target::Stream(name) if name == names::REGISTRY)
+            && let Some(registry) = &self.registry
+        {
+            // Only the server writes it (S-HTTP-4).
+            if matches!(parts.method, Method::POST | Method::DELETE) {
+                return Err(HttpError::MethodNotAllowed);
+            }
+            registry.open().await?;
+        }
         match (target, parts.method.as_str()) {
             (Target::Stream(name), "PUT") => create::handle(self, &name, parts, body, caller).await,
             (Target::Stream(name), "POST") => append::handle(self, &name, parts, body).await,
@@ -296,6 +309,11 @@ impl App {
     /// Metrics are here unless they have an address of their own.
     fn serves_metrics(&self, parts: &Parts) -> bool {
         parts.uri.path() == access::METRICS_PATH && self.config.admin.address.is_empty()
+    }
+
+    /// What keeps the registry, if there is to be one.
+    pub(crate) fn registry(&self) -> Option<&Arc<Registry>> {
+        self.registry.as_ref()
     }
 
     /// What is counted.

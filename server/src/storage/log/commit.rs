@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::disk::DiskFile;
 use super::drain::Cut;
@@ -218,6 +219,7 @@ impl Committer {
                 Some(error) => Err(error.clone()),
                 None => self.write(),
             };
+            self.shared.health.note(&written);
             match written {
                 Ok(()) => self.publish(),
                 Err(error) => self.fail(&error),
@@ -254,10 +256,12 @@ impl Committer {
             }
             Err(error) => return Err(self.poison(&error)),
         }
+        let begun = Instant::now();
         if let Err(error) = file.sync() {
             return Err(self.poison(&error));
         }
         *at = end;
+        self.shared.health.metrics.syncs.observe(begun.elapsed());
         Ok(())
     }
 

@@ -28,6 +28,7 @@ mod entry;
 mod files;
 mod format;
 mod fsck;
+mod health;
 mod manifest;
 mod queue;
 mod recover;
@@ -54,10 +55,12 @@ use self::drain::{Drain, Drains, ManifestFile};
 use self::entry::Entry;
 use self::files::Files;
 pub use self::fsck::{Checked, check};
+use self::health::Health;
 use self::queue::{Op, Queue};
 use self::recover::Recovered;
 use super::{Listed, Loaded, NewStream, Reply, Storage, StorageError, StorageErrorKind, StreamId};
 use crate::engine::{Commit, Removal};
+use crate::metrics::StorageMetrics;
 
 /// What a [`LogStorage`] can be told.
 #[derive(Clone, Debug)]
@@ -97,6 +100,7 @@ struct Shared {
     types: Types,
     queue: Queue,
     drains: Arc<Drains>,
+    health: Health,
 }
 
 /// Content types, each kept once.
@@ -178,6 +182,7 @@ impl LogStorage {
             types,
             queue: Queue::default(),
             drains,
+            health: Health::default(),
         });
         let mut drain = Drain { shared: Arc::clone(&shared), manifest: None, checkpoint };
         if let Some(end) = manifest_end {
@@ -265,6 +270,14 @@ impl Drop for LogStorage {
 impl Shared {
     fn find(&self, name: &str) -> Option<Arc<Entry>> {
         self.table.read().get(name).cloned()
+    }
+
+    /// How large the files of the log are that are not drained.
+    fn log_bytes(&self) -> io::Result<u64> {
+        let names = self.disk.list()?;
+        let segments = names.iter().filter(|name| format::number_of(name, "log").is_some());
+        // One that is drained meanwhile is gone.
+        Ok(segments.filter_map(|name| self.disk.open(name).and_then(|file| file.size()).ok()).sum())
     }
 
     /// All streams of this moment.
@@ -363,6 +376,16 @@ impl Storage for LogStorage {
             })
             .collect();
         Reply::ready(Ok(page))
+    }
+
+    fn check_writable(&self) -> Result<(), StorageError> {
+        self.shared.health.check()
+    }
+
+    fn metrics(&self) -> Option<Arc<StorageMetrics>> {
+        let metrics = &self.shared.health.metrics;
+        metrics.set_log_bytes(self.shared.log_bytes().unwrap_or_default());
+        Some(Arc::clone(metrics))
     }
 }
 
