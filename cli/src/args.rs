@@ -62,10 +62,14 @@ pub(crate) enum Command {
     Create(CreateArgs),
     /// Delete a stream.
     Delete(StreamArg),
+    /// Write streams to a file.
+    Export(ExportArgs),
     /// Create a stream that starts with the data of another one.
     Fork(ForkArgs),
     /// Show what the server knows of a stream.
     Head(HeadArgs),
+    /// Add the streams of a file that `export` wrote.
+    Import(ImportArgs),
     /// List streams, by the server's registry.
     Ls(LsArgs),
     /// Read a stream to standard output, and follow it until it is closed.
@@ -239,6 +243,37 @@ pub(crate) struct LsArgs {
     /// Print one JSON object a line.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    /// Only streams whose path starts so.
+    #[arg(default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+    /// The file, which must not be there yet [default: standard output].
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Go on where an export to the same file broke off.
+    #[arg(long, requires = "output")]
+    pub(crate) resume: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// The file [default: standard input].
+    #[arg(value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// What to do about a stream that is there and holds something else.
+    #[arg(long, value_enum, default_value_t = OnConflict::Fail)]
+    pub(crate) on_conflict: OnConflict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnConflict {
+    /// Stop.
+    Fail,
+    /// Leave it as it is, and go on.
+    Skip,
 }
 
 #[derive(Args, Debug)]

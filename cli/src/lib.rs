@@ -3,6 +3,7 @@
 //! [`run`] is all there is: it parses, runs one command, and turns what came of it into an exit code - 0 for
 //! success, help and the end of a stream, 1 for every failure, whose reason is on standard error.
 
+mod archive;
 mod args;
 mod commands;
 mod logging;
@@ -71,8 +72,10 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Close(args) => commands::close::run(&target, &args).await,
         Command::Create(args) => commands::create::run(&target, &args).await,
         Command::Delete(args) => commands::delete::run(&target, &args).await,
+        Command::Export(args) => commands::export::run(&target, &args).await,
         Command::Fork(args) => commands::fork::run(&target, &args).await,
         Command::Head(args) => commands::head::run(&target, &args).await,
+        Command::Import(args) => commands::import::run(&target, &args).await,
         Command::Ls(args) => commands::ls::run(&target, &args).await,
         Command::Read(args) => commands::read::run(&target, &args).await,
         Command::Serve(args) => commands::serve::run(&args, global.auth.as_deref(), global.verbose).await,

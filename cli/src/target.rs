@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use everstream::{Backoff, Client, DurableStream, ListedStream, RetryPolicy};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::args::Global;
 use crate::output::{Failure, complain};
@@ -60,6 +61,14 @@ impl Target {
         self.client
             .stream(&format!("{}/{id}", self.base))
             .map_err(|error| Failure::new(format!("Error: {}", error.message())))
+    }
+
+    /// A handle to a stream by whatever name a server gives.
+    pub(crate) fn any_stream(&self, name: &str) -> Result<DurableStream, Failure> {
+        // Segments keep their slashes; everything else that could mean something in a URL is encoded.
+        const RESERVED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?');
+        let url = format!("{}/{}", self.base, utf8_percent_encode(name, RESERVED));
+        self.client.stream(&url).map_err(|error| Failure::new(format!("Error: {}", error.message())))
     }
 
     /// The streams of the server whose ids begin with `prefix`.

@@ -11,7 +11,7 @@ async fn serve(config: &str) -> (Follower, String, tempfile::NamedTempFile) {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     file.write_all(config.as_bytes()).expect("it is written");
     let path = file.path().to_str().expect("UTF-8").to_owned();
-    let mut server = Cli::new("").follow(&["serve", "--port", "0", "--config", &path]);
+    let mut server = Cli::new("").follow(&["serve", "--port", "0", "--storage", "memory", "--config", &path]);
     let line = server.line().await.expect("it starts");
     (server, line.strip_prefix("Listening on ").expect("an address").to_owned(), file)
 }

@@ -3,8 +3,10 @@
 pub(crate) mod close;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod export;
 pub(crate) mod fork;
 pub(crate) mod head;
+pub(crate) mod import;
 mod input;
 pub(crate) mod ls;
 pub(crate) mod read;

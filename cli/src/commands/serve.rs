@@ -43,11 +43,35 @@ pub(crate) async fn run(args: &ServeArgs, access: Option<&str>, verbose: u8) -> 
         .await
         .map_err(|error| Failure::new(format!("Error: {error}")))?;
     say(&format!("Listening on {}", server.url()));
+    tell_service_manager(Service::Ready);
     stopped.await;
+    tell_service_manager(Service::Stopping);
     tracing::info!("stopping; a second signal stops at once");
     server.shutdown().await;
     Ok(())
 }
+
+/// What a service manager wants to know.
+#[derive(Clone, Copy, Debug)]
+enum Service {
+    Ready,
+    Stopping,
+}
+
+/// Tells systemd, if it asked to be told (`Type=notify`).
+#[cfg(unix)]
+fn tell_service_manager(service: Service) {
+    let state = match service {
+        Service::Ready => sd_notify::NotifyState::Ready,
+        Service::Stopping => sd_notify::NotifyState::Stopping,
+    };
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager could not be told: {service:?}");
+    }
+}
+
+#[cfg(not(unix))]
+fn tell_service_manager(_: Service) {}
 
 fn load(loader: &mut Loader, args: &ServeArgs, access: Option<&str>) -> Result<Config, ConfigError> {
     if let Some(file) = &args.config {
