@@ -188,3 +188,15 @@ pub(crate) fn failure_hook(function: Kept) -> impl Fn(Error) + Send + Sync + 'st
         });
     }
 }
+
+/// `onFailedAttempt`.
+pub(crate) fn attempt_hook(function: Kept) -> impl Fn() + Send + Sync + 'static {
+    let function = Arc::new(function);
+    move || {
+        let kept = function.clone();
+        function.events().push(move |env| {
+            // TypeScript's wrapper catches what the function throws.
+            let _ = kept.get(env).map(|function| function.call(&[]).is_ok());
+        });
+    }
+}

@@ -37,6 +37,8 @@ pub struct HandleOptions<'env> {
     pub retry: Option<RetryOptions>,
     #[napi(ts_type = "Ask<Error>")]
     pub on_error: Option<Raw>,
+    #[napi(ts_type = "() => void")]
+    pub on_failed_attempt: Option<Raw>,
     pub batching: Option<bool>,
     pub idempotent: Option<bool>,
 }
@@ -66,6 +68,9 @@ impl Stream {
         }
         if let Some(function) = options.on_error.filter(|it| matches!(it.kind(), Ok(ValueType::Function))) {
             builder = builder.on_error(callback::error_hook(Kept::new(function)?));
+        }
+        if let Some(function) = options.on_failed_attempt.filter(|it| matches!(it.kind(), Ok(ValueType::Function))) {
+            builder = builder.on_failed_attempt(callback::attempt_hook(Kept::new(function)?));
         }
         let stream = builder.build().and_then(|client| client.stream(&url));
         let mut core = stream.map_err(|refused| error::throw(env, &refused))?;

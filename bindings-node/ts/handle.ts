@@ -131,7 +131,7 @@ export class DurableStream {
     source: ReadableStream<Uint8Array | string> | AsyncIterable<Uint8Array | string>,
     options: AppendOptions = {},
   ): Promise<AppendResult> {
-    const { seq, contentType, signal } = options
+    const { seq, contentType = this.#assumed(), signal } = options
     const iterator = iteratorOf(source)
     try {
       const next = pieces(iterator)
@@ -152,7 +152,7 @@ export class DurableStream {
 
   /** Closes the stream for everyone, after what was appended before. */
   async close(options: CloseOptions = {}): Promise<CloseResult> {
-    const { body, contentType, signal } = options
+    const { body, contentType = this.#assumed(), signal } = options
     const finalOffset = await this.#call(signal, ({ stream }, abort) => stream.close(body, contentType, abort))
     return { finalOffset: finalOffset ?? "" }
   }
@@ -176,8 +176,10 @@ export class DurableStream {
   }
 
   /** What a producer of this stream is made of. @internal */
-  _settings(): Settings {
-    return { ...this.#options, url: this.url, contentType: this.contentType }
+  _settings(fetch = this.#options.fetch): Settings {
+    const carried = fetchFor(fetch) !== undefined
+    const contentType = this.contentType ?? (carried ? "application/octet-stream" : undefined)
+    return { ...this.#options, url: this.url, contentType, fetch }
   }
 
   #append(body: unknown, options?: AppendOptions): Promise<AppendResult> {
@@ -191,11 +193,20 @@ export class DurableStream {
 
   #appendData(data: string | Uint8Array, json: boolean, options: AppendOptions | undefined): Promise<AppendResult> {
     this.#bytesAppended ||= typeof data !== "string"
-    if (options === undefined && !json) {
+    const contentType = options?.contentType ?? this.#assumed()
+    if (options === undefined && !json && contentType === undefined) {
       return this.#call(undefined, ({ stream }, abort) => stream.append(data, undefined, abort))
     }
-    const given = { seq: options?.seq, contentType: options?.contentType, json }
+    const given = { seq: options?.seq, contentType, json }
     return this.#call(options?.signal, ({ stream }, abort) => stream.append(data, given, abort))
+  }
+
+  /**
+   * What is written through a `fetch` when nobody has said what the stream is. Over connections that is asked for; but
+   * who gives a `fetch` counts its calls, and the official client makes no other.
+   */
+  #assumed(): string | undefined {
+    return this.contentType === undefined && fetchFor(this.#options.fetch) ? "application/octet-stream" : undefined
   }
 
   #call<T>(signal: AbortSignal | undefined, call: (native: Native, abort?: Abort) => Promise<T>): Promise<T> {
@@ -214,7 +225,8 @@ export class DurableStream {
     const carried = fetchFor(this.#options.fetch) !== undefined
     let native = this.#natives.get(carried)
     if (native === undefined) {
-      native = nativeStream({ ...this._settings(), isText: () => !this.#bytesAppended })
+      const { contentType, url } = this
+      native = nativeStream({ ...this.#options, url, contentType, isText: () => !this.#bytesAppended })
       this.#natives.set(carried, native)
     }
     return native

@@ -2,7 +2,7 @@
 import { backend, type Client, type Stream } from "./backend.js"
 import { carry, replacedFetch } from "./carry.js"
 import type { BackoffOptions, HeadersRecord, ParamsRecord, StreamErrorHandler } from "./types.js"
-import { Handler, values } from "./values.js"
+import { event, Handler, values } from "./values.js"
 
 type Fetch = typeof globalThis.fetch
 
@@ -40,6 +40,18 @@ export function fetchFor(given: Fetch | undefined): Fetch | undefined {
   return given ?? replacedFetch()
 }
 
+/** What is to be done after each try that failed. */
+function failedAttempt(url: string, backoff: Partial<BackoffOptions> | undefined): (() => void) | undefined {
+  const { debug, onFailedAttempt } = backoff ?? {}
+  if (!debug) {
+    return onFailedAttempt && event(onFailedAttempt)
+  }
+  return event(() => {
+    console.log(`everstream: a request to ${url} failed`)
+    onFailedAttempt?.()
+  })
+}
+
 /** Makes one. */
 export function nativeStream(settings: Settings): Native {
   const { url, fetch: given } = settings
@@ -69,6 +81,7 @@ export function nativeStream(settings: Settings): Native {
     batching: settings.batching,
     idempotent: settings.idempotent,
     onError: handler.ask,
+    onFailedAttempt: failedAttempt(url, backoff),
     retry: backoff && {
       initialDelay: backoff.initialDelay,
       maxDelay: backoff.maxDelay,

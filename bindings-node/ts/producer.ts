@@ -5,7 +5,8 @@ import { AlreadyClosedError, DurableStreamError } from "./errors.js"
 import type { DurableStream } from "./handle.js"
 import { nativeStream } from "./native-stream.js"
 import { withSignals } from "./signal.js"
-import type { CloseResult, IdempotentAppendResult, IdempotentProducerOptions } from "./types.js"
+import type { CloseResult, IdempotentProducerOptions } from "./types.js"
+import { event } from "./values.js"
 
 /**
  * Appends messages so that each is stored exactly once, in order, whatever the network does.
@@ -24,10 +25,9 @@ export class IdempotentProducer {
   /** Makes no request by itself; what the stream is gets asked for with the first message, if it is not known. */
   constructor(stream: DurableStream, producerId: string, options: IdempotentProducerOptions = {}) {
     const { headers, signal, onError } = options
-    const settings = stream._settings()
+    const settings = stream._settings(options.fetch)
     const { stream: native } = nativeStream({
       ...settings,
-      fetch: options.fetch ?? settings.fetch,
       headers: { ...settings.headers, ...headers },
     })
     const given = {
@@ -41,7 +41,7 @@ export class IdempotentProducer {
       deliveryTimeout: options.deliveryTimeoutMs,
       requestTimeout: options.timeoutMs,
     }
-    this.#native = native.producer(producerId, given, onError && reporting(onError))
+    this.#native = native.producer(producerId, given, onError && event(onError))
     this.#signal = signal
     if (signal !== undefined) {
       this.#watch(signal, onError)
@@ -196,17 +196,3 @@ export class IdempotentProducer {
   }
 }
 
-export type { IdempotentAppendResult }
-
-/** What a handler of errors throws is nobody's to catch: it becomes an uncaught exception, as that of any event. */
-function reporting(onError: (error: Error) => void): (error: Error) => void {
-  return (error) => {
-    try {
-      onError(error)
-    } catch (thrown) {
-      queueMicrotask(() => {
-        throw thrown
-      })
-    }
-  }
-}

@@ -24,7 +24,7 @@ export interface StreamResponse<TJson = unknown> extends AsyncIterable<TJson>, A
   readonly statusText: string
   readonly ok: boolean
   readonly isLoading: boolean
-  /** The offset after the last item handed over. */
+  /** The offset after the last item handed over. Before the read is consumed: that of the answer. */
   readonly offset: Offset
   readonly cursor?: string
   /** Whether everything that existed is handed over. Before anything is: what the answer says. */
@@ -80,6 +80,8 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
   #last: Batch | undefined
   #units: number | undefined
   #offset: Offset
+  /** After the first answer, whether its data is handed over or not. */
+  readonly #answered: Offset
   #upToDate: boolean
   #streamClosed: boolean
   #cursor: string | undefined
@@ -102,8 +104,9 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
     this.#upToDate = position.upToDate ?? false
     this.#streamClosed = position.closed ?? false
     this.#cursor = position.cursor ?? undefined
+    this.#answered = position.offset ?? this.startOffset
     // The tail has a name once the server has told it.
-    this.#offset = this.startOffset === "now" ? (position.offset ?? "now") : this.startOffset
+    this.#offset = this.startOffset === "now" ? this.#answered : this.startOffset
     this.#closed = new Promise((resolve, reject) => {
       this.#resolveClosed = resolve
       this.#rejectClosed = reject
@@ -138,7 +141,7 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
   }
 
   get offset(): Offset {
-    return this.#offset
+    return this.#consumer === undefined ? this.#answered : this.#offset
   }
 
   get cursor(): string | undefined {
@@ -380,8 +383,8 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
     const run = async (): Promise<void> => {
       try {
         for (let batch = await this.next(); batch !== null && subscribed; batch = await this.next()) {
-          await tell(batch)
           this.handOver(batch)
+          await tell(batch)
         }
         this.finish()
       } catch (error) {

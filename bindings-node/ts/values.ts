@@ -86,3 +86,16 @@ export function pieces(source: AsyncIterator<Uint8Array | string>): Ask<undefine
     (answer, { done, value }) => (done ? answer.nothing() : answer.data(value)),
   )
 }
+
+/** A handler of events. What it throws is nobody's to catch: it becomes an uncaught exception. */
+export function event<Args extends unknown[]>(handler: (...args: Args) => void): (...args: Args) => void {
+  return (...args) => {
+    try {
+      handler(...args)
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error
+      })
+    }
+  }
+}

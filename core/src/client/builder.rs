@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Client;
-use super::exchange::{Core, ErrorHook};
+use super::exchange::{AttemptHook, Core, ErrorHook};
 use super::extras::{Extras, Provider};
 use super::reqwest_transport::ReqwestTransport;
 use super::transport::{BoxFuture, Transport};
@@ -20,6 +20,7 @@ pub struct ClientBuilder {
     extras: Extras,
     retry: RetryPolicy,
     on_error: Option<ErrorHook>,
+    on_failed_attempt: Option<AttemptHook>,
     transport: Option<Arc<dyn Transport>>,
     connect_timeout: Option<Duration>,
     request_timeout: Option<Duration>,
@@ -39,6 +40,7 @@ impl ClientBuilder {
             extras: core.extras.clone(),
             retry: core.retry.clone(),
             on_error: core.on_error.clone(),
+            on_failed_attempt: core.on_failed_attempt.clone(),
             transport: Some(core.transport.clone()),
             request_timeout: Some(core.request_timeout),
             ..Self::default()
@@ -93,6 +95,13 @@ impl ClientBuilder {
     /// and parameters over the ones before; they stay for the rest of the call, read or producer.
     pub fn on_error(mut self, hook: impl Fn(Error) -> BoxFuture<Option<Extras>> + Send + Sync + 'static) -> Self {
         self.on_error = Some(Arc::new(hook));
+        self
+    }
+
+    /// Told of each try that ended in a broken connection or in a status of failure, whether it is repeated or not. It
+    /// must not block.
+    pub fn on_failed_attempt(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_failed_attempt = Some(Arc::new(hook));
         self
     }
 
@@ -168,7 +177,15 @@ impl ClientBuilder {
             None => Arc::new(self.connect()?),
         };
         let request_timeout = self.request_timeout.unwrap_or(Duration::from_secs(30));
-        let core = Core::new(transport, self.base_url, self.extras, self.retry, request_timeout, self.on_error)?;
+        let core = Core::new(
+            transport,
+            self.base_url,
+            self.extras,
+            self.retry,
+            request_timeout,
+            self.on_error,
+            self.on_failed_attempt,
+        )?;
         Ok(Client { core: Arc::new(core) })
     }
 

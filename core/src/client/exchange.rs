@@ -28,6 +28,9 @@ pub(super) const ERROR_BODY_BYTES: usize = 4096;
 /// Asked before an operation fails for good; `Some` is "try once more", with these over what was sent before.
 pub(super) type ErrorHook = Arc<dyn Fn(Error) -> BoxFuture<Option<Extras>> + Send + Sync>;
 
+/// Told of each try that failed.
+pub(super) type AttemptHook = Arc<dyn Fn() + Send + Sync>;
+
 /// What all streams of a client share.
 pub(super) struct Core {
     pub(super) transport: Arc<dyn Transport>,
@@ -36,6 +39,7 @@ pub(super) struct Core {
     pub(super) retry: RetryPolicy,
     pub(super) request_timeout: Duration,
     pub(super) on_error: Option<ErrorHook>,
+    pub(super) on_failed_attempt: Option<AttemptHook>,
     started: Clock,
     seed: u64,
 }
@@ -76,10 +80,21 @@ impl Core {
         retry: RetryPolicy,
         request_timeout: Duration,
         on_error: Option<ErrorHook>,
+        on_failed_attempt: Option<AttemptHook>,
     ) -> Result<Self> {
         let seed = getrandom::u64()
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the system gives no randomness: {error}")))?;
-        Ok(Self { transport, base_url, extras, retry, request_timeout, on_error, started: Clock::now(), seed })
+        Ok(Self {
+            transport,
+            base_url,
+            extras,
+            retry,
+            request_timeout,
+            on_error,
+            on_failed_attempt,
+            started: Clock::now(),
+            seed,
+        })
     }
 
     /// A URL of the caller's; one that starts with `/` is below the base URL.
@@ -128,6 +143,10 @@ impl Core {
         request.take_over(&mut headers);
         let url = target.url.with_query(&params, &request.query);
         let answer = self.transport.send(HttpRequest { method: request.method.clone(), url, headers, body }).await;
+        let failed = answer.as_ref().map_or(true, |it| it.status.is_client_error() || it.status.is_server_error());
+        if let Some(hook) = self.on_failed_attempt.as_ref().filter(|_| failed) {
+            hook();
+        }
         match answer {
             Ok(answer) => {
                 let (operation, url) = (request.operation, target.url.shown());
