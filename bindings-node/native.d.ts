@@ -267,6 +267,7 @@ export interface HandleOptions {
   requestTimeout?: number
   retry?: RetryOptions
   onError?: Ask<Error>
+  onFailedAttempt?: () => void
   batching?: boolean
   idempotent?: boolean
 }

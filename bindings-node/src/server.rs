@@ -110,22 +110,23 @@ impl Server {
 
 fn config(env: Env, options: NativeServerOptions) -> napi::Result<Config> {
     let mut config = Config::default();
-    let host = options.host.unwrap_or_else(|| config.bind.ip().to_string());
+    let host = options.host.unwrap_or_else(|| config.server.host.to_string());
     let host = if host == "localhost" { "127.0.0.1" } else { &host };
     let ip: IpAddr =
         host.parse().map_err(|_| error::invalid_argument(env, format!("host must be an IP address, not {host:?}")))?;
-    config.bind = (ip, options.port.unwrap_or(config.bind.port())).into();
-    set(options.stream_root, &mut config.stream_root);
-    set(options.max_body_bytes.map(|it| it as usize), &mut config.max_body_bytes);
-    set(options.max_read_bytes.map(|it| it as usize), &mut config.max_read_bytes);
-    set(options.compression, &mut config.compression);
-    set(options.cors_origin, &mut config.cors_origin);
-    set(options.fault_injection, &mut config.fault_injection);
+    config.server.host = ip;
+    set(options.port, &mut config.server.port);
+    set(options.stream_root, &mut config.server.stream_root);
+    set(options.max_body_bytes.map(|it| it as usize), &mut config.limits.max_body_bytes);
+    set(options.max_read_bytes.map(|it| it as usize), &mut config.limits.max_read_bytes);
+    set(options.compression, &mut config.server.compression);
+    set(options.cors_origin, &mut config.server.cors_origin);
+    set(options.fault_injection, &mut config.server.fault_injection);
     let durations: [(&str, Option<f64>, &mut Duration); 4] = [
-        ("longPollTimeout", options.long_poll_timeout, &mut config.long_poll_timeout),
-        ("sseLifetime", options.sse_lifetime, &mut config.sse_lifetime),
-        ("cursorInterval", options.cursor_interval, &mut config.cursor_interval),
-        ("shutdownGrace", options.shutdown_grace, &mut config.shutdown_grace),
+        ("longPollTimeout", options.long_poll_timeout, &mut config.server.long_poll_timeout),
+        ("sseLifetime", options.sse_lifetime, &mut config.server.sse_lifetime),
+        ("cursorInterval", options.cursor_interval, &mut config.server.cursor_interval),
+        ("shutdownGrace", options.shutdown_grace, &mut config.server.shutdown_grace),
     ];
     for (name, given, field) in durations {
         set_duration(env, name, given, field)?;
