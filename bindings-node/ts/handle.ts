@@ -15,6 +15,7 @@ import type {
   HeadResult,
   MaybePromise,
   NewStream,
+  Offset,
   ReadOptions,
 } from "./types.js"
 import { pieces, resolve } from "./values.js"
@@ -45,6 +46,10 @@ export class DurableStream {
     this.url = String(options.url)
     this.#options = options
     this.#contentType = options.contentType
+    if (options.backoffOptions !== undefined) {
+      // What it refuses is refused here, and not by the first request.
+      this.#native()
+    }
   }
 
   /** Creates a stream, or confirms that it is there with the same configuration. */
@@ -77,6 +82,9 @@ export class DurableStream {
   /** Whether the last {@link create} made the stream; `false` when it was there. */
   created: boolean | undefined
 
+  /** The tail, as the last {@link create} or {@link head} was told. */
+  offset: Offset | undefined
+
   /** Creates the stream, or confirms that it is there with the same configuration. */
   async create(options: NewStream & { signal?: AbortSignal } = {}): Promise<this> {
     const body = await content(options.body)
@@ -86,6 +94,7 @@ export class DurableStream {
     const created = await this.#call(options.signal, ({ stream }, abort) => stream.create(body, given, abort))
     this.#contentType = created.contentType ?? contentType
     this.created = created.created
+    this.offset = created.offset ?? undefined
     return this
   }
 
@@ -93,6 +102,7 @@ export class DurableStream {
   async head(options?: { signal?: AbortSignal }): Promise<HeadResult> {
     const info = await this.#call(options?.signal, ({ stream }, abort) => stream.head(abort))
     this.#contentType = info.contentType ?? this.#contentType
+    this.offset = info.offset ?? this.offset
     return {
       exists: true,
       contentType: info.contentType ?? undefined,

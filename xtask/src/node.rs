@@ -30,6 +30,9 @@ pub(crate) fn install() -> Result<()> {
     let read = |name: &str| fs::read_to_string(package().join(name)).with_context(|| format!("cannot read {name}"));
     let before = GENERATED.map(|name| read(name).unwrap_or_default());
     npm_ci(&package())?;
+    // Both have the package in them as it is built here.
+    npm_ci(&root().join("examples/node"))?;
+    npm_ci(&package().join("test/state"))?;
     call(&mut in_package(npm(&package(), ["run", "--silent", "build"])))?;
     for (name, before) in GENERATED.iter().zip(before) {
         if read(name)? != before {
