@@ -17,7 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, EngineError, EngineLimits};
 use crate::http::{App, Peer};
-use crate::net::{self, Net};
+use crate::net::{self, Net, Tls};
 use crate::storage::{MemoryStorage, Storage};
 use crate::watch::{self, WatchedFile};
 
@@ -152,6 +152,7 @@ impl ServerBuilder {
         };
         let engine = Engine::with_limits(storage, self.clock, limits);
         engine.recover().await.map_err(StartError::Storage)?;
+        let tls = Tls::load(&config.tls).map_err(StartError::Config)?.map(Arc::new);
         let bind = config.bind();
         let listener = TcpListener::bind(bind).await.map_err(|source| StartError::Bind { addr: bind, source })?;
         let addr = listener.local_addr().map_err(|source| StartError::Bind { addr: bind, source })?;
@@ -167,7 +168,10 @@ impl ServerBuilder {
         let abort = CancellationToken::new();
         let app = Arc::new(App::new(config, engine.clone(), stop.clone()).map_err(StartError::Config)?);
         let tasks = TaskTracker::new();
-        let net = Net::new(Arc::clone(&app), stop.clone(), abort.clone(), tasks.clone());
+        if let Some(tls) = &tls {
+            tasks.spawn(reload_certificates(Arc::clone(tls), app.config().tls.reload_interval, stop.clone()));
+        }
+        let net = Net::new(Arc::clone(&app), tls.clone(), stop.clone(), abort.clone(), tasks.clone());
         tasks.spawn(net.accept(listener));
         let ended = CancellationToken::new();
         let admin_addr = admin.map(|(addr, listener)| {
@@ -184,7 +188,7 @@ impl ServerBuilder {
             tasks.spawn(reload_jwt_keys(WatchedFile::new(jwt.jwks.clone()), Arc::clone(&app), stop.clone()));
         }
         tracing::info!(%addr, "listening");
-        Ok(RunningServer { addr, admin_addr, ended: ended.drop_guard(), app, engine, stop, abort, tasks })
+        Ok(RunningServer { addr, admin_addr, ended: ended.drop_guard(), app, tls, engine, stop, abort, tasks })
     }
 }
 
@@ -234,6 +238,7 @@ pub struct RunningServer {
     #[expect(dead_code, reason = "it acts when it is dropped")]
     ended: DropGuard,
     app: Arc<App>,
+    tls: Option<Arc<Tls>>,
     engine: Engine,
     stop: CancellationToken,
     abort: CancellationToken,
@@ -243,7 +248,8 @@ pub struct RunningServer {
 impl RunningServer {
     /// The base URL, such as `http://127.0.0.1:4437`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.addr)
     }
 
     /// The URL of a stream, whose name may contain slashes and is percent-encoded where needed.
@@ -259,6 +265,16 @@ impl RunningServer {
     /// The address of probes and metrics, if they have one of their own.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin_addr
+    }
+
+    /// Reads the files of [`Tls`](crate::config::Tls) again, if there are any. New connections get what they say, open
+    /// ones go on. The server does so by itself too, every [`reload_interval`](crate::config::Tls::reload_interval).
+    /// Whether they had changed.
+    ///
+    /// # Errors
+    /// They cannot be read or used: what was there before stays.
+    pub fn reload_tls(&self) -> Result<bool, ConfigError> {
+        self.tls.as_ref().map_or(Ok(false), |tls| tls.reload())
     }
 
     /// The engine, for use without HTTP.
@@ -282,7 +298,7 @@ impl RunningServer {
     where
         B: http_body::Body<Data = Bytes>,
     {
-        self.app.answer(request, Arc::new(Peer { addr: peer })).await
+        self.app.answer(request, Arc::new(Peer { addr: peer, identity: None })).await
     }
 
     /// Sets a fault, as the JSON that `POST /_test/inject-error` takes: `path`, and what is to happen to requests
@@ -341,5 +357,22 @@ async fn reload_jwt_keys(mut file: WatchedFile, app: Arc<App>, stop: Cancellatio
             Ok(()) => tracing::info!(%path, "the keys of JWT were replaced"),
             Err(error) => tracing::error!(%path, error, "the keys of JWT stay as they were"),
         }
+    }
+}
+
+/// Looks for changed certificates now and then.
+async fn reload_certificates(tls: Arc<Tls>, interval: Duration, stop: CancellationToken) {
+    let mut last = None;
+    while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+        let tls = Arc::clone(&tls);
+        let Ok(result) = tokio::task::spawn_blocking(move || tls.reload()).await else { return };
+        match &result {
+            Ok(true) => tracing::info!("new certificates are in use"),
+            Err(error) if last.as_ref() != Some(&result) => {
+                tracing::error!(%error, "the certificates have changed and cannot be used; the ones before stay");
+            }
+            _ => {}
+        }
+        last = Some(result);
     }
 }

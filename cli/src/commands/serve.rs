@@ -1,9 +1,10 @@
 //! `serve`: a server in this process, until it is told to stop.
 
+use std::convert::Infallible;
 use std::io;
 
-use everstream_server::Server;
 use everstream_server::config::{Config, ConfigError, Loader, StorageKind};
+use everstream_server::{RunningServer, Server};
 
 use crate::args::ServeArgs;
 use crate::output::{Failure, say};
@@ -44,7 +45,10 @@ pub(crate) async fn run(args: &ServeArgs, access: Option<&str>, verbose: u8) -> 
         .map_err(|error| Failure::new(format!("Error: {error}")))?;
     say(&format!("Listening on {}", server.url()));
     tell_service_manager(Service::Ready);
-    stopped.await;
+    tokio::select! {
+        () = stopped => {}
+        never = reload_at_hangup(&server) => match never {},
+    }
     tell_service_manager(Service::Stopping);
     tracing::info!("stopping; a second signal stops at once");
     server.shutdown().await;
@@ -92,4 +96,26 @@ fn load(loader: &mut Loader, args: &ServeArgs, access: Option<&str>) -> Result<C
         loader.set("access.mode", access, "--auth")?;
     }
     loader.finish()
+}
+
+/// SIGHUP: reads the certificates again.
+#[cfg(unix)]
+async fn reload_at_hangup(server: &RunningServer) -> Infallible {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else {
+        return std::future::pending().await;
+    };
+    while hangups.recv().await.is_some() {
+        match server.reload_tls() {
+            Ok(true) => tracing::info!("new certificates are in use"),
+            Ok(false) => tracing::info!("the certificates have not changed"),
+            Err(error) => tracing::error!(%error, "the certificates cannot be used; the ones before stay"),
+        }
+    }
+    std::future::pending().await
+}
+
+#[cfg(not(unix))]
+async fn reload_at_hangup(_: &RunningServer) -> Infallible {
+    std::future::pending().await
 }

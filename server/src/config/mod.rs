@@ -7,6 +7,7 @@ mod limits;
 mod load;
 mod serving;
 mod storage;
+mod tls;
 mod units;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub use self::limits::{LARGEST_BODY, Limits};
 pub use self::load::{ConfigError, Loader};
 pub use self::serving::Serving;
 pub use self::storage::{StorageConfig, StorageKind};
+pub use self::tls::{ClientAuth, Tls};
 pub use self::units::{parse_duration, parse_size};
 
 /// What a server can be told. Plain data; [`Config::default`] is a server for one machine's own use.
@@ -33,6 +35,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// `[limits]`: what it lets clients do.
     pub limits: Limits,
+    /// `[tls]`: certificates.
+    pub tls: Tls,
     /// `[storage]`: where streams are kept.
     pub storage: StorageConfig,
     /// `[admin]`: probes and metrics.
@@ -113,6 +117,8 @@ impl Config {
             return Err(ConfigError::new(format!("server.stream_root: `{root}` must begin with a slash")));
         }
         self.server.stream_root = root.to_owned();
+        self.tls.check()?;
+        self.tls.reload_interval = self.tls.reload_interval.max(Duration::from_millis(10));
         self.server.long_poll_timeout = self.server.long_poll_timeout.max(Duration::from_millis(1));
         self.server.cursor_interval = self.server.cursor_interval.max(Duration::from_secs(1));
         self.server.sweep_interval = self.server.sweep_interval.max(Duration::from_millis(1));

@@ -48,6 +48,7 @@ use crate::access::{Caller, Refusal};
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, Position, Stream};
 use crate::metrics::{self, Metrics};
+use crate::net::ClientIdentity;
 use crate::registry::Registry;
 
 /// How much an answer to a read holds while many readers do not take theirs.
@@ -75,6 +76,9 @@ pub(crate) struct App {
 pub(crate) struct Peer {
     /// Its address.
     pub(crate) addr: SocketAddr,
+    /// Who it is by its certificate, if it showed one (`tls.client_ca`).
+    #[allow(dead_code, reason = "read by the access policy")]
+    pub(crate) identity: Option<ClientIdentity>,
 }
 
 /// The connection is to be cut without an answer.

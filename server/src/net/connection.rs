@@ -23,7 +23,14 @@ impl Net {
     pub(super) async fn serve(&self, socket: TcpStream, addr: SocketAddr) {
         // Small answers must not wait for the client's delayed acknowledgement.
         let _ = socket.set_nodelay(true);
-        self.speak(socket, Peer { addr }).await;
+        let Some(tls) = &self.tls else {
+            return self.speak(socket, Peer { addr, identity: None }).await;
+        };
+        match tokio::time::timeout(self.app.config().limits.header_timeout, tls.accept(socket)).await {
+            Ok(Ok((socket, identity))) => self.speak(socket, Peer { addr, identity }).await,
+            Ok(Err(error)) => tracing::debug!(%addr, %error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!(%addr, "a TLS handshake did not come to its end in time"),
+        }
     }
 
     async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, socket: S, peer: Peer) {

@@ -4,6 +4,7 @@ mod activity;
 pub(crate) mod admin;
 mod connection;
 mod guarded;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::tls::{ClientIdentity, Tls};
 use crate::config::Limits;
 use crate::http::App;
 use crate::metrics;
@@ -24,6 +26,7 @@ use crate::metrics;
 pub(crate) struct Net {
     app: Arc<App>,
     http: auto::Builder<TokioExecutor>,
+    tls: Option<Arc<Tls>>,
     slots: Arc<Semaphore>,
     /// Cancelled: no new connections, and those that are idle end.
     stop: CancellationToken,
@@ -38,6 +41,7 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconn
 impl Net {
     pub(crate) fn new(
         app: Arc<App>,
+        tls: Option<Arc<Tls>>,
         stop: CancellationToken,
         abort: CancellationToken,
         tasks: TaskTracker,
@@ -45,7 +49,7 @@ impl Net {
         let limits = &app.config().limits;
         let slots = if limits.max_connections == 0 { Semaphore::MAX_PERMITS } else { limits.max_connections };
         let slots = Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { http: protocol(limits), slots, app, stop, abort, tasks })
+        Arc::new(Self { http: protocol(limits), slots, tls, app, stop, abort, tasks })
     }
 
     /// Accepts connections until the server stops.

@@ -190,6 +190,12 @@ impl Connection {
         true
     }
 
+    /// Reads until the server closes the connection; everything that came.
+    pub async fn everything(mut self) -> Vec<u8> {
+        self.ended().await;
+        self.buffer
+    }
+
     /// Whether the server has cut the connection, found out without reading what it has sent.
     pub async fn is_cut(&mut self) -> bool {
         tokio::task::yield_now().await;
