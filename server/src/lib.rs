@@ -14,6 +14,7 @@
 //! ```
 
 pub mod access;
+mod aside;
 pub mod clock;
 pub mod config;
 pub mod engine;

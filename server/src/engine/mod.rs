@@ -37,6 +37,7 @@ pub use self::messages::Messages;
 pub use self::notify::{Ended, Follower, Tail};
 pub use self::position::{Position, Wire};
 pub use self::producers::{ProducerTag, Producers, Verdict};
+pub(crate) use self::sse_cache::SseKey;
 pub use self::state::{
     Append, Closure, Commit, Decision, Outcome, Payload, Receipt, StoredState, StreamConfig, StreamState,
 };

@@ -18,21 +18,30 @@ use tokio::time::Instant;
 use super::body::Body;
 use super::extract::{ReadQuery, Start};
 use super::{App, cache, live, read, stream_headers};
-use crate::engine::{EngineError, Follower, Position, ReadResult, Stream, Tail};
+use crate::aside::Aside;
+use crate::engine::{EngineError, Follower, Position, ReadResult, SseKey, Stream, Tail};
 use crate::metrics::{LiveMode, LiveReader};
 
 pub(super) fn handle(app: &Arc<App>, stream: Arc<Stream>, query: &ReadQuery<'_>) -> Response<Body> {
     let tail = stream.tail();
-    let feed = Feed {
+    let now = Instant::now();
+    let mut feed = Feed {
         cursor: live::cursor(app, query),
         position: query.start.resolve(tail.position),
-        ends_at: Instant::now() + jittered(app.config().server.sse_lifetime),
+        ends_at: now + jittered(app.config().server.sse_lifetime),
+        last: now,
         app: Arc::clone(app),
         follower: stream.follow(),
         _live: app.metrics().live(LiveMode::Sse),
-        waiting: None,
+        aside: Aside::new(),
         state: State::Opening,
     };
+    let stop = app.stop().clone();
+    feed.aside.add(async move {
+        stop.cancelled_owned().await;
+        AsideEvent::Stop
+    });
+    feed.set_timer();
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
     // The offset of the head is where the feed starts; control events say where it got to.
@@ -71,36 +80,40 @@ struct Feed {
     position: Position,
     cursor: u64,
     ends_at: Instant,
-    /// A control event that belongs to the data event before it.
-    waiting: Option<Bytes>,
+    /// When the last events were made.
+    last: Instant,
+    aside: Aside<'static, AsideEvent>,
     state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// No event yet.
+    /// No event yet, which there is at least one of.
     Opening,
+    /// No event yet, and only one to come.
+    OpeningLast,
     Open,
     /// The last event was made.
     Done,
 }
 
-/// Why waiting at the tail ended.
-enum Waited {
-    Changed,
-    KeepAlive,
-    Over,
+/// What happens to a connection beside the stream.
+enum AsideEvent {
+    /// The server stops.
+    Stop,
+    /// It is time for a keep-alive, perhaps, or for the end.
+    Timer,
 }
 
 impl Feed {
-    /// The next bytes of the connection; `None` at its end.
+    /// The next bytes of the connection, which are whole events; `None` at its end.
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(control) = self.waiting.take() {
-            return Some(control);
-        }
         loop {
-            let is_over = self.app.stop().is_cancelled() || Instant::now() >= self.ends_at;
-            if self.state == State::Done || (self.state == State::Open && is_over) {
+            let quiet = match self.aside.look().await {
+                Some(event) => self.note(event),
+                None => false,
+            };
+            if self.state == State::Done {
                 return None;
             }
             let tail = self.follower.stream().tail();
@@ -109,8 +122,8 @@ impl Feed {
                 return None;
             }
             if self.position < tail.position {
-                match self.data().await {
-                    Ok(Some(event)) => return Some(event),
+                match self.data(tail).await {
+                    Ok(Some(events)) => return Some(events),
                     Ok(None) => continue,
                     Err(error) => {
                         tracing::error!(%error, "an SSE connection ends: its stream cannot be read");
@@ -118,26 +131,65 @@ impl Feed {
                     }
                 }
             }
-            if self.state == State::Opening || tail.closed {
-                return Some(self.control(true, tail.closed));
+            // What came at the last moment goes before a keep-alive (S-SSE-12).
+            if quiet || tail.closed || matches!(self.state, State::Opening | State::OpeningLast) {
+                return Some(self.control(tail.closed));
             }
-            match self.wait(tail).await {
-                Waited::Changed => {}
-                Waited::KeepAlive => {
-                    self.follower.stream().touch_by_reader();
-                    // What came at the last moment goes first (S-SSE-12).
-                    if self.follower.stream().tail() == tail {
-                        return Some(self.control(true, false));
-                    }
+            let event = tokio::select! {
+                biased;
+                _ = self.follower.changed(tail) => continue,
+                event = self.aside.next() => event,
+            };
+            if self.note(event) {
+                self.follower.stream().touch_by_reader();
+                if self.follower.stream().tail() == tail {
+                    return Some(self.control(false));
                 }
-                Waited::Over => return None,
             }
         }
     }
 
-    /// The next data event, its control event put aside. `None` if the position was inside the last message.
-    async fn data(&mut self) -> Result<Option<Bytes>, EngineError> {
+    /// Takes in an event; whether a keep-alive is due.
+    fn note(&mut self, event: AsideEvent) -> bool {
+        let now = Instant::now();
+        match event {
+            AsideEvent::Timer if now < self.ends_at => {
+                let is_due = now >= self.last + self.app.config().server.long_poll_timeout;
+                if is_due {
+                    self.last = now;
+                }
+                self.set_timer();
+                is_due
+            }
+            AsideEvent::Timer | AsideEvent::Stop => {
+                self.state = match self.state {
+                    State::Opening | State::OpeningLast => State::OpeningLast,
+                    State::Open | State::Done => State::Done,
+                };
+                false
+            }
+        }
+    }
+
+    /// Sets the timer to when the next keep-alive would be due if nothing else came, or to the end.
+    fn set_timer(&mut self) {
+        let at = self.ends_at.min(self.last + self.app.config().server.long_poll_timeout);
+        self.aside.add(async move {
+            tokio::time::sleep_until(at).await;
+            AsideEvent::Timer
+        });
+    }
+
+    /// The next data event and its control event. `None` if the position was inside the last message.
+    async fn data(&mut self, tail: Tail) -> Result<Option<Bytes>, EngineError> {
         let stream = Arc::clone(self.follower.stream());
+        self.move_cursor();
+        let key = |from, tail: Tail, cursor| SseKey { from, to: tail.position, closed: tail.closed, cursor };
+        if let Some(events) = stream.sse_cache().get(key(self.position, tail, self.cursor)) {
+            self.position = tail.position;
+            self.made(tail.closed);
+            return Ok(Some(events));
+        }
         let max_bytes = self.app.piece_bytes();
         let result = match stream.format() {
             StreamFormat::Text => match self.text(&stream, max_bytes).await? {
@@ -150,14 +202,19 @@ impl Feed {
         if result.is_empty() {
             return Ok(None);
         }
-        let encode = || match encode(stream.format(), &result.data) {
-            small if small.len() < LARGE_EVENT => small,
-            large => self.app.outgoing().counted(large.len(), large),
-        };
+        let mut encoder = SseEncoder::new();
+        encode(&mut encoder, stream.format(), &result.data);
+        encoder.control(&self.control_event(result.is_up_to_date(), result.is_at_end()));
+        let mut events = encoder.take();
+        if events.len() >= LARGE_EVENT {
+            events = self.app.outgoing().counted(events.len(), events);
+        }
         // Only events at the tail are wanted by many at the same time.
-        let event = if result.is_up_to_date() { stream.sse_cache().event(from, result.next, encode) } else { encode() };
-        self.waiting = Some(self.control(result.is_up_to_date(), result.is_at_end()));
-        Ok(Some(event))
+        if result.is_up_to_date() {
+            stream.sse_cache().put(key(from, result.tail, self.cursor), events.clone());
+        }
+        self.made(result.is_at_end());
+        Ok(Some(events))
     }
 
     /// A run of text that does not end inside a code point, if appends that follow can complete it (S-SSE-7).
@@ -180,57 +237,74 @@ impl Feed {
             if shorter.next < result.next && !shorter.is_empty() && !ends_inside_code_point(&shorter.data) {
                 return Ok(Some(shorter));
             }
-            if self.state == State::Opening {
+            match self.state {
                 // Data comes first (S-SSE-11), so the opening control event cannot be sent while waiting;
                 // say nothing rather than something wrong.
-                self.state = State::Open;
+                State::Opening => self.state = State::Open,
+                State::Open => {}
+                State::OpeningLast | State::Done => {
+                    self.state = State::Done;
+                    return Ok(None);
+                }
             }
-            tokio::select! {
+            let event = tokio::select! {
                 _ = self.follower.changed(result.tail) => {
                     result = stream.read(self.position, max_bytes).await?;
                     if result.tail.ended.is_some() {
                         return Ok(None);
                     }
+                    continue;
                 }
-                () = self.app.stop().cancelled() => return Ok(None),
-                () = tokio::time::sleep_until(deadline.min(self.ends_at)) => break,
+                event = self.aside.next() => event,
+            };
+            let stops = matches!(event, AsideEvent::Stop);
+            let _ = self.note(event);
+            if stops {
+                // The next connection gets it whole.
+                return Ok(None);
+            }
+            if Instant::now() >= deadline || self.state == State::Done {
+                break;
             }
         }
         Ok(Some(result))
     }
 
-    /// A control event at the present position (T-CONTROL).
-    fn control(&mut self, up_to_date: bool, closed: bool) -> Bytes {
-        // Cursors never go backwards (S-CUR-2).
-        let now = self.app.engine().clock().now();
-        self.cursor = self.cursor.max(cache::cursor(None, now, self.app.config().server.cursor_interval));
-        self.state = if closed { State::Done } else { State::Open };
+    /// A control event alone, at the tail.
+    fn control(&mut self, closed: bool) -> Bytes {
+        self.move_cursor();
         let mut encoder = SseEncoder::new();
-        encoder.control(&Control {
+        encoder.control(&self.control_event(true, closed));
+        self.made(closed);
+        encoder.take()
+    }
+
+    /// A control event at the present position (T-CONTROL).
+    fn control_event(&self, up_to_date: bool, closed: bool) -> Control {
+        Control {
             next_offset: self.position.to_offset(),
             cursor: (!closed).then(|| self.cursor.to_string()),
             up_to_date,
             closed,
-        });
-        encoder.take()
+        }
     }
 
-    async fn wait(&self, tail: Tail) -> Waited {
-        let keep_alive = Instant::now() + self.app.config().server.long_poll_timeout;
-        tokio::select! {
-            biased;
-            _ = self.follower.changed(tail) => Waited::Changed,
-            () = self.app.stop().cancelled() => Waited::Over,
-            () = tokio::time::sleep_until(keep_alive.min(self.ends_at)) => {
-                if Instant::now() >= self.ends_at { Waited::Over } else { Waited::KeepAlive }
-            }
-        }
+    /// Cursors never go backwards (S-CUR-2).
+    fn move_cursor(&mut self) {
+        let now = self.app.engine().clock().now();
+        self.cursor = self.cursor.max(cache::cursor(None, now, self.app.config().server.cursor_interval));
+    }
+
+    /// Events were made; whether they say that the stream is closed.
+    fn made(&mut self, closed: bool) {
+        self.last = Instant::now();
+        let is_last = closed || matches!(self.state, State::OpeningLast | State::Done);
+        self.state = if is_last { State::Done } else { State::Open };
     }
 }
 
 /// One data event (S-SSE-2 to S-SSE-9).
-fn encode(format: StreamFormat, data: &[Bytes]) -> Bytes {
-    let mut encoder = SseEncoder::new();
+fn encode(encoder: &mut SseEncoder, format: StreamFormat, data: &[Bytes]) {
     match (format, data) {
         (StreamFormat::Binary, _) => encoder.base64(&contiguous(data)),
         (StreamFormat::Text, _) => encoder.text(&String::from_utf8_lossy(&contiguous(data))),
@@ -240,7 +314,6 @@ fn encode(format: StreamFormat, data: &[Bytes]) -> Bytes {
             encoder.text(&String::from_utf8_lossy(&contiguous(&body)));
         }
     }
-    encoder.take()
 }
 
 fn contiguous(data: &[Bytes]) -> Bytes {

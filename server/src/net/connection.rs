@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use super::Net;
 use super::activity::{Activity, Tracked};
 use super::guarded::Guarded;
+use crate::aside::Aside;
 use crate::http::{Cut, Peer};
 use crate::metrics;
 
@@ -26,7 +27,9 @@ impl Net {
         let Some(tls) = &self.tls else {
             return self.speak(socket, Peer { addr, identity: None }).await;
         };
-        match tokio::time::timeout(self.app.config().limits.header_timeout, tls.accept(socket)).await {
+        let handshake = tokio::time::timeout(self.app.config().limits.header_timeout, tls.accept(socket));
+        let Some(shaken) = self.abort.run_until_cancelled(handshake).await else { return };
+        match shaken {
             Ok(Ok((socket, identity))) => self.speak(socket, Peer { addr, identity }).await,
             Ok(Err(error)) => tracing::debug!(%addr, %error, "a TLS handshake failed"),
             Err(_) => tracing::debug!(%addr, "a TLS handshake did not come to its end in time"),
@@ -47,19 +50,35 @@ impl Net {
             }
         });
         let mut connection = pin!(self.http.serve_connection(socket, service));
-        let result = tokio::select! {
-            biased;
-            result = connection.as_mut() => result,
-            () = self.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-            () = idle(&activity, limits.idle_timeout) => {
-                connection.as_mut().graceful_shutdown();
-                // A peer that has begun something and does not go on gets no more time than for a head.
-                match tokio::time::timeout(limits.header_timeout, connection).await {
-                    Ok(result) => result,
-                    Err(_) => Ok(()),
+        let mut aside = Aside::new();
+        aside.add(async {
+            self.abort.cancelled().await;
+            Event::Cut
+        });
+        aside.add(async {
+            self.stop.cancelled().await;
+            Event::End
+        });
+        aside.add(async {
+            idle(&activity, limits.idle_timeout).await;
+            Event::Idle
+        });
+        let result = loop {
+            let event = tokio::select! {
+                biased;
+                result = connection.as_mut() => break result,
+                event = aside.next() => event,
+            };
+            match event {
+                Event::Cut => return,
+                Event::End => connection.as_mut().graceful_shutdown(),
+                Event::Idle => {
+                    connection.as_mut().graceful_shutdown();
+                    // A peer that has begun something and does not go on gets no more time than for a head.
+                    aside.add(async {
+                        tokio::time::sleep(limits.header_timeout).await;
+                        Event::Cut
+                    });
                 }
             }
         };
@@ -82,6 +101,16 @@ fn is_timeout(error: &(dyn Error + 'static)) -> bool {
         next = error.source();
     }
     false
+}
+
+/// What happens to a connection beside its requests.
+enum Event {
+    /// Nothing was asked for a long time.
+    Idle,
+    /// The server stops: what is under way is the last.
+    End,
+    /// It is over.
+    Cut,
 }
 
 /// Resolves when no request was under way for at least `timeout`, and at most twice as long.

@@ -80,10 +80,7 @@ impl Net {
         };
         let (net, open) = (Arc::clone(self), self.app.metrics().connection());
         self.tasks.spawn(async move {
-            tokio::select! {
-                () = net.serve(socket, peer) => {}
-                () = net.abort.cancelled() => {}
-            }
+            net.serve(socket, peer).await;
             drop((slot, open));
         });
     }
