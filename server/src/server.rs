@@ -317,9 +317,14 @@ impl RunningServer {
         }
     }
 
-    /// Stops accepting, ends long-polls with 204 and SSE at an event boundary, lets requests under way
+    /// Is not ready for [`drain_delay`](crate::config::Serving::drain_delay), stops accepting, ends long-polls with 204 and SSE at an event boundary, lets requests under way
     /// finish within [`Serving::shutdown_grace`](crate::config::Serving::shutdown_grace), then cuts what is left.
     pub async fn shutdown(self) {
+        self.app.drain();
+        let delay = self.app.config().server.drain_delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(self.app.config().server.shutdown_grace, self.tasks.wait()).await.is_err() {

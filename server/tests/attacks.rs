@@ -171,7 +171,7 @@ async fn deep_and_odd_json_is_judged_without_recursion() {
         assert!(matches!(status, 204 | 400), "{depth}: {status}");
         assert_eq!(client.post("j", &[JSON], &"[".repeat(depth)).await.status, 400, "{depth}");
     }
-    for bad in ["{\"a\":1e}", "\"\\ud800", "[1,]", "{\"a\" 1}", "nul", "\u{feff}1", "'a'", "01", "1 2", "\"\n\""] {
+    for bad in ["{\"a\":1e}", "\"\\ud800", "[1,]", "{\"a\" 1}", "nul", "'a'", "01", "1 2", "\"\n\""] {
         assert_eq!(client.post("j", &[JSON], bad).await.status, 400, "{bad:?}");
     }
     let all = client.get("j").await;

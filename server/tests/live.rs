@@ -6,7 +6,8 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use everstream_server::RunningServer;
+use everstream_server::config::Config;
+use everstream_server::{RunningServer, Server};
 use support::{Answer, Client, Connection, JSON, TEXT, TestClock, eventually, patient, quick};
 
 fn at(position: u64) -> String {
@@ -317,4 +318,24 @@ async fn a_dropped_server_cuts_its_connections() {
     events.events(1).await;
     drop(server);
     assert!(events.ended().await);
+}
+
+#[tokio::test]
+async fn a_server_that_drains_is_not_ready_but_serves() {
+    let mut config = Config::default();
+    config.server.drain_delay = support::LIMIT * 10;
+    let server = Server::builder().config(config).bind(([127, 0, 0, 1], 0)).start().await.unwrap();
+    let mut connection = Connection::open(&server).await;
+    assert_eq!(connection.request("GET", "/readyz", &[], b"").await.status, 200);
+    let address = server.addr();
+    let shutdown = tokio::spawn(server.shutdown());
+    let mut ready = true;
+    eventually("it is not ready", async || {
+        ready = connection.request("GET", "/readyz", &[], b"").await.status == 200;
+        !ready
+    })
+    .await;
+    assert_eq!(connection.request("PUT", "/v1/stream/s", &[TEXT], b"").await.status, 201);
+    assert!(tokio::net::TcpStream::connect(address).await.is_ok(), "it still takes connections");
+    shutdown.abort();
 }

@@ -120,9 +120,9 @@ async fn both_versions_of_http_are_spoken_over_tls() {
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     let put = hyper::Request::put("https://server.test/v1/stream/s").header("content-type", "text/plain");
-    let created = sender.send_request(put.body(Full::from("hello")).unwrap()).await.unwrap();
+    let created = sender.send_request(put.body(Full::<Bytes>::from("hello")).unwrap()).await.unwrap();
     assert_eq!(created.status(), 201);
-    let read = hyper::Request::get("https://server.test/v1/stream/s").body(Full::default()).unwrap();
+    let read = hyper::Request::get("https://server.test/v1/stream/s").body(Full::<Bytes>::default()).unwrap();
     let read = sender.send_request(read).await.unwrap();
     assert_eq!(read.into_body().collect().await.unwrap().to_bytes(), "hello");
     drop(sender);

@@ -40,6 +40,10 @@ pub struct Serving {
     /// Whether those pages may send credentials that the browser keeps, such as cookies for a proxy before the server.
     /// Default false; bearer tokens do not need it.
     pub cors_credentials: bool,
+    /// How long the server goes on as usual after it was told to stop, while `/readyz` says that it is not ready, so that
+    /// load balancers send nothing more. Default 0.
+    #[serde(with = "units::duration")]
+    pub drain_delay: Duration,
     /// How long requests under way may take to finish once shutdown has begun. Default 10 s.
     #[serde(with = "units::duration")]
     pub shutdown_grace: Duration,
@@ -65,6 +69,7 @@ impl Default for Serving {
             compression: true,
             cors_credentials: false,
             cors_origin: "*".to_owned(),
+            drain_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(10),
             registry: true,
             sweep_interval: Duration::from_millis(250),

@@ -25,6 +25,7 @@ mod sse;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use everstream::proto::names;
@@ -59,6 +60,8 @@ pub(crate) struct App {
     config: Config,
     engine: Engine,
     stop: CancellationToken,
+    /// Told to stop.
+    is_draining: AtomicBool,
     common: CommonHeaders,
     faults: Option<Faults>,
     gate: Gate,
@@ -109,6 +112,7 @@ impl App {
             config,
             engine,
             stop,
+            is_draining: AtomicBool::new(false),
         })
     }
 
@@ -296,6 +300,15 @@ impl App {
     /// Answers that wait for their readers.
     fn outgoing(&self) -> &Budget {
         &self.outgoing
+    }
+
+    /// Not ready any more, and about to stop.
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
     }
 
     /// Forgets what is not needed any more. Call it now and then.

@@ -30,6 +30,9 @@ pub(super) fn target<'a>(root: &str, path: &'a str) -> Target<'a> {
     let Some(name) = path.strip_prefix(root).and_then(|rest| rest.strip_prefix('/')) else {
         return Target::Elsewhere;
     };
+    if !is_well_encoded(name) {
+        return Target::Invalid("the path has a percent sign that encodes nothing");
+    }
     let Ok(name) = percent_decode_str(name).decode_utf8() else {
         return Target::Invalid("the path is not UTF-8");
     };
@@ -62,6 +65,13 @@ pub(super) fn target<'a>(root: &str, path: &'a str) -> Target<'a> {
     Target::Stream(name)
 }
 
+/// Whether two hex digits follow each percent sign. What does not decode would be one name here and another elsewhere.
+fn is_well_encoded(path: &str) -> bool {
+    let mut parts = path.as_bytes().split(|&byte| byte == b'%');
+    parts.next();
+    parts.all(|part| part.len() >= 2 && part[..2].iter().all(u8::is_ascii_hexdigit))
+}
+
 /// Percent-encodes a stream name for use in a URL.
 pub(crate) fn encode_name(name: &str) -> String {
     const RESERVED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?');
@@ -85,7 +95,6 @@ mod tests {
             ("/v1/stream/a%2Fb", "a/b"),
             ("/v1/stream/a%20b%2520", "a b%20"),
             ("/v1/stream/%C3%A9", "é"),
-            ("/v1/stream/a%", "a%"),
             ("/v1/stream/...", "..."),
         ] {
             assert_eq!(target("/v1/stream", path), stream(name), "{path}");
@@ -106,6 +115,8 @@ mod tests {
             "/v1/stream/a%00",
             "/v1/stream/a%0d%0ab",
             "/v1/stream/%ff",
+            "/v1/stream/a%",
+            "/v1/stream/%zz",
             &long,
         ] {
             assert!(matches!(target("/v1/stream", path), Target::Invalid(_)), "{path}");

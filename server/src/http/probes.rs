@@ -35,7 +35,7 @@ pub(crate) fn answer_admin(app: &App, method: &Method, path: &str) -> Response<B
 pub(super) fn health(app: &App, method: &Method, path: &str) -> Result<Response<Body>, HttpError> {
     check_method(method)?;
     if path == READY_PATH {
-        if app.stop().is_cancelled() {
+        if app.is_draining() {
             return Ok(text(StatusCode::SERVICE_UNAVAILABLE, "stopping"));
         }
         if let Err(error) = app.engine().check_writable() {
