@@ -52,21 +52,24 @@ struct Demand {
 }
 
 struct Inbox {
-    batches: mpsc::Receiver<Result<Batch>>,
+    batches: mpsc::Receiver<Next>,
     /// Taken out, but not handed over: it comes first.
-    returned: Option<Result<Batch>>,
+    returned: Option<Next>,
 }
+
+/// In a box: a channel has room for 32 of what it carries, however few may wait in it.
+type Next = Box<Result<Batch>>;
 
 /// What came next, on its way to the caller. Whoever waited may have given up by now: then it goes back, before anybody
 /// else can take what follows.
 struct Held {
     inbox: OwnedMutexGuard<Inbox>,
-    next: Option<Result<Batch>>,
+    next: Option<Next>,
 }
 
 impl Held {
     fn into_python(mut self, py: Python<'_>, callbacks: &Callbacks) -> PyResult<Py<PyAny>> {
-        match self.next.take() {
+        match self.next.take().map(|next| *next) {
             Some(Ok(batch)) => Ok(Py::new(py, batch)?.into_any()),
             Some(Err(error)) => Err(callbacks.raise(py, &error)),
             None => Ok(py.None()),
@@ -138,10 +141,10 @@ impl Reader {
             Some(returned) => returned,
             None => inbox.batches.try_recv().ok()?,
         };
-        match next {
+        match *next {
             Ok(batch) => Some(batch),
             Err(error) => {
-                inbox.returned = Some(Err(error));
+                inbox.returned = Some(Box::new(Err(error)));
                 None
             }
         }
@@ -288,7 +291,7 @@ impl Direct {
         promise.settle_here(py, |py| Held { inbox, next }.into_python(py, &callbacks));
     }
 
-    fn deliver(self, next: Option<Result<Batch>>) {
+    fn deliver(self, next: Option<Next>) {
         let Self { mut waiting, inbox, promise, callbacks } = self;
         waiting.armed = false;
         drop(waiting);
@@ -330,7 +333,7 @@ impl Drop for CloseOnDrop {
 struct Carrier {
     reader: CoreReader,
     shared: Arc<Shared>,
-    batches: mpsc::Sender<Result<Batch>>,
+    batches: mpsc::Sender<Next>,
 }
 
 impl Carrier {
@@ -381,7 +384,7 @@ impl Carrier {
             {
                 batch.record();
             }
-            if !hand_over(&self.shared, &self.batches, next).await {
+            if !hand_over(&self.shared, &self.batches, Box::new(next)).await {
                 return;
             }
         }
@@ -389,7 +392,7 @@ impl Carrier {
 }
 
 /// To whom waits, or into the channel; `false` when nobody can want it any more.
-async fn hand_over(shared: &Shared, batches: &mpsc::Sender<Result<Batch>>, next: Result<Batch>) -> bool {
+async fn hand_over(shared: &Shared, batches: &mpsc::Sender<Next>, next: Next) -> bool {
     let Ok(permit) = batches.reserve().await else { return false };
     let waiting = {
         let mut direct = lock(&shared.direct);

@@ -225,8 +225,10 @@ class ResponseBase(Generic[T]):
 
     def _to_save(self) -> Checkpoint | None:
         """What the store does not have yet."""
+        if self._store is None:
+            return None
         checkpoint = self.checkpoint()
-        return checkpoint if self._store is not None and checkpoint != self._saved else None
+        return checkpoint if checkpoint != self._saved else None
 
     def _check_mode(self, mode: str) -> None:
         if mode not in ("bytes", "text", "json", "json_batches"):

@@ -270,7 +270,8 @@ class _Messages(AsyncIterator[Any]):
                 for self._taken in self._parts:
                     for item in self._taken:
                         return item
-                await response.commit()
+                if response._store is not None:
+                    await response.commit()
                 batch = await response._next()
                 if batch is None:
                     raise StopAsyncIteration

@@ -275,10 +275,15 @@ impl Reader {
 
     fn send(&self, request: Request) -> BoxFuture<std::result::Result<Answer, Failure>> {
         tracing::trace!(url = %self.target.url.shown(), query = ?request.query, "read");
-        let (core, target) = (self.core.clone(), self.target.clone());
-        Box::pin(
-            async move { core.send(&target, &request, RequestBody::Bytes { data: Bytes::new(), on_sent: None }).await },
-        )
+        let (core, target, goes_on) = (self.core.clone(), self.target.clone(), self.head.is_some());
+        Box::pin(async move {
+            if goes_on {
+                // The connection of the answer before goes back to the others in a task of its own; a request that came
+                // before it would begin another connection.
+                tokio::task::yield_now().await;
+            }
+            core.send(&target, &request, RequestBody::Bytes { data: Bytes::new(), on_sent: None }).await
+        })
     }
 
     fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<Progress> {

@@ -24,9 +24,8 @@ impl Transport for ReqwestTransport {
             builder = builder.body(body);
         }
         Box::pin(async move {
-            let response = builder.send().await.map_err(refused)?;
-            let (status, headers) = (response.status(), response.headers().clone());
-            Ok(HttpResponse { status, headers, body: Box::pin(Body(reqwest::Body::from(response))) })
+            let (head, body) = http::Response::from(builder.send().await.map_err(refused)?).into_parts();
+            Ok(HttpResponse { status: head.status, headers: head.headers, body: Box::pin(Body(body)) })
         })
     }
 }
