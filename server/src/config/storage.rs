@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::units;
 use crate::storage::{Folder, LogOptions, LogStorage, MemoryStorage, Storage};
 
 /// Where streams are kept. [`open`](Self::open) makes the storage; a [`Server`](crate::Server) that is given
@@ -18,6 +19,10 @@ pub struct StorageConfig {
     pub kind: StorageKind,
     /// The folder of the storage `log`, made if it is not there. Default `./everstream-data`.
     pub data_dir: PathBuf,
+    /// When a segment of the log has this many bytes, its messages are carried into data files. It bounds what of
+    /// them is kept in memory (up to four segments) and what a start has to replay. Default 32 MiB.
+    #[serde(with = "units::size")]
+    pub segment_bytes: usize,
 }
 
 /// The storages that there are.
@@ -34,7 +39,7 @@ pub enum StorageKind {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { kind: StorageKind::default(), data_dir: PathBuf::from("./everstream-data") }
+        Self { kind: StorageKind::default(), data_dir: PathBuf::from("./everstream-data"), segment_bytes: 32 << 20 }
     }
 }
 
@@ -47,8 +52,9 @@ impl StorageConfig {
         match self.kind {
             StorageKind::Memory => Ok(Arc::new(MemoryStorage::new())),
             StorageKind::Log => {
+                let options = LogOptions::default().segment_bytes(self.segment_bytes as u64);
                 let folder = Folder::open(&self.data_dir)?;
-                Ok(Arc::new(LogStorage::with_disk(Arc::new(folder), LogOptions::default())?))
+                Ok(Arc::new(LogStorage::with_disk(Arc::new(folder), options)?))
             }
         }
     }

@@ -129,6 +129,7 @@ fn storage_status(error: &StorageError, headers: &mut HeaderMap) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         StorageErrorKind::Full => StatusCode::INSUFFICIENT_STORAGE,
-        StorageErrorKind::Io => StatusCode::INTERNAL_SERVER_ERROR,
+        // The storage does not work now. Whether the change was stored shows when it does again.
+        StorageErrorKind::Io => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -96,6 +96,28 @@ impl SimDisk {
         })))
     }
 
+    /// All files as they are, under their names.
+    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let world = self.world();
+        world.names.iter().map(|(name, file)| (name.clone(), world.files[file].seen.clone())).collect()
+    }
+
+    /// A disk with these files, all of them safe.
+    pub(crate) fn of(files: &BTreeMap<String, Vec<u8>>) -> Self {
+        let disk = Self::new(0);
+        {
+            let mut world = disk.world();
+            for (number, (name, data)) in files.iter().enumerate() {
+                let number = number as u64;
+                world.files.insert(number, Contents { seen: data.clone(), safe: data.clone(), changes: Vec::new() });
+                world.names.insert(name.clone(), number);
+            }
+            world.next_file = files.len() as u64;
+            world.safe_names = world.names.clone();
+        }
+        disk
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.0.lock().unwrap()
     }

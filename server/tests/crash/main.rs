@@ -6,8 +6,10 @@
 //! at S; `cargo xtask crash` sets both.
 #![allow(clippy::unwrap_used)]
 
+mod damage;
 mod disk;
 mod run;
+mod trouble;
 
 use run::{Totals, run};
 

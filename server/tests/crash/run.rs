@@ -50,14 +50,14 @@ pub(crate) fn run(seed: u64) -> Totals {
 }
 
 /// A server on the disk: all of it but HTTP.
-struct Server {
-    engine: Engine,
-    steps: LogSteps,
+pub(crate) struct Server {
+    pub(crate) engine: Engine,
+    pub(crate) steps: LogSteps,
     // Dropped last: it closes the queue.
-    _storage: Arc<dyn Storage>,
+    pub(crate) _storage: Arc<dyn Storage>,
 }
 
-type Work<T> = Pin<Box<dyn Future<Output = Result<T, EngineError>>>>;
+pub(crate) type Work<T> = Pin<Box<dyn Future<Output = Result<T, EngineError>>>>;
 
 struct World {
     rng: SmallRng,
@@ -118,7 +118,7 @@ enum Sent {
 }
 
 impl Server {
-    fn open(disk: &SimDisk) -> Result<Self, std::io::Error> {
+    pub(crate) fn open(disk: &SimDisk) -> Result<Self, std::io::Error> {
         // So small that almost every step meets the end of a segment.
         let options = LogOptions::default().segment_bytes(3000);
         let (storage, steps) = LogStorage::stepped(Arc::new(disk.clone()), options)?;
@@ -127,7 +127,7 @@ impl Server {
     }
 
     /// Works until this is done.
-    fn wait<T>(&mut self, mut work: Work<T>) -> Result<T, EngineError> {
+    pub(crate) fn wait<T>(&mut self, mut work: Work<T>) -> Result<T, EngineError> {
         for _ in 0..100 {
             if let Poll::Ready(result) = poll(&mut work) {
                 return result;
@@ -137,7 +137,7 @@ impl Server {
         panic!("an operation does not end");
     }
 
-    fn text(&mut self, name: &str) -> Result<(String, bool), EngineError> {
+    pub(crate) fn text(&mut self, name: &str) -> Result<(String, bool), EngineError> {
         let engine = self.engine.clone();
         let owned = name.to_owned();
         let stream = self.wait(Box::pin(async move { engine.stream(&owned).await }))?;

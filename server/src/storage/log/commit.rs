@@ -14,13 +14,13 @@ use super::entry::Entry;
 use super::format::{Header, Kind, segment_name};
 use super::queue::{Answer, Op};
 use super::segment::{put_commit, put_create, put_delete, put_record};
-use super::{Shared, storage_error};
+use super::{LogOptions, Shared, storage_error};
 use crate::engine::{Commit, Removal};
 use crate::storage::{Loaded, NewStream, StorageError, StorageErrorKind};
 
-/// A segment grows by this much at a time, in zeros: syncing a write into blocks that are there already
-/// costs a fraction of one that makes the file longer.
-const GROW: usize = 1 << 20;
+/// A segment grows by this much at a time, or by its full size if that is less, in zeros: syncing a write into
+/// blocks that are there already costs a fraction of one that makes the file longer.
+const GROW: u64 = 1 << 20;
 /// Room that data leaves for removals when the disk is full.
 const RESERVE: u64 = 64 << 10;
 /// A group is written when it has this size, even if more waits.
@@ -40,6 +40,8 @@ pub(super) struct Committer {
     /// Streams that have changed since the last cut.
     pub(super) dirty: Vec<Arc<Entry>>,
     pub(super) group: Group,
+    /// A new segment could not be made.
+    pub(super) is_stuck: bool,
     /// Why nothing can be written any more.
     pub(super) failed: Option<StorageError>,
 }
@@ -77,7 +79,7 @@ impl Segment {
         let make = || {
             let file = shared.disk.create(&name)?;
             let mut bytes = Header { kind: Kind::Segment, number, first }.encode();
-            bytes.resize(GROW, 0);
+            bytes.resize(grow(&shared.options) as usize, 0);
             file.write_at(0, &bytes)?;
             file.sync()?;
             shared.disk.sync_names()?;
@@ -236,7 +238,7 @@ impl Committer {
         let end = *at + self.group.bytes.len() as u64;
         let needed = if self.group.has_data { end + RESERVE } else { end };
         if needed > *room {
-            let grown = (needed + 1).next_multiple_of(GROW as u64);
+            let grown = (needed + 1).next_multiple_of(grow(&self.shared.options));
             let from = end.max(*room);
             if let Err(error) = file.write_at(from, &vec![0; (grown - from) as usize]) {
                 // Nothing is lost by zeros that were not written.
@@ -334,10 +336,15 @@ impl Committer {
         match Segment::create(&self.shared, self.segment.number + 1, self.seq + 1) {
             Ok(segment) => {
                 self.sealed.push(std::mem::replace(&mut self.segment, segment).number);
+                self.is_stuck = false;
                 self.cut();
             }
-            // The full one takes what still fits.
-            Err(error) => tracing::error!(%error, "cannot begin a new log segment"),
+            // The full one takes what still fits; each group tries again, and only the first says so.
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_stuck, true) {
+                    tracing::error!(%error, "cannot begin a new log segment; the present one goes on as long as it can");
+                }
+            }
         }
     }
 
@@ -375,6 +382,10 @@ impl Group {
         }
         self.bytes.clear();
     }
+}
+
+fn grow(options: &LogOptions) -> u64 {
+    options.segment_bytes.clamp(2 * RESERVE, GROW)
 }
 
 fn mark(dirty: &mut Vec<Arc<Entry>>, entry: &Arc<Entry>) {

@@ -205,6 +205,7 @@ impl LogStorage {
             durable: next_seq - 1,
             dirty,
             group: Group::default(),
+            is_stuck: false,
             failed: None,
         };
         // What was read may be in the system's cache alone: the process before this one need not have lived to sync
