@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Create a stream that starts with the data of another one.
     Fork(ForkArgs),
+    /// Check the data directory of a server that does not run, and change nothing.
+    Fsck(FsckArgs),
     /// Show what the server knows of a stream.
     Head(HeadArgs),
     /// Add the streams of a file that `export` wrote.
@@ -305,6 +307,12 @@ pub(crate) struct TokenArgs {
     /// Hash the token on standard input instead of making one.
     #[arg(long)]
     pub(crate) hash: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FsckArgs {
+    /// The data directory, such as ./everstream-data.
+    pub(crate) dir: PathBuf,
 }
 
 /// Every setting can be given here, in a file and in the environment; the table is in `docs/server.md`. These are short

@@ -74,6 +74,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Delete(args) => commands::delete::run(&target, &args).await,
         Command::Export(args) => commands::export::run(&target, &args).await,
         Command::Fork(args) => commands::fork::run(&target, &args).await,
+        Command::Fsck(args) => commands::fsck::run(args).await,
         Command::Head(args) => commands::head::run(&target, &args).await,
         Command::Import(args) => commands::import::run(&target, &args).await,
         Command::Ls(args) => commands::ls::run(&target, &args).await,

@@ -4,6 +4,7 @@
 mod bench;
 mod check;
 mod conformance;
+mod crash;
 mod demo;
 mod fuzz;
 mod node;
@@ -35,6 +36,8 @@ enum Command {
     /// Measures speed, memory and CPU time against yardsticks, in turn
     #[cfg(target_os = "linux")]
     Bench(bench::Arguments),
+    /// Crashes the storage on disk many times, and shows that nothing is lost or stored twice
+    Crash(crash::Arguments),
     /// Searches for inputs that break a promise, with libFuzzer
     Fuzz(fuzz::Arguments),
     /// Runs the official server suite against our server
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Check => check::run(),
         #[cfg(target_os = "linux")]
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Crash(arguments) => crash::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Node => steps::run_all(node::steps()),

@@ -5,6 +5,7 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod export;
 pub(crate) mod fork;
+pub(crate) mod fsck;
 pub(crate) mod head;
 pub(crate) mod import;
 mod input;

@@ -9,6 +9,7 @@ mod data;
 mod python;
 mod view;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,13 +19,14 @@ use everstream::{
     Backoff, Client, CreateOptions, DurableStream, LiveMode, ProducerOptions, ReadOptions, RetryPolicy, SseResilience,
 };
 use everstream_faults::{FaultPlan, FaultProxy};
+use everstream_server::storage::LogStorage;
 use everstream_server::{RunningServer, Server};
 use tokio::time::timeout;
 
 use self::compare::Comparison;
 use self::data::Records;
 use self::view::{Outcome, View};
-use crate::process::runtime;
+use crate::process::{runtime, target_dir};
 use crate::python::Python;
 
 const STREAM: &str = "demo/flights";
@@ -127,7 +129,14 @@ async fn show(arguments: &Arguments, records: Records) -> Result<()> {
 }
 
 async fn start_server() -> Result<RunningServer> {
+    // The streams of an earlier demo are in the way.
+    let data = target_dir().join("demo-data");
+    if data.exists() {
+        std::fs::remove_dir_all(&data).with_context(|| format!("cannot remove {}", data.display()))?;
+    }
+    let storage = LogStorage::open(&data).with_context(|| format!("cannot keep streams in {}", data.display()))?;
     Server::builder()
+        .storage(Arc::new(storage))
         .bind(([127, 0, 0, 1], 0))
         .long_poll_timeout(Duration::from_millis(500))
         // Both far below the defaults, so that the reader makes many requests too.
