@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use everstream::{Error, ErrorKind};
 use everstream_server::access::AccessMode;
+use everstream_server::config::StorageKind;
 use everstream_server::{Config, RunningServer, Server as CoreServer};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -38,7 +39,13 @@ impl Server {
         }
         let config = self.config.clone();
         let start = async move {
-            let started = CoreServer::builder().config(config).start().await;
+            let kept = config.storage.clone();
+            let storage = tokio::task::spawn_blocking(move || kept.open()).await.map_err(std::io::Error::from);
+            let storage = storage.and_then(|opened| opened).map_err(|error| {
+                let place = config.storage.data_dir.display();
+                Error::new(ErrorKind::InvalidArgument, format!("data_dir {place}: {error}")).with_source(error)
+            })?;
+            let started = CoreServer::builder().config(config).storage(storage).start().await;
             let server = started
                 .map_err(|error| Error::new(ErrorKind::InvalidArgument, error.to_string()).with_source(error))?;
             let url = server.url();
@@ -112,6 +119,12 @@ fn config(py: Python<'_>, options: &Bound<'_, PyDict>) -> PyResult<Config> {
     given.set("compression", &mut config.server.compression)?;
     given.set("cors_origin", &mut config.server.cors_origin)?;
     given.set("fault_injection", &mut config.server.fault_injection)?;
+    config.storage.kind = StorageKind::Memory;
+    let mut data_dir = String::new();
+    given.set("data_dir", &mut data_dir)?;
+    if !data_dir.is_empty() {
+        (config.storage.kind, config.storage.data_dir) = (StorageKind::Log, data_dir.into());
+    }
     let durations: [(&str, &mut Duration); 4] = [
         ("long_poll_timeout", &mut config.server.long_poll_timeout),
         ("sse_lifetime", &mut config.server.sse_lifetime),

@@ -10,7 +10,6 @@ from typing import Any
 
 from . import _native
 from ._logging import follow_logging
-from .errors import NotSupportedError
 
 
 class Server:
@@ -20,7 +19,8 @@ class Server:
         port: 0 is any free port.
         host: IP address to listen at. On one that is not loopback the server starts only with `open_access`.
         open_access: Let everyone who can reach the server read, write and delete. Default false.
-        data_dir: Where streams are kept. `None` is memory, which is all there is so far.
+        data_dir: The folder where streams are kept, made if it is not there; a later server goes on with them. `None`
+            is memory.
         stream_root: Path below which streams live.
         long_poll_timeout: Seconds that a long-poll waits, and between keep-alives of SSE. Default 30.
         sse_lifetime: Seconds after which an SSE connection ends at an event boundary. Default 60.
@@ -33,7 +33,7 @@ class Server:
         fault_injection: Whether faults can be injected.
 
     Raises:
-        InvalidArgumentError: `start` could not bind the address, or an option cannot be used.
+        InvalidArgumentError: `start` could not bind the address or use the folder, or an option cannot be used.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Server:
         shutdown_grace: float | None = None,
         fault_injection: bool = False,
     ) -> None:
+        options = {name: value for name, value in locals().items() if name != "self"}
         if data_dir is not None:
-            raise NotSupportedError("data_dir: this version keeps streams in memory only")
-        options = {name: value for name, value in locals().items() if name not in ("self", "data_dir")}
+            options["data_dir"] = os.fspath(data_dir)
         follow_logging()
         self._native = _native.Server(options)
         self._url: str | None = None

@@ -2,7 +2,8 @@
 //! fills up. After each one: every answered append is there once with its producer state, nothing appears
 //! twice, and retries are recognised.
 //!
-//! A run is decided by its seed. `EVERSTREAM_CRASH_SEEDS=N` runs N seeds, `EVERSTREAM_CRASH_FIRST=S` begins
+//! A seed draws what is done and what the disk does; the ids of streams and the order of hash tables it does
+//! not, so a failure may take a few runs to come back. `EVERSTREAM_CRASH_SEEDS=N` runs N seeds, `EVERSTREAM_CRASH_FIRST=S` begins
 //! at S; `cargo xtask crash` sets both.
 #![allow(clippy::unwrap_used)]
 
