@@ -1,5 +1,6 @@
 //! The one body type of the proxy: whole, streamed, or broken off on purpose.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -10,6 +11,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 
+use crate::answer::PIECE_PAUSE;
 use crate::socket::ResetSwitch;
 use crate::upstream::Lease;
 
@@ -23,6 +25,7 @@ pub(crate) struct Body {
 enum Source {
     Streamed(Incoming),
     Whole(Option<Bytes>),
+    Pieces(VecDeque<Bytes>, Option<Pin<Box<Sleep>>>),
 }
 
 struct Cut {
@@ -40,6 +43,8 @@ pub(crate) enum Ending {
     Stall(Duration, Arc<ResetSwitch>),
     /// The while has begun.
     Stalled(Pin<Box<Sleep>>, Arc<ResetSwitch>),
+    /// Not at all: it stays open.
+    Never,
     /// The connection is about to break.
     Over,
 }
@@ -58,6 +63,11 @@ impl Body {
         Self { source: Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), cut: None, lease: None }
     }
 
+    /// A body whose pieces arrive one by one.
+    pub(crate) fn pieces(pieces: Vec<Bytes>) -> Self {
+        Self { source: Source::Pieces(pieces.into(), None), cut: None, lease: None }
+    }
+
     /// Lets `left` more bytes through, and then ends as told.
     pub(crate) fn cut(mut self, left: u64, ending: Ending) -> Self {
         self.cut = Some(Cut { left, ending });
@@ -73,6 +83,13 @@ impl Body {
         let frame = match &mut self.source {
             Source::Streamed(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
             Source::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Source::Pieces(pieces, pause) => {
+                if let Some(sleep) = pause {
+                    ready!(sleep.as_mut().poll(cx));
+                }
+                *pause = Some(Box::pin(tokio::time::sleep(PIECE_PAUSE)));
+                pieces.pop_front().map(|piece| Ok(Frame::data(piece)))
+            }
         };
         if frame.is_none() {
             self.give_back();
@@ -132,6 +149,7 @@ impl HttpBody for Body {
             _ if self.cut.is_some() => false,
             Source::Streamed(incoming) => incoming.is_end_stream(),
             Source::Whole(bytes) => bytes.is_none(),
+            Source::Pieces(..) => false,
         }
     }
 
@@ -140,6 +158,7 @@ impl HttpBody for Body {
             _ if self.cut.is_some() => SizeHint::default(),
             Source::Streamed(incoming) => incoming.size_hint(),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Source::Pieces(..) => SizeHint::default(),
         }
     }
 }
@@ -155,7 +174,7 @@ impl Ending {
                     cx.waker().wake_by_ref();
                     *self = Self::Over;
                 }
-                Self::Over => return Poll::Pending,
+                Self::Never | Self::Over => return Poll::Pending,
                 Self::Stall(pause, switch) => {
                     *self = Self::Stalled(Box::pin(tokio::time::sleep(*pause)), Arc::clone(switch));
                 }

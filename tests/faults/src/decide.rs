@@ -7,6 +7,7 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{Method, StatusCode};
 
+use crate::answer::Answer;
 use crate::fault::{CutAt, Fault, FaultKind};
 use crate::plan::{FaultPlan, Source};
 use crate::rng::Draws;
@@ -87,6 +88,8 @@ impl FaultPlan {
 
     fn draw_details(&self, kind: FaultKind, draws: &mut Draws, request: &Parts) -> Fault {
         match kind {
+            // Never drawn, since it fits nothing.
+            FaultKind::Answer => Fault::Answer(Box::new(Answer::new(StatusCode::SERVICE_UNAVAILABLE))),
             FaultKind::CutBody => Fault::CutBody { at: CutAt::Part(draws.part()) },
             FaultKind::CutSse => Fault::CutSse { after_bytes: draw_sse_cut(draws), clean: draws.coin() },
             FaultKind::Delay => Fault::Delay(up_to(self.max_delay, draws)),
@@ -133,6 +136,7 @@ const FAILURES: [StatusCode; 4] = [
 /// Whether a fault of this kind does anything to such a request that a real network could do.
 fn fits(kind: FaultKind, request: &Parts) -> bool {
     match kind {
+        FaultKind::Answer => false,
         FaultKind::CutBody => request.method == Method::GET && !is_sse(request),
         FaultKind::CutSse => is_sse(request),
         FaultKind::Stall => request.method == Method::GET,

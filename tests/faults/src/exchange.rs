@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use crate::body::{Body, Ending};
 use crate::fault::{CutAt, Fault};
 use crate::proxy::Shared;
+use crate::record::SeenRequest;
 use crate::socket::ResetSwitch;
 use crate::upstream::{Slot, prepare_request, strip_hop_by_hop};
 
@@ -42,11 +43,21 @@ impl Client {
     /// Answers a request of this client as the plan wants it.
     pub(crate) async fn serve(&self, request: Request<Incoming>) -> Result<Response<Body>, Reset> {
         let (mut parts, body) = request.into_parts();
+        let mut body = Body::streamed(body);
         let (ordinal, fault) = self.shared.decide(&parts);
+        let mut place = None;
+        if self.shared.is_recording() {
+            let bytes = body.read().await.map_err(|_| Reset)?;
+            place = self.shared.keep(SeenRequest::new(&parts, bytes.clone(), fault.as_ref().map(Fault::kind)));
+            body = Body::whole(bytes);
+        }
         prepare_request(&mut parts);
         let lane = format!("{} {}", parts.method, parts.uri.path());
         let exchange = Exchange { client: self, parts, lane, ordinal };
-        let answer = exchange.run(Body::streamed(body), fault).await;
+        let answer = exchange.run(body, fault).await;
+        if let (Some(place), Ok(answer)) = (place, &answer) {
+            self.shared.answered(place, answer.status().as_u16());
+        }
         if answer.is_err() {
             // hyper drops the connection when its service fails.
             self.switch.reset_when_dropped();
@@ -68,6 +79,11 @@ impl Exchange<'_> {
             return self.forward(body).await;
         };
         match fault {
+            Fault::Answer(answer) => {
+                // A client that is still writing would see a reset instead of the answer.
+                body.read().await.map_err(|_| Reset)?;
+                Ok(answer.into_response(self.switch()))
+            }
             Fault::CutBody { at } => {
                 let answer = self.forward(body).await?;
                 self.cut(answer, at, Ending::Reset(self.switch())).await

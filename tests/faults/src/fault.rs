@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::answer::Answer;
+
 /// One fault, with everything that decides what the two sides see of it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
+    /// The client gets this answer, and the server never sees the request. Only by script.
+    Answer(Box<Answer>),
     /// The head of the answer and a part of its body arrive, then the connection is reset: in the middle of a message
     /// or of a character. An answer without a body is dropped whole.
     CutBody {
@@ -85,6 +89,7 @@ impl Fault {
     /// The kind of the fault, without its details.
     pub fn kind(&self) -> FaultKind {
         match self {
+            Self::Answer(_) => FaultKind::Answer,
             Self::CutBody { .. } => FaultKind::CutBody,
             Self::CutSse { .. } => FaultKind::CutSse,
             Self::Delay(_) => FaultKind::Delay,
@@ -104,6 +109,8 @@ impl Fault {
 /// The kinds of [`Fault`], to choose and to count by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultKind {
+    /// [`Fault::Answer`]
+    Answer,
     /// [`Fault::CutBody`]
     CutBody,
     /// [`Fault::CutSse`]
@@ -132,7 +139,8 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
+        Self::Answer,
         Self::CutBody,
         Self::CutSse,
         Self::Delay,
@@ -150,6 +158,7 @@ impl FaultKind {
     /// The name in output and on the command line.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Answer => "answer",
             Self::CutBody => "cut-body",
             Self::CutSse => "cut-sse",
             Self::Delay => "delay",

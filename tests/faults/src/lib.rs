@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod answer;
 mod body;
 mod counts;
 mod decide;
@@ -30,15 +31,19 @@ mod fault;
 mod hold;
 mod plan;
 mod proxy;
+mod record;
 mod rng;
 mod rule;
 mod socket;
 mod upstream;
 
+pub use answer::{Answer, AnswerEnd};
+pub use bytes::Bytes;
 pub use counts::FaultCounts;
 pub use decide::Decider;
 pub use fault::{CutAt, Fault, FaultKind, UnknownFaultKind};
-pub use http::{Method, StatusCode};
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub use plan::FaultPlan;
 pub use proxy::FaultProxy;
+pub use record::SeenRequest;
 pub use rule::Rule;

@@ -18,6 +18,7 @@ use crate::exchange::Client;
 use crate::fault::Fault;
 use crate::hold::Holds;
 use crate::plan::FaultPlan;
+use crate::record::{Recording, SeenRequest};
 use crate::socket::{ResetSwitch, Socket};
 use crate::upstream::Slot;
 
@@ -58,6 +59,17 @@ impl FaultProxy {
     /// Sends every request to this server from here on: the old one was restarted elsewhere.
     pub fn set_upstream(&self, upstream: SocketAddr) {
         self.shared.lock().upstream = upstream;
+    }
+
+    /// Keeps every request from here on, for [`requests`](Self::requests). The body of each is then read to its end
+    /// before anything else is done with it.
+    pub fn record(&self) {
+        self.shared.lock().recording.start();
+    }
+
+    /// The requests since [`record`](Self::record), in the order of their arrival.
+    pub fn requests(&self) -> Vec<SeenRequest> {
+        self.shared.lock().recording.requests()
     }
 
     /// Stops listening and closes all connections.
@@ -105,11 +117,17 @@ struct State {
     upstream: SocketAddr,
     decider: Decider,
     counts: FaultCounts,
+    recording: Recording,
 }
 
 impl Shared {
     fn new(upstream: SocketAddr, plan: FaultPlan) -> Self {
-        let state = State { upstream, decider: Decider::new(plan), counts: FaultCounts::default() };
+        let state = State {
+            upstream,
+            decider: Decider::new(plan),
+            counts: FaultCounts::default(),
+            recording: Recording::default(),
+        };
         Self { state: Mutex::new(state), holds: Holds::default() }
     }
 
@@ -122,6 +140,19 @@ impl Shared {
             state.counts.add(fault.kind());
         }
         (state.counts.requests, fault)
+    }
+
+    pub(crate) fn is_recording(&self) -> bool {
+        self.lock().recording.is_on()
+    }
+
+    /// Keeps a request; its place, for [`answered`](Self::answered).
+    pub(crate) fn keep(&self, request: SeenRequest) -> Option<usize> {
+        self.lock().recording.add(request)
+    }
+
+    pub(crate) fn answered(&self, place: usize, status: u16) {
+        self.lock().recording.answered(place, status);
     }
 
     pub(crate) fn count_upstream_failure(&self) {

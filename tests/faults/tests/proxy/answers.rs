@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use everstream_faults::{CutAt, Fault, FaultPlan, FaultProxy, Rule, StatusCode};
+use everstream_faults::{
+    Answer, AnswerEnd, CutAt, Fault, FaultKind, FaultPlan, FaultProxy, HeaderName, HeaderValue, Rule, StatusCode,
+};
 
 use crate::origin::{Origin, TEXT};
 use crate::wire::{End, Got, Wire, request};
@@ -189,4 +191,42 @@ async fn events_that_end_before_the_cut_end_as_the_fault_says() {
         let got = wire.read_to_end().await;
         assert_eq!((got.end, got.chunked_body()), (end, (b"data:1\n".to_vec(), clean)));
     }
+}
+
+#[tokio::test]
+async fn a_written_answer_arrives_piece_by_piece_and_the_server_sees_nothing() {
+    let answer = Answer::new(StatusCode::OK)
+        .header(HeaderName::from_static("stream-next-offset"), HeaderValue::from_static("9"))
+        .piece("ab")
+        .piece("c");
+    for (end, ended, complete) in [(AnswerEnd::Complete, End::Closed, true), (AnswerEnd::Reset, End::Reset, false)] {
+        let (origin, proxy) = first_meets(Fault::Answer(Box::new(answer.clone().end(end)))).await;
+        let got = request(proxy.addr(), "GET", "/text", b"").await;
+        assert_eq!((got.status(), got.header("stream-next-offset"), got.end), (Some(200), Some("9".to_owned()), ended));
+        assert_eq!(got.chunked_body(), (b"abc".to_vec(), complete));
+        assert!(got.bytes.windows(8).any(|part| part == b"2\r\nab\r\n1"), "the pieces are chunks of their own");
+        assert_eq!(origin.seen().connections, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_written_answer_stays_open_until_the_client_goes() {
+    let answer = Answer::new(StatusCode::OK).piece("ab").end(AnswerEnd::Open);
+    let (_origin, proxy) = first_meets(Fault::Answer(Box::new(answer))).await;
+    let mut wire = Wire::open(proxy.addr()).await;
+    wire.send("GET", "/text", &[], b"").await;
+    wire.read_until("ab").await;
+    assert_eq!(request(proxy.addr(), "GET", "/text", b"").await.raw_body(), TEXT.as_bytes());
+}
+
+#[tokio::test]
+async fn a_recording_proxy_remembers_requests_and_their_fate() {
+    let (_origin, proxy) = first_meets(Fault::ResetBefore).await;
+    proxy.record();
+    request(proxy.addr(), "POST", "/echo?b=1&a=%20", b"lost").await;
+    request(proxy.addr(), "POST", "/echo", b"kept").await;
+    let seen = proxy.requests();
+    let told: Vec<_> = seen.iter().map(|it| (&it.body[..], it.query.as_deref(), it.fault, it.status)).collect();
+    assert_eq!(told[0], (&b"lost"[..], Some("b=1&a=%20"), Some(FaultKind::ResetBefore), None));
+    assert_eq!(told[1], (&b"kept"[..], None, None, Some(200)));
 }
