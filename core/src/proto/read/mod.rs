@@ -372,7 +372,11 @@ impl ReadSession {
     fn handle_plain_head(&mut self, kind: Kind, head: &ResponseHead, since: Instant, now: Instant) {
         let control = match Control::from_headers(&head.headers) {
             Ok(Some(control)) => control,
-            Ok(None) => return self.fail(Error::new(ErrorKind::Protocol, "the answer has no Stream-Next-Offset")),
+            Ok(None) => {
+                let error = Error::new(ErrorKind::Protocol, "the answer has no Stream-Next-Offset");
+                // Not even an answer of the server, but of something that does not know SSE (C-LIVE-4).
+                return if kind == Kind::Sse { self.fall_back(error) } else { self.fail(error) };
+            }
             Err(error) => return self.fail(Error::new(ErrorKind::Protocol, format!("Stream-Next-Offset: {error}"))),
         };
         if let Err(error) = self.check_offset(&control) {

@@ -304,6 +304,20 @@ fn an_answer_that_is_no_event_stream_is_taken_as_it_is_and_long_poll_goes_on() {
 }
 
 #[test]
+fn a_page_in_place_of_an_event_stream_makes_the_session_use_long_poll() {
+    let mut bench = Bench::live(LiveMode::Sse);
+    bench.request();
+    bench.plain(JSON, "1", true, "[1]");
+    bench.data();
+    bench.request();
+    bench.head(200, &[(CONTENT_TYPE, "text/html")]);
+    assert!(!bench.ends());
+    assert_eq!(bench.request(), "offset=1&live=long-poll");
+    bench.head(200, &[(CONTENT_TYPE, "text/html")]);
+    assert_eq!(bench.failure(), Some("PROTOCOL_ERROR"), "where long-poll does not get through either it is an error");
+}
+
+#[test]
 fn an_event_stream_that_shows_no_byte_goes_through_something_that_buffers() {
     let mut bench = at_sse();
     bench.now = bench.session.poll_timeout().unwrap();
