@@ -99,7 +99,7 @@ impl Producer {
         })
     }
 
-    /// `(offset, messages)`.
+    /// `(offset, messages, duplicates)`.
     fn flush(&self, py: Python<'_>, wait: bool) -> PyResult<Py<PyAny>> {
         let core = self.core(py)?.clone();
         call(py, wait, self.callbacks.clone(), async move { core.flush().await }, flushed)
@@ -190,7 +190,7 @@ async fn limited<T>(
 
 fn flushed(py: Python<'_>, flushed: everstream::Flushed) -> PyResult<Py<PyAny>> {
     let offset = flushed.offset.map(|it| it.to_string());
-    Ok((offset, flushed.messages).into_pyobject(py)?.into_any().unbind())
+    Ok((offset, flushed.messages, flushed.duplicates).into_pyobject(py)?.into_any().unbind())
 }
 
 fn receipt(py: Python<'_>, receipt: &Receipt) -> PyResult<Py<PyAny>> {

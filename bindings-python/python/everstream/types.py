@@ -172,7 +172,10 @@ class FlushResult:
     offset: Offset | None
     """The last offset that the server named."""
     messages: int
-    """Messages settled since the flush before."""
+    """Messages stored since the flush before."""
+    duplicates: int = 0
+    """Messages that the server took for repeats of an earlier run under the same id and epoch, and dropped. Raise the
+    epoch, or use `auto_claim`, when a producer starts anew under its old id."""
 
 
 @dataclass(frozen=True)
