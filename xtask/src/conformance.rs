@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use everstream_server::Server;
 use serde::Deserialize;
 
+use crate::cases;
 use crate::process::{npm, npm_ci, root, run as call, runtime, target_dir};
 
 /// The suite waits for long-polls to time out; it is told how long that takes.
@@ -22,6 +23,8 @@ pub(crate) struct Arguments {
     /// What the server keeps its streams in
     #[arg(long, value_enum, default_value_t)]
     storage: Storage,
+    #[command(flatten)]
+    cases: cases::Arguments,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -31,6 +34,9 @@ enum Storage {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.cases.cases {
+        return cases::run(&arguments.cases);
+    }
     let suite = root().join("tests/conformance/server-suite");
     npm_ci(&suite)?;
     let folder = target_dir().join("conformance");

@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 mod bench;
+mod cases;
+mod chaos;
 mod check;
 mod conformance;
 mod crash;
@@ -40,7 +42,9 @@ enum Command {
     Crash(crash::Arguments),
     /// Searches for inputs that break a promise, with libFuzzer
     Fuzz(fuzz::Arguments),
-    /// Runs the official server suite against our server
+    /// Kills writers, readers and servers on a bad network, and shows that every message is stored and read once
+    Chaos(chaos::Arguments),
+    /// Runs the official server suite against our server, or with `--cases` our own cases with the clients
     Conformance(conformance::Arguments),
     /// Builds the npm package, checks its types and packaging, and runs its tests
     Node,
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Crash(arguments) => crash::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Node => steps::run_all(node::steps()),
         Command::Python => steps::run_all(python::steps()),

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::process::{cargo, run as call};
 use crate::steps::{Step, run_all};
-use crate::{check, conformance, demo, node, python, quickstart};
+use crate::{cases, check, conformance, demo, node, python, quickstart};
 
 /// Records of the demo in small: enough to meet most kinds of faults.
 const DEMO_RECORDS: usize = 20_000;
@@ -22,6 +22,7 @@ pub(crate) fn run() -> Result<()> {
     steps.extend(node::steps());
     steps.extend([
         Step::new("official server suite", || conformance::run(&conformance::Arguments::default())),
+        Step::new("conformance cases", || cases::run(&cases::Arguments::short())),
         Step::new("quick start in Rust", quickstart::rust),
         Step::new("quick start in Python", quickstart::python),
         Step::new("quick start on the command line", quickstart::cli),

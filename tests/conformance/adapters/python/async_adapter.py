@@ -16,11 +16,14 @@ from everstream import (
     AsyncDurableStream,
     AsyncStreamResponse,
     BufferFullError,
+    Delivery,
     DurableStreamError,
+    IdempotentAppendResult,
     IdempotentProducer,
     astream,
 )
 from protocol import (
+    DELIVERY_TIMEOUT,
     LIMITS,
     Command,
     Data,
@@ -32,17 +35,25 @@ from protocol import (
     batch_items,
     batch_options,
     chunk,
+    described,
     encode,
     failure,
     head_values,
     initialized,
     is_json,
     measured,
+    message,
+    on_error_calls,
     parse,
     producer_key,
     producer_options,
+    read_arguments,
     read_result,
+    reads_json,
+    receipt,
+    retry_for,
     retry_of,
+    run_options,
     success,
     unparsable,
     validated_producer_options,
@@ -57,6 +68,7 @@ class Adapter:
         self.session: Session[IdempotentProducer] = Session("")
         self.commands: dict[str, Callable[[Command], Awaitable[Result]]] = {
             "append": self.append,
+            "appends": self.appends,
             "benchmark": self.benchmark,
             "clear-dynamic": self.clear_dynamic,
             "close": self.close,
@@ -69,6 +81,7 @@ class Adapter:
             "idempotent-close": self.idempotent_close,
             "idempotent-detach": self.idempotent_detach,
             "init": self.init,
+            "producer": self.run_producer,
             "read": self.read,
             "set-dynamic-header": self.set_dynamic,
             "set-dynamic-param": self.set_dynamic,
@@ -117,6 +130,9 @@ class Adapter:
             expires_at=command.get("expiresAt"),
             body=command.get("data"),
             closed=command.get("closed", False),
+            fork_from=command.get("forkFrom"),
+            fork_offset=command.get("forkOffset"),
+            fork_sub_offset=command.get("forkSubOffset"),
         )
         self.session.content_types[command["path"]] = result.content_type or handle.content_type or ""
         return success(command, status=201 if result.created else 200, offset=result.offset)
@@ -130,12 +146,25 @@ class Adapter:
     async def append(self, command: Command) -> Result:
         sent = self.session.sent(command)
         seq = command.get("seq")
+        idempotent = seq is None and not command.get("plain", False)
         # Some cases lose the answer to an append and want it stored once all the same; `seq` excludes that.
-        handle = self.handle(command, headers=sent.headers, params=sent.params, idempotent=seq is None)
+        handle = self.handle(command, headers=sent.headers, params=sent.params, idempotent=idempotent, **retry_for(command))
         result = await handle.append(append_data(command), seq=None if seq is None else str(seq))
         return success(
             command, status=200, offset=result.offset, duplicate=result.duplicate or None, **sent.report()
         )
+
+    async def appends(self, command: Command) -> Result:
+        handle = self.handle(command)
+        # In the order of the items: a task starts when it is its turn.
+        issued = [asyncio.ensure_future(handle.append(item)) for item in command["items"]]
+        results: list[Result] = []
+        for append in issued:
+            try:
+                results.append({"ok": True, "offset": (await append).offset})
+            except DurableStreamError as error:
+                results.append(described(error))
+        return success(command, results=results)
 
     async def close(self, command: Command) -> Result:
         data, content_type = command.get("data"), command.get("contentType")
@@ -155,6 +184,7 @@ class Adapter:
     async def read(self, command: Command) -> Result:
         sent = self.session.sent(command)
         live = command.get("live", False)
+        arguments = read_arguments(command)
         async with astream(
             self.session.url(command),
             offset=command.get("offset"),
@@ -163,18 +193,27 @@ class Adapter:
             params=sent.params,
             client=self.client,
             timeout=LIMITS,
+            **arguments,
         ) as response:
+            if "maxItems" in command:
+                items: Data = []
+                async for item in response.iter_json():
+                    items.append(item)
+                    if len(items) == command["maxItems"]:
+                        break
+                return read_result(command, response, sent, [chunk(items, response.offset)])
             if live is False:
-                as_json = is_json(response.content_type)
+                as_json = reads_json(command, response.content_type)
                 data: Data = await response.read_json() if as_json else await response.read_bytes()
-                return read_result(command, response, sent, [chunk(data, response.offset)] if data else [])
+                result = read_result(command, response, sent, [chunk(data, response.offset)] if data else [])
+                return result | on_error_calls(arguments)
             reading = Reading(command)
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self.follow(response, reading), reading.seconds)
-            return read_result(command, response, sent, reading.chunks, reading.timed_out)
+                await asyncio.wait_for(self.follow(command, response, reading), reading.seconds)
+            return read_result(command, response, sent, reading.chunks, reading.timed_out) | on_error_calls(arguments)
 
-    async def follow(self, response: AsyncStreamResponse[Any], reading: Reading) -> None:
-        async for event in response.iter_events("json" if is_json(response.content_type) else "bytes"):
+    async def follow(self, command: Command, response: AsyncStreamResponse[Any], reading: Reading) -> None:
+        async for event in response.iter_events("json" if reads_json(command, response.content_type) else "bytes"):
             if reading.is_over(event):
                 return
 
@@ -211,6 +250,51 @@ class Adapter:
         if producer is not None:
             await producer.detach()
         return success(command, status=200)
+
+    async def run_producer(self, command: Command) -> Result:
+        handle = self.handle(command, **retry_for(command))
+        producer = handle.producer(command.get("producerId", "producer"), **run_options(command))
+        outcomes: list[Result] = []
+        deliveries: list[Delivery] = []
+        for action in command["actions"]:
+            try:
+                outcomes.append(await self.act(producer, action, deliveries))
+            except DurableStreamError as error:
+                outcomes.append(described(error))
+        # What was not stored is told message by message.
+        with suppress(DurableStreamError):
+            await producer.detach()
+        return success(
+            command,
+            outcomes=outcomes,
+            deliveries=[await self.settled(delivery) for delivery in deliveries],
+            epoch=producer.epoch,
+            nextSeq=producer.next_seq,
+        )
+
+    async def act(self, producer: IdempotentProducer, action: Command, deliveries: list[Delivery]) -> Result:
+        if action["do"] == "append":
+            delivery = await producer.send(append_data(action))
+            deliveries.append(delivery)
+            return await self.settled(delivery) if action.get("wait") else {"ok": True}
+        if action["do"] == "close":
+            return receipt(await producer.close_stream(message(action)))
+        if action["do"] == "flush":
+            flushed = await producer.flush()
+            return {"ok": True, "messages": flushed.messages, "duplicates": flushed.duplicates}
+        if action["do"] == "restart":
+            await producer.restart()
+        elif action["do"] == "detach":
+            await producer.detach()
+        else:
+            raise NotSupported(f"unknown action: {action['do']}")
+        return {"ok": True}
+
+    async def settled(self, delivery: Delivery) -> Result:
+        try:
+            return receipt(await asyncio.wait_for(_awaited(delivery), DELIVERY_TIMEOUT))
+        except DurableStreamError as error:
+            return described(error)
 
     async def validate(self, command: Command) -> Result:
         target = command["target"]
@@ -288,6 +372,10 @@ class Adapter:
         nanoseconds = time.perf_counter_ns() - start
         size = sum(len(json.dumps(item, separators=(",", ":"))) for item in items)
         return measured(command, nanoseconds, size, len(items))
+
+
+async def _awaited(delivery: Delivery) -> IdempotentAppendResult:
+    return await delivery
 
 
 async def serve() -> None:

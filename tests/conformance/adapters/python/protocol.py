@@ -8,16 +8,27 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar, Union
+from typing import Any, ClassVar, Generic, TypeVar, Union
 
-from everstream import DurableStreamError, InvalidArgumentError, Retry, StreamEvent, Timeout, __version__
+from everstream import (
+    Checkpoint,
+    DurableStreamError,
+    IdempotentAppendResult,
+    InvalidArgumentError,
+    Retry,
+    StreamEvent,
+    Timeout,
+    __version__,
+)
 
 Command = dict[str, Any]
 Result = dict[str, Any]
 Data = Union[bytes, "list[Any]"]
 """What a chunk holds: bytes, or the messages of a JSON batch."""
+Value = Union[str, Callable[[], str]]
+"""Of a header or parameter."""
 P = TypeVar("P")
 """A producer."""
 
@@ -58,9 +69,11 @@ ERROR_CODES = {
 OPTION_NAMES = {
     "epoch": "epoch",
     "initial_delay": "initialDelayMs",
+    "linger_ms": "lingerMs",
     "max_batch_bytes": "maxBatchBytes",
     "max_batch_items": "maxBatchItems",
     "max_delay": "maxDelayMs",
+    "max_in_flight": "maxInFlight",
     "max_retries": "maxRetries",
     "multiplier": "multiplier",
 }
@@ -103,18 +116,56 @@ def failure(command: Command, error: Exception) -> Result:
     if kind == "read" and error.status == 400:
         # The offset is all that a read can have wrong.
         return _failure(kind, "INVALID_OFFSET", str(error), 400)
+    return _failure(kind, _code(error), _in_protocol_names(error), error.status, details(error))
+
+
+def described(error: DurableStreamError) -> Result:
+    """An error as one of many in a result."""
+    result = {
+        "ok": False,
+        "errorCode": _code(error),
+        "message": _in_protocol_names(error),
+        "status": error.status,
+        "details": details(error),
+    }
+    return {name: value for name, value in result.items() if value is not None}
+
+
+def details(error: DurableStreamError) -> Result:
+    """What the library says beyond the official protocol."""
+    values = {
+        "code": error.code,
+        "outcomeUnknown": error.outcome_unknown,
+        "finalOffset": getattr(error, "final_offset", None),
+        "currentEpoch": getattr(error, "current_epoch", None),
+        "expectedSeq": getattr(error, "expected_seq", None),
+        "receivedSeq": getattr(error, "received_seq", None),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def receipt(receipt: IdempotentAppendResult) -> Result:
+    """A receipt as one of many in a result."""
+    told = {"ok": True, "duplicate": receipt.duplicate, "closed": receipt.closed, "offset": receipt.offset}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _code(error: DurableStreamError) -> str:
     other = "INTERNAL_ERROR" if error.status is None else "UNEXPECTED_STATUS"
-    return _failure(kind, ERROR_CODES.get(error.code or "", other), _in_protocol_names(error), error.status)
+    return ERROR_CODES.get(error.code or "", other)
 
 
-def _failure(kind: str, code: str, message: str, status: int | None = None) -> Result:
+def _failure(
+    kind: str, code: str, message: str, status: int | None = None, details: Result | None = None
+) -> Result:
     return {
         "type": "error",
         "success": False,
         "commandType": kind,
         "errorCode": code,
         "message": message,
-        "status": status,
+        "status": None if code == "PARSE_ERROR" else status,
+        "details": details,
     }
 
 
@@ -129,34 +180,53 @@ def _in_protocol_names(error: DurableStreamError) -> str:
 
 @dataclass
 class Dynamic:
-    """A header or parameter with a value of its own for each command."""
+    """A header or parameter with a value of its own for each command; or, beyond the official protocol, with a function
+    that the library asks for each request."""
+
+    KINDS: ClassVar = ("counter", "failing", "per-request", "timestamp", "token")
 
     kind: str
     token: str = ""
     count: int = 0
 
-    def next(self) -> str:
+    def next(self) -> Value:
+        if self.kind == "per-request":
+            return self._count
+        if self.kind == "failing":
+            return self._fail
         if self.kind == "counter":
-            self.count += 1
-            return str(self.count)
+            return self._count()
         return str(time.time_ns() // 1_000_000) if self.kind == "timestamp" else self.token
+
+
+    def _count(self) -> str:
+        self.count += 1
+        return str(self.count)
+
+    def _fail(self) -> str:
+        raise RuntimeError("the function fails on purpose")
 
 
 @dataclass
 class Sent:
     """Headers and parameters of one command."""
 
-    headers: dict[str, str]
-    params: dict[str, str]
+    headers: dict[str, Value]
+    params: dict[str, Value]
     dynamic: tuple[set[str], set[str]]
 
     def report(self) -> Result:
         """The dynamic ones, as results tell of them."""
         headers, params = self.dynamic
         return {
-            "headersSent": {name: self.headers[name] for name in headers} or None,
-            "paramsSent": {name: self.params[name] for name in params} or None,
+            "headersSent": _texts(self.headers, headers) or None,
+            "paramsSent": _texts(self.params, params) or None,
         }
+
+
+def _texts(values: dict[str, Value], names: set[str]) -> dict[str, str]:
+    """Those that the adapter itself knows."""
+    return {name: value for name, value in values.items() if name in names and isinstance(value, str)}
 
 
 @dataclass
@@ -183,6 +253,8 @@ class Session(Generic[P]):
 
     def set_dynamic(self, command: Command) -> Result:
         values = self.dynamic_headers if command["type"] == "set-dynamic-header" else self.dynamic_params
+        if command["valueType"] not in Dynamic.KINDS:
+            raise NotSupported(f"unknown kind of value: {command['valueType']}")
         values[command["name"]] = Dynamic(command["valueType"], command.get("initialValue", ""))
         return success(command)
 
@@ -203,6 +275,67 @@ def initialized(command: Command, face: str) -> Result:
 
 def append_data(command: Command) -> str | bytes:
     return base64.b64decode(command["data"]) if command.get("binary") else command["data"]
+
+
+def retry_for(command: Command) -> dict[str, Any]:
+    """The argument for the retries that a command asks for, beyond the official protocol."""
+    return {"retry": retry_of(command["retry"])} if "retry" in command else {}
+
+
+def message(action: Command) -> str | bytes | None:
+    """The message of a producer's action, if it has one."""
+    return append_data(action) if "data" in action else None
+
+
+def run_options(command: Command) -> dict[str, Any]:
+    """Options of a producer that lives for one command."""
+    names = {
+        "autoClaim": "auto_claim",
+        "epoch": "epoch",
+        "lingerMs": "linger_ms",
+        "maxBatchBytes": "max_batch_bytes",
+        "maxBatchItems": "max_batch_items",
+        "maxBufferedBytes": "max_buffered_bytes",
+        "maxInFlight": "max_in_flight",
+    }
+    timeout = command["deliveryTimeoutMs"] / 1000 if "deliveryTimeoutMs" in command else DELIVERY_TIMEOUT
+    return {ours: command[theirs] for theirs, ours in names.items() if theirs in command} | {
+        "delivery_timeout": timeout
+    }
+
+
+class Hook:
+    """An error hook that goes on with other headers, once."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        self.calls = 0
+        self._headers = headers
+
+    def __call__(self, error: Exception) -> dict[str, Any] | None:
+        self.calls += 1
+        return {"headers": self._headers} if self.calls == 1 else None
+
+
+def read_arguments(command: Command) -> dict[str, Any]:
+    """Arguments of a read that are not in the official protocol."""
+    arguments = retry_for(command)
+    if "checkpoint" in command:
+        arguments["checkpoint"] = Checkpoint.from_json(command["checkpoint"])
+    if "onErrorHeaders" in command:
+        arguments["on_error"] = Hook(command["onErrorHeaders"])
+    if command.get("json"):
+        arguments["json"] = True
+    return arguments
+
+
+def on_error_calls(arguments: dict[str, Any]) -> Result:
+    """How often the error hook was asked, if there is one."""
+    hook = arguments.get("on_error")
+    return {} if hook is None else {"onErrorCalls": hook.calls}
+
+
+def reads_json(command: Command, content_type: str | None) -> bool:
+    return bool(command.get("json")) or is_json(content_type)
 
 
 def producer_key(command: Command) -> tuple[str, str, int]:
@@ -244,8 +377,7 @@ def retry_of(target: dict[str, Any]) -> Retry:
 
 def validated_producer_options(target: dict[str, Any]) -> dict[str, Any]:
     """The producer options to validate."""
-    names = {"epoch": "epoch", "maxBatchBytes": "max_batch_bytes", "maxBatchItems": "max_batch_items"}
-    return {ours: target[theirs] for theirs, ours in names.items() if theirs in target}
+    return run_options({**target, "deliveryTimeoutMs": 1000})
 
 
 def _seconds(milliseconds: float | None) -> float | None:
@@ -299,6 +431,7 @@ def read_result(command: Command, response: Any, sent: Sent, chunks: list[Result
         upToDate=timed_out or response.up_to_date,
         streamClosed=response.stream_closed,
         cursor=response.cursor,
+        checkpoint=response.checkpoint().to_json(),
         **sent.report(),
     )
 
@@ -311,6 +444,7 @@ def head_values(head: Any) -> Result:
         "streamClosed": head.stream_closed,
         "ttlSeconds": head.ttl_seconds,
         "expiresAt": head.expires_at,
+        "etag": head.etag,
     }
 
 

@@ -9,10 +9,12 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
-from everstream import Client, DurableStream, DurableStreamError, Producer, stream
+from everstream import Client, Delivery, DurableStream, DurableStreamError, Producer, stream
 from protocol import (
+    DELIVERY_TIMEOUT,
     LIMITS,
     Command,
     Data,
@@ -24,17 +26,25 @@ from protocol import (
     batch_items,
     batch_options,
     chunk,
+    described,
     encode,
     failure,
     head_values,
     initialized,
     is_json,
     measured,
+    message,
+    on_error_calls,
     parse,
     producer_key,
     producer_options,
+    read_arguments,
     read_result,
+    reads_json,
+    receipt,
+    retry_for,
     retry_of,
+    run_options,
     success,
     unparsable,
     validated_producer_options,
@@ -49,6 +59,7 @@ class Adapter:
         self.session: Session[Producer] = Session("")
         self.commands: dict[str, Callable[[Command], Result]] = {
             "append": self.append,
+            "appends": self.appends,
             "benchmark": self.benchmark,
             "clear-dynamic": lambda command: self.session.clear_dynamic(command),
             "close": self.close,
@@ -61,6 +72,7 @@ class Adapter:
             "idempotent-close": self.idempotent_close,
             "idempotent-detach": self.idempotent_detach,
             "init": self.init,
+            "producer": self.run_producer,
             "read": self.read,
             "set-dynamic-header": lambda command: self.session.set_dynamic(command),
             "set-dynamic-param": lambda command: self.session.set_dynamic(command),
@@ -103,6 +115,9 @@ class Adapter:
             expires_at=command.get("expiresAt"),
             body=command.get("data"),
             closed=command.get("closed", False),
+            fork_from=command.get("forkFrom"),
+            fork_offset=command.get("forkOffset"),
+            fork_sub_offset=command.get("forkSubOffset"),
         )
         self.session.content_types[command["path"]] = result.content_type or handle.content_type or ""
         return success(command, status=201 if result.created else 200, offset=result.offset)
@@ -115,12 +130,23 @@ class Adapter:
     def append(self, command: Command) -> Result:
         sent = self.session.sent(command)
         seq = command.get("seq")
+        idempotent = seq is None and not command.get("plain", False)
         # Some cases lose the answer to an append and want it stored once all the same; `seq` excludes that.
-        handle = self.handle(command, headers=sent.headers, params=sent.params, idempotent=seq is None)
+        handle = self.handle(command, headers=sent.headers, params=sent.params, idempotent=idempotent, **retry_for(command))
         result = handle.append(append_data(command), seq=None if seq is None else str(seq))
         return success(
             command, status=200, offset=result.offset, duplicate=result.duplicate or None, **sent.report()
         )
+
+    def appends(self, command: Command) -> Result:
+        handle = self.handle(command)
+        results: list[Result] = []
+        for item in command["items"]:
+            try:
+                results.append({"ok": True, "offset": handle.append(item).offset})
+            except DurableStreamError as error:
+                results.append(described(error))
+        return success(command, results=results)
 
     def close(self, command: Command) -> Result:
         result = self.handle(command).close_stream(data=command.get("data"), content_type=command.get("contentType"))
@@ -139,6 +165,7 @@ class Adapter:
     def read(self, command: Command) -> Result:
         sent = self.session.sent(command)
         live = command.get("live", False)
+        arguments = read_arguments(command)
         with stream(
             self.session.url(command),
             offset=command.get("offset"),
@@ -147,19 +174,24 @@ class Adapter:
             params=sent.params,
             client=self.client,
             timeout=LIMITS,
+            **arguments,
         ) as response:
+            if "maxItems" in command:
+                items: Data = list(islice(response.iter_json(), command["maxItems"]))
+                return read_result(command, response, sent, [chunk(items, response.offset)])
             if live is False:
-                as_json = is_json(response.content_type)
+                as_json = reads_json(command, response.content_type)
                 data: Data = response.read_json() if as_json else response.read_bytes()
-                return read_result(command, response, sent, [chunk(data, response.offset)] if data else [])
+                result = read_result(command, response, sent, [chunk(data, response.offset)] if data else [])
+                return result | on_error_calls(arguments)
             reading = Reading(command)
             timer = threading.Timer(reading.seconds, response.close)
             timer.start()
             try:
-                for event in response.iter_events("json" if is_json(response.content_type) else "bytes"):
+                for event in response.iter_events("json" if reads_json(command, response.content_type) else "bytes"):
                     if reading.is_over(event):
                         break
-                return read_result(command, response, sent, reading.chunks, reading.timed_out)
+                return read_result(command, response, sent, reading.chunks, reading.timed_out) | on_error_calls(arguments)
             finally:
                 timer.cancel()
                 timer.join()
@@ -197,6 +229,51 @@ class Adapter:
         if producer is not None:
             producer.detach()
         return success(command, status=200)
+
+    def run_producer(self, command: Command) -> Result:
+        handle = self.handle(command, **retry_for(command))
+        producer = handle.producer(command.get("producerId", "producer"), **run_options(command))
+        outcomes: list[Result] = []
+        deliveries: list[Delivery] = []
+        for action in command["actions"]:
+            try:
+                outcomes.append(self.act(producer, action, deliveries))
+            except DurableStreamError as error:
+                outcomes.append(described(error))
+        # What was not stored is told message by message.
+        with suppress(DurableStreamError):
+            producer.detach()
+        return success(
+            command,
+            outcomes=outcomes,
+            deliveries=[self.settled(delivery) for delivery in deliveries],
+            epoch=producer.epoch,
+            nextSeq=producer.next_seq,
+        )
+
+    def act(self, producer: Producer, action: Command, deliveries: list[Delivery]) -> Result:
+        if action["do"] == "append":
+            delivery = producer.append(append_data(action))
+            deliveries.append(delivery)
+            return self.settled(delivery) if action.get("wait") else {"ok": True}
+        if action["do"] == "close":
+            return receipt(producer.close_stream(message(action)))
+        if action["do"] == "flush":
+            flushed = producer.flush()
+            return {"ok": True, "messages": flushed.messages, "duplicates": flushed.duplicates}
+        if action["do"] == "restart":
+            producer.restart()
+        elif action["do"] == "detach":
+            producer.detach()
+        else:
+            raise NotSupported(f"unknown action: {action['do']}")
+        return {"ok": True}
+
+    def settled(self, delivery: Delivery) -> Result:
+        try:
+            return receipt(delivery.result(DELIVERY_TIMEOUT))
+        except DurableStreamError as error:
+            return described(error)
 
     def validate(self, command: Command) -> Result:
         target = command["target"]
