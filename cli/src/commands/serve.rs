@@ -29,6 +29,7 @@ pub(crate) async fn run(args: &ServeArgs, access: Option<&str>, verbose: u8) -> 
     for warning in loader.warnings() {
         tracing::warn!("{warning}");
     }
+    raise_file_limit();
     let stopped = signals::interrupt().map_err(|error| Failure::new(format!("Error: no signals: {error}")))?;
     let kept = config.storage.clone();
     // Reading a log takes a while; meanwhile signals are to be heard.
@@ -76,6 +77,19 @@ fn tell_service_manager(service: Service) {
 
 #[cfg(not(unix))]
 fn tell_service_manager(_: Service) {}
+
+/// Each connection is a file handle, and the usual limit is made for programs that have few.
+#[cfg(unix)]
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
+}
+
+#[cfg(not(unix))]
+fn raise_file_limit() {}
 
 fn load(loader: &mut Loader, args: &ServeArgs, access: Option<&str>) -> Result<Config, ConfigError> {
     if let Some(file) = &args.config {

@@ -4,12 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 /// Bytes held at present, and how many may be. Cheap to clone; clones are the same budget.
 #[derive(Clone, Debug)]
 pub(super) struct Budget {
-    held: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
     most: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    held: AtomicUsize,
+    freed: Notify,
 }
 
 /// Bytes that count until this is dropped.
@@ -21,17 +28,29 @@ pub(super) struct Held {
 
 impl Budget {
     pub(super) fn new(most: usize) -> Self {
-        Self { held: Arc::default(), most }
+        Self { shared: Arc::default(), most }
     }
 
     /// Whether there is nothing left.
     pub(super) fn is_used_up(&self) -> bool {
-        self.held.load(Ordering::Relaxed) >= self.most
+        self.shared.held.load(Ordering::Relaxed) >= self.most
+    }
+
+    /// Waits until there is something left.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping the future.
+    pub(super) async fn freed(&self) {
+        while self.is_used_up() {
+            self.shared.freed.notified().await;
+        }
+        // One wakes the next, so that they do not all take what is left for one.
+        self.shared.freed.notify_one();
     }
 
     /// Counts bytes, whether they fit or not.
     pub(super) fn hold(&self, bytes: usize) -> Held {
-        self.held.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.held.fetch_add(bytes, Ordering::Relaxed);
         Held { budget: self.clone(), bytes }
     }
 
@@ -55,13 +74,16 @@ impl Held {
     /// Counts more; whether all of it fits.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
         self.bytes += bytes;
-        self.budget.held.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.budget.most
+        self.budget.shared.held.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.budget.most
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        let before = self.budget.shared.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        if before >= self.budget.most && before - self.bytes < self.budget.most {
+            self.budget.shared.freed.notify_one();
+        }
     }
 }
 

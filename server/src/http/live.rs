@@ -34,7 +34,7 @@ pub(super) async fn handle(
             None => {}
         }
         if position < tail.position {
-            let result = stream.read(position, app.piece_bytes()).await?;
+            let result = app.read(&stream, position).await?;
             if !result.is_empty() {
                 let cursor = (!result.is_at_end()).then(|| cursor(app, query));
                 return read::respond(app, &stream, &result, query, parts, cursor).await;

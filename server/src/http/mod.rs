@@ -47,7 +47,7 @@ pub(crate) use self::probes::answer_admin;
 use self::rate::Rate;
 use crate::access::{Caller, Refusal};
 use crate::config::{Config, ConfigError};
-use crate::engine::{Engine, Position, Stream};
+use crate::engine::{Engine, EngineError, Position, ReadResult, Stream};
 use crate::metrics::{self, Metrics};
 use crate::net::ClientIdentity;
 use crate::registry::Registry;
@@ -295,6 +295,24 @@ impl App {
     fn piece_bytes(&self) -> usize {
         let most = self.config.limits.max_read_bytes;
         if self.outgoing.is_used_up() { most.min(CROWDED_PIECE) } else { most }
+    }
+
+    /// Whether something read is too large to be answered while many readers do not take theirs: one message that is
+    /// larger than a small piece.
+    fn must_wait(&self, read: &ReadResult) -> bool {
+        self.outgoing.is_used_up() && read.len() > CROWDED_PIECE
+    }
+
+    /// Reads a piece, when there is room for it.
+    async fn read(&self, stream: &Stream, from: Position) -> Result<ReadResult, EngineError> {
+        loop {
+            let read = stream.read(from, self.piece_bytes()).await?;
+            if !self.must_wait(&read) {
+                return Ok(read);
+            }
+            drop(read);
+            self.outgoing.freed().await;
+        }
     }
 
     /// Answers that wait for their readers.

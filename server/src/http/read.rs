@@ -45,7 +45,7 @@ async fn catch_up(
         return respond(app, stream, &at_tail, query, parts, None).await;
     }
     let from = query.start.resolve(stream.tail().position);
-    let result = stream.read(from, app.piece_bytes()).await?;
+    let result = app.read(stream, from).await?;
     respond(app, stream, &result, query, parts, None).await
 }
 

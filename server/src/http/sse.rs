@@ -198,6 +198,14 @@ impl Feed {
             },
             StreamFormat::Binary | StreamFormat::Json => stream.read(self.position, max_bytes).await?,
         };
+        if self.app.must_wait(&result) {
+            drop(result);
+            tokio::select! {
+                () = self.app.outgoing().freed() => {}
+                () = self.app.stop().cancelled() => self.state = State::Done,
+            }
+            return Ok(None);
+        }
         let from = std::mem::replace(&mut self.position, result.next);
         if result.is_empty() {
             return Ok(None);
