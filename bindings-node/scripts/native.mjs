@@ -1,8 +1,16 @@
 // Builds the native add-on with cargo, in the target folder that everything else shares, and writes what belongs to it:
 // its loader and its types. Both are committed.
-import { execFileSync } from "node:child_process"
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from "node:fs"
-import { writeFileSync } from "node:fs"
+import { execFileSync, spawnSync } from "node:child_process"
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs"
 import { join } from "node:path"
 
 import { generateTypeDef, parseTriple, writeJsBinding } from "@napi-rs/cli"
@@ -14,8 +22,14 @@ const CRATE = "everstream-node"
  * has built for tests.
  */
 export async function buildNative(root, { profile, target }) {
-  const cargo = (args, options) => execFileSync("cargo", args, { cwd: root, maxBuffer: 1 << 26, ...options })
-  const metadata = JSON.parse(cargo(["metadata", "--format-version", "1", "--no-deps"], { encoding: "utf8" }))
+  const cargo = (args, options) => {
+    const done = spawnSync("cargo", args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 28, ...options })
+    if (done.status !== 0) {
+      throw new Error(`cargo ${args[0]} failed`)
+    }
+    return done.stdout
+  }
+  const metadata = JSON.parse(cargo(["metadata", "--format-version", "1", "--no-deps"]))
   const types = join(metadata.target_directory, "node-types", profile)
   mkdirSync(types, { recursive: true })
 
@@ -26,7 +40,6 @@ export async function buildNative(root, { profile, target }) {
   }
   const args = ["build", "--package", CRATE, "--profile", profile, "--locked", "--message-format=json-render-diagnostics"]
   const messages = cargo(target === undefined ? args : [...args, "--target", target], {
-    encoding: "utf8",
     env,
     stdio: ["ignore", "pipe", "inherit"],
   })
