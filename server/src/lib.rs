@@ -25,6 +25,7 @@ mod net;
 mod registry;
 mod server;
 pub mod storage;
+mod subscriptions;
 mod watch;
 
 pub use self::config::Config;

@@ -19,6 +19,7 @@ use crate::engine::{Engine, EngineError, EngineLimits};
 use crate::http::{App, Peer};
 use crate::net::{self, Net, Tls};
 use crate::storage::{MemoryStorage, Storage};
+use crate::subscriptions::Subscriptions;
 use crate::watch::{self, WatchedFile};
 
 /// A server that is not running. See [`Server::builder`].
@@ -138,6 +139,18 @@ impl ServerBuilder {
         self
     }
 
+    /// See [`Subscribing::webhooks`](crate::config::Subscribing::webhooks).
+    pub fn webhooks(mut self, on: bool) -> Self {
+        self.config.subscriptions.webhooks = on;
+        self
+    }
+
+    /// See [`Subscribing::private_webhooks`](crate::config::Subscribing::private_webhooks).
+    pub fn private_webhooks(mut self, on: bool) -> Self {
+        self.config.subscriptions.private_webhooks = on;
+        self
+    }
+
     /// Binds the address and serves in the background, on the tokio runtime that polls this.
     ///
     /// # Errors
@@ -166,8 +179,13 @@ impl ServerBuilder {
         };
         let stop = CancellationToken::new();
         let abort = CancellationToken::new();
-        let app = Arc::new(App::new(config, engine.clone(), stop.clone()).map_err(StartError::Config)?);
         let tasks = TaskTracker::new();
+        let webhooks = config.webhook_policy();
+        let subscriptions = Subscriptions::open(engine.clone(), webhooks, tasks.clone(), stop.clone());
+        let subscriptions = subscriptions.await.map_err(StartError::Storage)?;
+        let app = App::new(config, engine.clone(), subscriptions.clone(), stop.clone());
+        let app = Arc::new(app.map_err(StartError::Config)?);
+        tasks.spawn(subscriptions.run());
         if let Some(tls) = &tls {
             tasks.spawn(reload_certificates(Arc::clone(tls), app.config().tls.reload_interval, stop.clone()));
         }

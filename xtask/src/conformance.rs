@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use everstream_server::Server;
+use everstream_server::storage::LogStorage;
 use serde::Deserialize;
 
 use crate::cases;
@@ -17,9 +19,6 @@ const LONG_POLL: Duration = Duration::from_millis(500);
 
 #[derive(Args, Default)]
 pub(crate) struct Arguments {
-    /// Also tests the reserved subscription API
-    #[arg(long)]
-    subscriptions: bool,
     /// What the server keeps its streams in
     #[arg(long, value_enum, default_value_t)]
     storage: Storage,
@@ -29,8 +28,16 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, Default, ValueEnum)]
 enum Storage {
+    Log,
     #[default]
     Memory,
+}
+
+impl Arguments {
+    /// The suite against the storage on disk.
+    pub(crate) fn on_disk() -> Self {
+        Self { storage: Storage::Log, ..Self::default() }
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -49,6 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
     let runtime = runtime()?;
     let builder = match arguments.storage {
+        Storage::Log => Server::builder().storage(Arc::new(empty_log(&folder)?)),
         Storage::Memory => Server::builder(),
     };
     let server = runtime.block_on(builder.bind(([127, 0, 0, 1], 0)).long_poll_timeout(LONG_POLL).start())?;
@@ -56,16 +64,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     command
         .arg(format!("--outputFile.json={}", report.display()))
         .env("CONFORMANCE_TEST_URL", server.url())
-        .env("CONFORMANCE_LONG_POLL_MS", LONG_POLL.as_millis().to_string());
-    if arguments.subscriptions {
-        command.env("CONFORMANCE_SUBSCRIPTIONS", "1");
-    }
+        .env("CONFORMANCE_LONG_POLL_MS", LONG_POLL.as_millis().to_string())
+        .env("CONFORMANCE_SUBSCRIPTIONS", "1");
     let ran = call(&mut command);
     runtime.block_on(server.shutdown());
 
     let outcome = Outcome::read(&report).or_else(|error| ran.and(Err(error)))?;
     outcome.print();
     outcome.verdict()
+}
+
+/// A storage on disk without a stream.
+fn empty_log(folder: &Path) -> Result<LogStorage> {
+    let data = folder.join("data");
+    if data.exists() {
+        fs::remove_dir_all(&data).with_context(|| format!("cannot remove {}", data.display()))?;
+    }
+    LogStorage::open(&data).with_context(|| format!("cannot keep streams in {}", data.display()))
 }
 
 /// What the report of the suite says.

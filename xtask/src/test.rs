@@ -22,6 +22,7 @@ pub(crate) fn run() -> Result<()> {
     steps.extend(node::steps());
     steps.extend([
         Step::new("official server suite", || conformance::run(&conformance::Arguments::default())),
+        Step::new("official server suite, streams on disk", || conformance::run(&conformance::Arguments::on_disk())),
         Step::new("conformance cases", || cases::run(&cases::Arguments::short())),
         Step::new("quick start in Rust", quickstart::rust),
         Step::new("quick start in Python", quickstart::python),

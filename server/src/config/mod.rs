@@ -7,6 +7,7 @@ mod limits;
 mod load;
 mod serving;
 mod storage;
+mod subscribing;
 mod tls;
 mod units;
 
@@ -21,8 +22,10 @@ pub use self::limits::{LARGEST_BODY, Limits};
 pub use self::load::{ConfigError, Loader};
 pub use self::serving::Serving;
 pub use self::storage::{StorageConfig, StorageKind};
+pub use self::subscribing::Subscribing;
 pub use self::tls::{ClientAuth, Tls};
 pub use self::units::{parse_duration, parse_size};
+use crate::subscriptions::WebhookPolicy;
 
 /// What a server can be told. Plain data; [`Config::default`] is a server for one machine's own use.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -43,6 +46,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// `[log]`: what it says on standard error.
     pub log: LogConfig,
+    /// `[subscriptions]`: which subscriptions there may be.
+    pub subscriptions: Subscribing,
 }
 
 /// Where probes and metrics are.
@@ -97,6 +102,13 @@ impl Config {
     /// The address to listen on.
     pub fn bind(&self) -> SocketAddr {
         SocketAddr::new(self.server.host, self.server.port)
+    }
+
+    /// Which webhooks are delivered; `None` for none.
+    pub(crate) fn webhook_policy(&self) -> Option<WebhookPolicy> {
+        let Subscribing { webhooks, private_webhooks } = self.subscriptions;
+        let loopback = self.server.host.is_loopback();
+        webhooks.then_some(WebhookPolicy { loopback, private: private_webhooks })
     }
 
     /// The configuration as a file that says every value; secrets are left out.

@@ -8,6 +8,7 @@ use everstream::proto::names;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::is_internal;
 use crate::storage::StreamMeta;
 
 /// More are not kept: whoever fell behind so far has to look at all streams anew.
@@ -72,11 +73,6 @@ impl Changes {
     pub(super) async fn wait(&self) {
         self.more.notified().await;
     }
-}
-
-/// Whether a stream is the server's own affair.
-fn is_internal(name: &str) -> bool {
-    name.strip_prefix(names::CONTROL_SEGMENT).is_some_and(|rest| rest.starts_with('/'))
 }
 
 #[cfg(test)]

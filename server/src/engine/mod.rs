@@ -11,6 +11,7 @@ mod expiry;
 mod fork;
 mod messages;
 mod notify;
+mod observe;
 mod position;
 mod producers;
 mod sse_cache;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use everstream::proto::content_type::{DEFAULT_CONTENT_TYPE, StreamFormat};
+use everstream::proto::names::CONTROL_SEGMENT;
 
 pub(crate) use self::changes::Change;
 use self::changes::Changes;
@@ -35,13 +37,15 @@ pub use self::expiry::{Deadline, Lifetime};
 pub use self::fork::{AppendShape, ForkPoint, ForkRequest, References, Removal};
 pub use self::messages::Messages;
 pub use self::notify::{Ended, Follower, Tail};
+use self::observe::Observation;
+pub use self::observe::Observer;
 pub use self::position::{Position, Wire};
 pub use self::producers::{ProducerTag, Producers, Verdict};
 pub(crate) use self::sse_cache::SseKey;
 pub use self::state::{
     Append, Closure, Commit, Decision, Outcome, Payload, Receipt, StoredState, StreamConfig, StreamState,
 };
-use self::stream::RunToEnd;
+pub(crate) use self::stream::RunToEnd;
 pub use self::stream::{ReadResult, Stream};
 use crate::clock::Clock;
 use crate::metrics::StorageMetrics;
@@ -68,6 +72,13 @@ pub struct EngineLimits {
     pub streams: u64,
 }
 
+impl EngineLimits {
+    /// The limits of one stream. The server's own streams have none: without them nothing else works.
+    fn of(self, name: &str) -> Self {
+        if is_internal(name) { Self::default() } else { self }
+    }
+}
+
 impl Default for EngineLimits {
     fn default() -> Self {
         Self { stream_bytes: u64::MAX, streams: u64::MAX }
@@ -80,9 +91,10 @@ struct Shared {
     directory: Arc<Directory>,
     expiries: ExpiryQueue,
     limits: EngineLimits,
-    /// Streams that there are, soft-deleted ones included.
+    /// Streams that there are, soft-deleted ones included, but not the server's own.
     streams: AtomicU64,
     changes: Changes,
+    observation: Arc<Observation>,
 }
 
 /// A stream that a create made or confirmed.
@@ -95,12 +107,13 @@ pub struct Created {
 }
 
 /// A stream that is being made, counted already, so that creates at the same time do not go beyond the limit together.
-struct Counted<'a>(&'a AtomicU64);
+struct Counted<'a>(&'a AtomicU64, u64);
 
 impl<'a> Counted<'a> {
-    fn one_more(streams: &'a AtomicU64, limit: u64) -> Result<Self, EngineError> {
-        let counted = Self(streams);
-        if streams.fetch_add(1, Ordering::Relaxed) >= limit {
+    fn one_more(streams: &'a AtomicU64, name: &str, limit: u64) -> Result<Self, EngineError> {
+        let weight = weight(name);
+        let counted = Self(streams, weight);
+        if streams.fetch_add(weight, Ordering::Relaxed) >= limit {
             return Err(EngineError::TooManyStreams { limit });
         }
         Ok(counted)
@@ -113,8 +126,13 @@ impl<'a> Counted<'a> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
     }
+}
+
+/// How much a stream counts among all.
+fn weight(name: &str) -> u64 {
+    u64::from(!is_internal(name))
 }
 
 impl Engine {
@@ -135,6 +153,7 @@ impl Engine {
                 limits,
                 streams: AtomicU64::new(0),
                 changes: Changes::default(),
+                observation: Arc::default(),
             }),
         }
     }
@@ -148,7 +167,8 @@ impl Engine {
         let mut after: Option<Arc<str>> = None;
         loop {
             let page = self.shared.storage.list("", after.as_deref(), PAGE).await?;
-            self.shared.streams.fetch_add(page.len() as u64, Ordering::Relaxed);
+            let count = page.iter().map(|listed| weight(&listed.meta.name)).sum();
+            self.shared.streams.fetch_add(count, Ordering::Relaxed);
             for listed in &page {
                 if let Some(deadline) = listed.meta.lifetime.deadline(listed.touched).filter(|_| !listed.soft_deleted) {
                     self.shared.expiries.push(deadline, Arc::clone(&listed.meta.name));
@@ -209,12 +229,29 @@ impl Engine {
     }
 
     /// One page of the streams whose names begin with `prefix` and come after `after`, in bytewise order,
-    /// at most `limit`. Soft-deleted streams are listed, and marked.
+    /// at most `limit`. Soft-deleted streams are listed, and marked. Streams that the server keeps for itself, below
+    /// [`CONTROL_SEGMENT`](everstream::proto::names::CONTROL_SEGMENT), are left out.
     ///
     /// # Errors
     /// A failure of the storage.
     pub async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Listed>, EngineError> {
-        Ok(self.shared.storage.list(prefix, after, limit).await?)
+        let mut page = self.shared.storage.list(prefix, after, limit).await?;
+        let found = page.len();
+        let last = page.last().map(|last| Arc::clone(&last.meta.name)).filter(|last| !is_internal(last));
+        page.retain(|listed| !is_internal(&listed.meta.name));
+        if page.len() < found && found == limit {
+            // Internal names are neighbours: there is none after one that is not internal.
+            let after = last.as_deref().unwrap_or(PAST_INTERNAL);
+            let more = self.shared.storage.list(prefix, Some(after), limit - page.len()).await?;
+            page.extend(more);
+        }
+        Ok(page)
+    }
+
+    /// One page of the streams that the server keeps for itself, as [`list`](Self::list).
+    pub(crate) async fn list_internal(&self, prefix: &str) -> Result<Vec<Listed>, EngineError> {
+        debug_assert!(is_internal(prefix));
+        Ok(self.shared.storage.list(prefix, None, 1000).await?)
     }
 
     /// Removes streams whose lifetime is over. Cheap when there is nothing to do: call it often.
@@ -262,6 +299,17 @@ impl Engine {
     /// What the storage counts.
     pub fn storage_metrics(&self) -> Option<Arc<StorageMetrics>> {
         self.shared.storage.metrics()
+    }
+
+    /// Sets whom to tell of durable changes, once; false if there is an observer already. It is told nothing before
+    /// [`switch_observer`](Self::switch_observer).
+    pub fn set_observer(&self, observer: Arc<dyn Observer>) -> bool {
+        self.shared.observation.set(observer)
+    }
+
+    /// Whether the observer is told anything. Off at first; while it is off, appends cost nothing more.
+    pub fn switch_observer(&self, on: bool) {
+        self.shared.observation.switch(on);
     }
 
     /// The clock of deadlines and cursors.
@@ -340,7 +388,9 @@ impl Engine {
     }
 
     fn open(&self, loaded: Loaded, source: Option<Arc<Stream>>) -> Arc<Stream> {
-        Stream::new(loaded, source, Arc::clone(&self.shared.clock), self.shared.limits.stream_bytes)
+        let shared = &self.shared;
+        let max_bytes = shared.limits.of(&loaded.meta.name).stream_bytes;
+        Stream::new(loaded, source, Arc::clone(&shared.clock), max_bytes, Arc::clone(&shared.observation))
     }
 
     fn plain_meta(&self, name: Arc<str>, request: &CreateRequest) -> Result<StreamMeta, EngineError> {
@@ -392,11 +442,12 @@ impl Engine {
         request: CreateRequest,
     ) -> Result<Created, EngineError> {
         let content = Messages::frame(StreamFormat::of(&meta.content_type), request.body)?;
-        let EngineLimits { stream_bytes, streams } = self.shared.limits;
+        let is_empty = content.is_empty();
+        let EngineLimits { stream_bytes, streams } = self.shared.limits.of(&meta.name);
         if content.data().len() as u64 > stream_bytes {
             return Err(EngineError::StreamFull { limit: stream_bytes });
         }
-        let counted = Counted::one_more(&self.shared.streams, streams)?;
+        let counted = Counted::one_more(&self.shared.streams, &meta.name, streams)?;
         let (name, deadline) = (Arc::clone(&meta.name), meta.lifetime.deadline(meta.created_at));
         let new = NewStream { meta, content, closed: request.closed };
         let loaded = self.shared.storage.create(new).await?;
@@ -405,6 +456,9 @@ impl Engine {
         reservation.set(Some(Arc::clone(&stream)));
         self.shared.changes.note(&name, || Change::Created(Arc::clone(stream.meta())));
         drop(reservation);
+        if !is_empty {
+            self.shared.observation.appended(stream.meta(), stream.tail().position);
+        }
         if let Some(deadline) = deadline {
             self.shared.expiries.push(deadline, name);
         }
@@ -432,10 +486,11 @@ impl Engine {
             stream.restore(removal);
             return Err(error.into());
         }
+        self.shared.observation.removed(meta);
         match removal {
             Removal::SoftDelete => stream.end(Ended::SoftDeleted),
             Removal::Remove => {
-                self.shared.streams.fetch_sub(1, Ordering::Relaxed);
+                self.shared.streams.fetch_sub(weight(&meta.name), Ordering::Relaxed);
                 reservation.set(None);
                 stream.end(Ended::Removed);
             }
@@ -490,6 +545,14 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Sorts after every name of an internal stream, and is none itself: `0` follows `/`.
+const PAST_INTERNAL: &str = "__ds0";
+
+/// Whether a stream is the server's own: no request can name it (S-URL-3).
+pub(crate) fn is_internal(name: &str) -> bool {
+    name.strip_prefix(CONTROL_SEGMENT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn confirm(stream: &Stream, request: &CreateRequest) -> Result<(), EngineError> {

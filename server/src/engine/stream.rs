@@ -20,6 +20,7 @@ use super::error::EngineError;
 use super::expiry::Lifetime;
 use super::fork::{AppendShape, References, Removal};
 use super::notify::{Ended, Follower, Tail, Wake};
+use super::observe::Observation;
 use super::position::Position;
 use super::sse_cache::SseCache;
 use super::state::{Append, Commit, Decision, Receipt, StreamConfig, StreamState};
@@ -39,6 +40,7 @@ pub struct Stream {
     core: Mutex<Core>,
     wake: Wake,
     sse_cache: SseCache,
+    observation: Arc<Observation>,
 }
 
 struct Core {
@@ -93,7 +95,13 @@ impl ReadResult {
 }
 
 impl Stream {
-    pub(super) fn new(loaded: Loaded, source: Option<Arc<Self>>, clock: Arc<dyn Clock>, max_bytes: u64) -> Arc<Self> {
+    pub(super) fn new(
+        loaded: Loaded,
+        source: Option<Arc<Self>>,
+        clock: Arc<dyn Clock>,
+        max_bytes: u64,
+        observation: Arc<Observation>,
+    ) -> Arc<Self> {
         let Loaded { meta, state, references, log } = loaded;
         let config = StreamConfig {
             content_type: Arc::clone(&meta.content_type),
@@ -128,6 +136,7 @@ impl Stream {
             }),
             wake: Wake::default(),
             sse_cache: SseCache::default(),
+            observation,
         })
     }
 
@@ -153,7 +162,7 @@ impl Stream {
                         Reply::Ready(result) => {
                             let result = core.settle(issued.number, issued.tail, result.unwrap_or(Ok(())));
                             drop(core);
-                            self.wake.all();
+                            self.publish(&result, issued.tail.0, issued.grows);
                             return result.map(|()| receipt);
                         }
                         Reply::Later(_) | Reply::Pending(_) => (Ok(receipt), Err(issued)),
@@ -406,12 +415,14 @@ impl Stream {
     /// Applies a commit to the decided state and hands it to storage. Under the lock, so that the order
     /// of commits is the order of decisions.
     fn issue(&self, core: &mut Core, commit: Commit) -> Issued {
+        let grows = !commit.messages.is_empty();
         core.decided.apply(&commit);
         core.touch_persisted = core.decided.touched();
         core.issued += 1;
         Issued {
             number: core.issued,
             tail: (core.decided.tail(), core.decided.is_closed()),
+            grows,
             reply: self.log.commit(commit),
         }
     }
@@ -420,8 +431,16 @@ impl Stream {
     async fn await_reply(self: Arc<Self>, issued: Issued) -> Result<(), EngineError> {
         let result = issued.reply.await;
         let result = self.core.lock().settle(issued.number, issued.tail, result);
-        self.wake.all();
+        self.publish(&result, issued.tail.0, issued.grows);
         result
+    }
+
+    /// Tells followers, and whoever observes all streams, what came of a commit.
+    fn publish(&self, result: &Result<(), EngineError>, tail: Position, grows: bool) {
+        self.wake.all();
+        if grows && result.is_ok() {
+            self.observation.appended(&self.meta, tail);
+        }
     }
 
     /// Waits until commit `number` and all before it are durable.
@@ -477,6 +496,8 @@ struct Issued {
     number: u64,
     /// Where it brings the stream, and whether it is then closed.
     tail: (Position, bool),
+    /// Whether it appends data.
+    grows: bool,
     reply: Reply<()>,
 }
 
@@ -524,10 +545,10 @@ impl std::fmt::Debug for Stream {
 /// Runs a future to its end even if the caller goes away: dropped early, the rest runs as a task.
 ///
 /// A client that hangs up must not leave a commit unpublished or a removal half done.
-pub(super) struct RunToEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+pub(crate) struct RunToEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
 
 impl<T: Send + 'static> RunToEnd<T> {
-    pub(super) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
         Self(Some(Box::pin(future)))
     }
 }

@@ -35,7 +35,7 @@ enum Need<'a> {
     Nothing,
     Stream(Operation, &'a str),
     Listing(String),
-    Claim(&'a str),
+    Claim(Cow<'a, str>),
     Server,
 }
 
@@ -124,7 +124,11 @@ fn control<'a>(rest: &'a str, query: Option<&'a str>) -> Need<'a> {
     match rest.split_once('/') {
         // They carry the token of a lease, which is checked where leases are (T-ACK).
         Some((_, "callback" | "ack" | "release")) => Need::Nothing,
-        Some((id, "claim")) => Need::Claim(id),
+        // Rules name it as it is, not as it is spelled in the path.
+        Some((id, "claim")) => match percent_decode_str(id).decode_utf8() {
+            Ok(id) => Need::Claim(id),
+            Err(_) => Need::Server,
+        },
         _ => Need::Server,
     }
 }
@@ -252,7 +256,8 @@ mod tests {
             ("GET", "/v1/stream/__ds/jwks.json", Need::Nothing),
             ("PUT", "/v1/stream/__ds/subscriptions/s", Need::Server),
             ("POST", "/v1/stream/__ds/subscriptions/s/streams", Need::Server),
-            ("POST", "/v1/stream/__ds/subscriptions/s/claim", Need::Claim("s")),
+            ("POST", "/v1/stream/__ds/subscriptions/s/claim", Need::Claim("s".into())),
+            ("POST", "/v1/stream/__ds/subscriptions/%73%2Ft/claim", Need::Claim("s/t".into())),
             ("POST", "/v1/stream/%5F_ds/subscriptions/s/ack", Need::Nothing),
             ("POST", "/v1/stream/__ds/unheard-of", Need::Server),
             ("GET", "/metrics", Need::Server),

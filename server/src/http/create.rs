@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::body::{self, Body};
 use super::error::HttpError;
-use super::{App, extract, stream_headers, truth};
+use super::{App, extract, origin, stream_headers, truth};
 use crate::access::{Caller, Operation, Resource};
 use crate::metrics;
 
@@ -49,7 +49,7 @@ where
     }
     if created.is_new {
         metrics::count(&app.metrics().appended_bytes, body_bytes);
-        if let Some(location) = location(parts) {
+        if let Some(location) = location(app, parts) {
             headers.insert(header::LOCATION, location);
         }
         *response.status_mut() = StatusCode::CREATED;
@@ -57,21 +57,9 @@ where
     Ok(response)
 }
 
-/// The absolute URL that the client used (S-CREATE-9), also through a proxy that ends TLS and says so.
-/// Without a host there is only the path.
-fn location(parts: &Parts) -> Option<HeaderValue> {
+/// The absolute URL that the client used (S-CREATE-9). Without a host there is only the path.
+fn location(app: &App, parts: &Parts) -> Option<HeaderValue> {
     let path = parts.uri.path();
-    let host = match parts.uri.authority() {
-        Some(authority) => Some(authority.as_str()),
-        None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()),
-    };
-    let location = match host {
-        Some(host) => {
-            let forwarded = parts.headers.get("x-forwarded-proto");
-            let scheme = if forwarded.is_some_and(|scheme| scheme == "https") { "https" } else { "http" };
-            format!("{scheme}://{host}{path}")
-        }
-        None => path.to_owned(),
-    };
+    let location = origin(app, parts).map_or_else(|| path.to_owned(), |origin| format!("{origin}{path}"));
     HeaderValue::from_str(&location).ok()
 }

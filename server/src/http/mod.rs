@@ -21,6 +21,7 @@ mod probes;
 mod rate;
 mod read;
 mod sse;
+mod subscriptions;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -42,7 +43,7 @@ use self::error::HttpError;
 use self::fault::Faults;
 use self::observe::Observation;
 use self::path::Target;
-pub(crate) use self::path::encode_name;
+pub(crate) use self::path::{check_name, encode_name};
 pub(crate) use self::probes::answer_admin;
 use self::rate::Rate;
 use crate::access::{Caller, Refusal};
@@ -51,6 +52,7 @@ use crate::engine::{Engine, EngineError, Position, ReadResult, Stream};
 use crate::metrics::{self, Metrics};
 use crate::net::ClientIdentity;
 use crate::registry::Registry;
+use crate::subscriptions::Subscriptions;
 
 /// How much an answer to a read holds while many readers do not take theirs.
 const CROWDED_PIECE: usize = 64 * 1024;
@@ -59,6 +61,7 @@ const CROWDED_PIECE: usize = 64 * 1024;
 pub(crate) struct App {
     config: Config,
     engine: Engine,
+    subscriptions: Subscriptions,
     stop: CancellationToken,
     /// Told to stop.
     is_draining: AtomicBool,
@@ -97,7 +100,12 @@ impl fmt::Display for Cut {
 impl std::error::Error for Cut {}
 
 impl App {
-    pub(crate) fn new(config: Config, engine: Engine, stop: CancellationToken) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        config: Config,
+        engine: Engine,
+        subscriptions: Subscriptions,
+        stop: CancellationToken,
+    ) -> Result<Self, ConfigError> {
         Ok(Self {
             common: CommonHeaders::new(&config.server.cors_origin, config.server.cors_credentials)
                 .map_err(ConfigError::new)?,
@@ -111,6 +119,7 @@ impl App {
             rate: Rate::new(&config.limits),
             config,
             engine,
+            subscriptions,
             stop,
             is_draining: AtomicBool::new(false),
         })
@@ -249,7 +258,7 @@ impl App {
             (Target::Stream(_), _) => Err(HttpError::MethodNotAllowed),
             (Target::Control(rest), "GET") if rest == names::LIST_ROUTE => list::handle(self, parts.uri.query()).await,
             (Target::Control(rest), _) if rest == names::LIST_ROUTE => Err(HttpError::MethodNotAllowed),
-            (Target::Control(_), _) => Ok(unknown_control_route()),
+            (Target::Control(rest), _) => subscriptions::handle(self, rest, parts, body).await,
             (Target::Invalid(why), _) => Err(HttpError::BadRequest(why)),
             (Target::Elsewhere, _) if self.serves_metrics(parts) => probes::metrics(self, &parts.method),
             (Target::Elsewhere, _) => Err(HttpError::NoRoute),
@@ -365,6 +374,10 @@ impl App {
         &self.engine
     }
 
+    fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+
     /// Cancelled when the server shuts down: live reads end.
     fn stop(&self) -> &CancellationToken {
         &self.stop
@@ -385,12 +398,25 @@ fn preflight() -> Response<Body> {
     response
 }
 
-/// S-URL-4.
-fn unknown_control_route() -> Response<Body> {
-    json(
-        StatusCode::NOT_FOUND,
-        b"{\"error\":{\"code\":\"SUBSCRIPTION_NOT_FOUND\",\"message\":\"unknown subscription or route\"}}",
-    )
+/// The stream root as the client reached it, also through a proxy that ends TLS and says so. Without a host there is
+/// only the path.
+fn base_url(app: &App, parts: &Parts) -> String {
+    let root = &app.config.server.stream_root;
+    match origin(app, parts) {
+        Some(origin) => format!("{origin}{root}"),
+        None => root.clone(),
+    }
+}
+
+/// Scheme and host of the URL that the client used (S-CREATE-9).
+fn origin(app: &App, parts: &Parts) -> Option<String> {
+    let host = match parts.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => parts.headers.get(header::HOST)?.to_str().ok()?,
+    };
+    let forwarded = parts.headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
+    let scheme = if forwarded || app.config.tls.is_on() { "https" } else { "http" };
+    Some(format!("{scheme}://{host}"))
 }
 
 fn json(status: StatusCode, body: &'static [u8]) -> Response<Body> {

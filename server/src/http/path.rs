@@ -6,8 +6,9 @@
 
 use std::borrow::Cow;
 
-use everstream::proto::names;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+use crate::engine::is_internal;
 
 /// The longest name, in bytes after decoding.
 const LONGEST_NAME: usize = 1024;
@@ -17,8 +18,8 @@ const LONGEST_NAME: usize = 1024;
 pub(super) enum Target<'a> {
     /// A stream.
     Stream(Cow<'a, str>),
-    /// The control API (S-URL-3): what follows its segment.
-    Control(Cow<'a, str>),
+    /// The control API (S-URL-3): what follows its segment, as it came, since an id there may hold encoded slashes.
+    Control(&'a str),
     /// A path below the root that can be no stream's; says why.
     Invalid(&'static str),
     /// Nothing here.
@@ -27,13 +28,13 @@ pub(super) enum Target<'a> {
 
 /// Finds out what a path stands for.
 pub(super) fn target<'a>(root: &str, path: &'a str) -> Target<'a> {
-    let Some(name) = path.strip_prefix(root).and_then(|rest| rest.strip_prefix('/')) else {
+    let Some(raw) = path.strip_prefix(root).and_then(|rest| rest.strip_prefix('/')) else {
         return Target::Elsewhere;
     };
-    if !is_well_encoded(name) {
+    if !is_well_encoded(raw) {
         return Target::Invalid("the path has a percent sign that encodes nothing");
     }
-    let Ok(name) = percent_decode_str(name).decode_utf8() else {
+    let Ok(name) = percent_decode_str(raw).decode_utf8() else {
         return Target::Invalid("the path is not UTF-8");
     };
     let name = match name {
@@ -48,21 +49,34 @@ pub(super) fn target<'a>(root: &str, path: &'a str) -> Target<'a> {
     if name.is_empty() {
         return Target::Elsewhere;
     }
-    if let Some(rest) = name.strip_prefix(names::CONTROL_SEGMENT)
-        && (rest.is_empty() || rest.starts_with('/'))
-    {
-        return Target::Control(rest.trim_start_matches('/').to_owned().into());
+    if is_internal(&name) {
+        let rest = raw.split_once('/').map_or("", |(_, rest)| rest);
+        return Target::Control(rest.strip_suffix('/').unwrap_or(rest));
+    }
+    match check_name(&name) {
+        Ok(()) => Target::Stream(name),
+        Err(why) => Target::Invalid(why),
+    }
+}
+
+/// Whether a stream can have this name, which is decoded already.
+///
+/// # Errors
+/// Says why not.
+pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
+    if is_internal(name) {
+        return Err("the segment `__ds` is reserved");
     }
     if name.len() > LONGEST_NAME {
-        return Target::Invalid("the path is too long");
+        return Err("the path is too long");
     }
     if name.chars().any(char::is_control) {
-        return Target::Invalid("the path has a control character");
+        return Err("the path has a control character");
     }
     if name.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
-        return Target::Invalid("the path has an empty segment, `.` or `..`");
+        return Err("the path has an empty segment, `.` or `..`");
     }
-    Target::Stream(name)
+    Ok(())
 }
 
 /// Whether two hex digits follow each percent sign. What does not decode would be one name here and another elsewhere.
@@ -125,8 +139,16 @@ mod tests {
 
     #[test]
     fn the_reserved_segment_is_the_control_api_and_only_as_the_first() {
-        for (path, rest) in [("__ds", ""), ("__ds/jwks.json", "jwks.json"), ("%5F_ds/x/y", "x/y")] {
-            assert_eq!(target("/v1/stream", &format!("/v1/stream/{path}")), Target::Control(rest.into()));
+        for (path, rest) in [
+            ("__ds", ""),
+            ("__ds/", ""),
+            ("__ds/jwks.json", "jwks.json"),
+            ("%5F_ds/x/y/", "x/y"),
+            ("__ds/x%2Fy", "x%2Fy"),
+            ("__ds%2Fkeys", ""),
+            ("%5f%5Fds%2fkeys/x", "x"),
+        ] {
+            assert_eq!(target("/v1/stream", &format!("/v1/stream/{path}")), Target::Control(rest), "{path}");
         }
         assert_eq!(target("/v1/stream", "/v1/stream/a/__ds"), stream("a/__ds"));
         assert_eq!(target("/v1/stream", "/v1/stream/__dsx"), stream("__dsx"));
