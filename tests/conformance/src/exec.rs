@@ -291,10 +291,10 @@ fn compare_requests(expected: &Requests, seen: &[SeenRequest]) -> Result<()> {
             bail!("{difference}");
         }
     }
-    if let Some(are) = &expected.are {
-        if let Some(difference) = difference(&are.clone().into(), Some(&chosen.into()), "requests") {
-            bail!("{difference}");
-        }
+    if let Some(are) = &expected.are
+        && let Some(difference) = difference(&are.clone().into(), Some(&chosen.into()), "requests")
+    {
+        bail!("{difference}");
     }
     Ok(())
 }

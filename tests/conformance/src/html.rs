@@ -60,9 +60,9 @@ fn failures(report: &Report) -> String {
     for outcome in report.failures() {
         let Verdict::Failed(why) = &outcome.verdict else { continue };
         let (case, language, server) = (escape(&outcome.case), escape(&outcome.language), escape(&outcome.server));
-        write!(
+        writeln!(
             text,
-            "<details open><summary>{case} with {language} on {server}</summary><pre>{}</pre></details>\n",
+            "<details open><summary>{case} with {language} on {server}</summary><pre>{}</pre></details>",
             escape(why)
         )
         .expect("a string takes everything");

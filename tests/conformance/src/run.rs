@@ -104,10 +104,10 @@ impl Worker {
                 time: start.elapsed(),
             });
         }
-        if let (Some(adapter), Some(last)) = (self.adapter.take(), outcomes.last_mut()) {
-            if let Err(error) = adapter.shut_down().await {
-                last.verdict = Verdict::Failed(format!("after the last case: {error:#}"));
-            }
+        if let (Some(adapter), Some(last)) = (self.adapter.take(), outcomes.last_mut())
+            && let Err(error) = adapter.shut_down().await
+        {
+            last.verdict = Verdict::Failed(format!("after the last case: {error:#}"));
         }
         outcomes
     }

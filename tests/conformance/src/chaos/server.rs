@@ -1,7 +1,7 @@
 //! The server as a process of its own, with a folder that outlives it.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ impl Process {
     }
 }
 
-async fn spawn(program: &PathBuf, addr: SocketAddr, folder: &TempDir) -> Result<Child> {
+async fn spawn(program: &Path, addr: SocketAddr, folder: &TempDir) -> Result<Child> {
     let mut child = Command::new(program)
         .arg("serve")
         .args(["--host", &addr.ip().to_string(), "--port", &addr.port().to_string()])
