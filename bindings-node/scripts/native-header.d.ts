@@ -67,6 +67,7 @@ export interface Receipt {
 export interface Flushed {
   offset: string | null
   messages: number
+  duplicates: number
 }
 
 export interface ListedStream {

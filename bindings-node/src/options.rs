@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use everstream::{
-    Checkpoint, CreateOptions, Error, Fork, LiveMode, Offset, ProducerOptions, ReadOptions, RetryPolicy, SseResilience,
+    Backoff, Checkpoint, CreateOptions, Error, Fork, LiveMode, Offset, ProducerOptions, ReadOptions, RetryPolicy,
+    SseResilience,
 };
 use napi::Env;
 use napi_derive::napi;
@@ -24,16 +25,22 @@ pub struct RetryOptions {
 
 impl RetryOptions {
     pub(crate) fn build(&self, env: Env) -> napi::Result<RetryPolicy> {
-        // Official code gives 0 for "at once".
-        const LEAST: Duration = Duration::from_micros(1);
         let mut policy = RetryPolicy::default();
-        set_duration(env, "initialDelay", self.initial_delay, &mut policy.backoff.initial)?;
-        set_duration(env, "maxDelay", self.max_delay, &mut policy.backoff.max)?;
-        policy.backoff.initial = policy.backoff.initial.max(LEAST);
-        policy.backoff.max = policy.backoff.max.max(policy.backoff.initial);
+        let Backoff { initial, max, .. } = &mut policy.backoff;
+        set_duration(env, "initialDelay", self.initial_delay, initial)?;
+        set_duration(env, "maxDelay", self.max_delay, max)?;
+        // One that is given alone bounds the default of the other.
+        if self.max_delay.is_none() {
+            *max = (*max).max(*initial);
+        } else if self.initial_delay.is_none() {
+            *initial = (*initial).min(*max);
+        }
         set(self.multiplier, &mut policy.backoff.multiplier);
         if let Some(retries) = self.max_retries {
-            policy.max_retries = if retries.is_finite() { Some(retries.max(0.0) as u32) } else { None };
+            if retries.is_nan() || retries < 0.0 {
+                return Err(error::invalid_argument(env, format!("maxRetries must be >= 0, not {retries}")));
+            }
+            policy.max_retries = if retries.is_finite() { Some(retries as u32) } else { None };
         }
         if let Some(total) = self.total {
             policy.max_elapsed = if total.is_finite() { Some(duration(env, "total", total)?) } else { None };

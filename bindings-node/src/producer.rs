@@ -277,5 +277,6 @@ fn flushed(env: Env, flushed: everstream::Flushed) -> napi::Result<Raw> {
     let mut it = Object::new(&env)?;
     it.set("offset", flushed.offset.as_ref().map(everstream::Offset::as_str))?;
     it.set("messages", flushed.messages as f64)?;
+    it.set("duplicates", flushed.duplicates as f64)?;
     Raw::of(env, it)
 }

@@ -9,7 +9,7 @@ use everstream::proto::content_type::StreamFormat;
 use everstream::proto::names;
 use everstream::proto::response::ResponseHead;
 use everstream::{Batch as CoreBatch, Error, ErrorKind, Reader as CoreReader, Result};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use napi::Env;
 use napi::bindgen_prelude::{Null, Object};
 use napi_derive::napi;
@@ -331,9 +331,13 @@ impl Carrier {
                     self.reader.pause();
                     continue;
                 }
-                next = self.reader.next() => next,
+                next = std::future::poll_fn(|context| {
+                    let next = self.reader.poll_next_unpin(context);
+                    // Answers without data are told of as well, while somebody still waits.
+                    self.publish();
+                    next
+                }) => next,
             };
-            self.publish();
             let Some(next) = next else { return };
             caught_up = next.as_ref().is_ok_and(CoreBatch::is_up_to_date);
             shared.deliver(next);

@@ -5,7 +5,7 @@ import { AlreadyClosedError, DurableStreamError } from "./errors.js"
 import type { DurableStream } from "./handle.js"
 import { nativeStream } from "./native-stream.js"
 import { withSignals } from "./signal.js"
-import type { CloseResult, IdempotentProducerOptions } from "./types.js"
+import type { CloseResult, FlushResult, IdempotentProducerOptions } from "./types.js"
 import { event } from "./values.js"
 
 /**
@@ -86,8 +86,9 @@ export class IdempotentProducer {
    * Sends what is there and waits until every message appended so far is settled. Rejects when any message since the
    * flush before was not stored; `failures` of the error lists them.
    */
-  async flush(): Promise<void> {
-    await this.#call((abort) => this.#native.flush(abort))
+  async flush(): Promise<FlushResult> {
+    const { offset, messages, duplicates } = await this.#call((abort) => this.#native.flush(abort))
+    return { offset, messages, duplicates }
   }
 
   /**

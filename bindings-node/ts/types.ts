@@ -180,6 +180,16 @@ export interface AppendResult {
 /** What became of a message of a producer. */
 export type IdempotentAppendResult = AppendResult
 
+/** What became of a producer's messages since the flush before. */
+export interface FlushResult {
+  /** The tail after the last one, if the server said so. */
+  offset: Offset | null
+  /** How many were stored. */
+  messages: number
+  /** How many had been stored by an earlier run with the same identity. */
+  duplicates: number
+}
+
 /** Options of {@link DurableStream.close}. */
 export interface CloseOptions {
   /** A last message, in the same step. */
