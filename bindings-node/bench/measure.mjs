@@ -88,6 +88,7 @@ const MEASUREMENTS = {
     const take = ({ i }) => {
       assert(i === due, `message ${i} came where ${due} was due`)
       due += 1
+      return due === amount
     }
     const [, cost] = await measured(() => client.iterJson(url, take))
     assert.equal(due, amount)

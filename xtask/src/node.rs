@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{forget_package, npm, npm_ci, root, run as call, target_dir};
+use crate::process::{forget_package, npm, npm_ci, npm_ci_without_scripts, root, run as call, target_dir};
 use crate::steps::Step;
 
 /// What is generated, and committed so that it can be read and reviewed.
@@ -27,13 +27,20 @@ pub(crate) fn steps() -> Vec<Step> {
 
 /// Installs what the package needs and builds it; what is generated must be what is committed.
 pub(crate) fn install() -> Result<()> {
+    install_as("dev")
+}
+
+/// As [`install`], with one of cargo's profiles.
+pub(crate) fn install_as(profile: &str) -> Result<()> {
     let read = |name: &str| fs::read_to_string(package().join(name)).with_context(|| format!("cannot read {name}"));
     let before = GENERATED.map(|name| read(name).unwrap_or_default());
-    npm_ci(&package())?;
+    // The build that comes with an installation has another profile.
+    npm_ci_without_scripts(&package())?;
     // Both have the package in them as it is built here.
     npm_ci(&root().join("examples/node"))?;
     npm_ci(&package().join("test/state"))?;
-    call(&mut in_package(npm(&package(), ["run", "--silent", "build"])))?;
+    let mut build = in_package(npm(&package(), ["run", "--silent", "build"]));
+    call(build.env("EVERSTREAM_PROFILE", profile))?;
     for (name, before) in GENERATED.iter().zip(before) {
         if read(name)? != before {
             bail!("bindings-node/{name} was not what the sources make: it is now, commit it");

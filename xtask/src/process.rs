@@ -50,13 +50,22 @@ pub(crate) fn npm<I: AsRef<OsStr>>(folder: &Path, args: impl IntoIterator<Item =
 
 /// Installs exactly what the lock file of this folder names, unless that is there already.
 pub(crate) fn npm_ci(folder: &Path) -> Result<()> {
+    npm_ci_with(folder, &[])
+}
+
+/// As [`npm_ci`], and runs nothing that packages want to have run.
+pub(crate) fn npm_ci_without_scripts(folder: &Path) -> Result<()> {
+    npm_ci_with(folder, &["--ignore-scripts"])
+}
+
+fn npm_ci_with(folder: &Path, options: &[&str]) -> Result<()> {
     let changed = |path: &str| fs::metadata(folder.join(path)).and_then(|data| data.modified());
     let locked = changed("package-lock.json").with_context(|| format!("no lock file in {}", folder.display()))?;
     // npm writes it last.
     if changed("node_modules/.package-lock.json").is_ok_and(|installed| installed >= locked) {
         return Ok(());
     }
-    run(&mut npm(folder, ["ci", "--no-audit", "--no-fund", "--loglevel=error"]))
+    run(npm(folder, ["ci", "--no-audit", "--no-fund", "--loglevel=error"]).args(options))
 }
 
 /// Runs a program to its end, with its output on ours.

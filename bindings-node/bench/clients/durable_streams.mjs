@@ -1,4 +1,4 @@
-/** The official client. */
+/** The official client. Reads that are not live end after one page, so these are, and end at the tail. */
 import { DurableStream, IdempotentProducer, stream } from "@durable-streams/client"
 
 const contentType = "application/json"
@@ -18,17 +18,19 @@ export function appender(url) {
 }
 
 export async function readJson(url) {
-  return (await stream({ url, live: false })).json()
+  return (await stream({ url, live: true })).json()
 }
 
 export async function iterJson(url, take) {
-  for await (const item of (await stream({ url, live: false })).jsonStream()) {
-    take(item)
+  for await (const item of (await stream({ url, live: true })).jsonStream()) {
+    if (take(item)) {
+      return
+    }
   }
 }
 
 export async function readBytes(url) {
-  return (await stream({ url, live: false })).body()
+  return (await stream({ url, live: true })).body()
 }
 
 /** Follows a stream until it is told that this is enough. */

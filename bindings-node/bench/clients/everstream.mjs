@@ -23,7 +23,9 @@ export async function readJson(url) {
 
 export async function iterJson(url, take) {
   for await (const item of (await stream({ url, live: false })).jsonStream()) {
-    take(item)
+    if (take(item)) {
+      return
+    }
   }
 }
 

@@ -37,7 +37,9 @@ export async function readJson(url) {
 export async function iterJson(url, take) {
   for await (const content of answers(url)) {
     for (const item of JSON.parse(await content.text())) {
-      take(item)
+      if (take(item)) {
+        break
+      }
     }
   }
 }

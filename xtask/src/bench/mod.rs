@@ -4,12 +4,14 @@
 //! reported is the median of the ratios of neighbours, beside the CPU time that the measured process took. Each run
 //! is a process of its own, with the server in another one, and checks what it got: a run that loses data fails.
 
+mod clients;
 mod codec;
 mod compare;
 mod data;
 mod json;
 mod load;
 mod measure;
+mod node;
 mod peer;
 mod produce;
 mod python;
@@ -41,11 +43,17 @@ pub(crate) struct Arguments {
 /// What else is measured, and what this program is when it runs itself.
 #[derive(Subcommand)]
 enum Role {
+    /// Measures the Node client against other clients for Node
+    Node(clients::Arguments),
     /// Measures the Python client against other clients for Python
-    Python(python::Arguments),
+    Python(clients::Arguments),
     /// The server that is measured, or that a client is measured against
     #[command(hide = true)]
-    ServeForBench,
+    ServeForBench {
+        /// Gives each stream in one answer
+        #[arg(long)]
+        whole: bool,
+    },
     /// One run of one side of a comparison
     #[command(hide = true)]
     Run { job: String },
@@ -76,9 +84,10 @@ const GROUPS: [(&str, Group); 5] = [
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.role {
-        Some(Role::ServeForBench) => return roles::serve(),
+        Some(Role::ServeForBench { whole }) => return roles::serve(*whole),
         Some(Role::Run { job }) => return roles::work(job),
-        Some(Role::Python(arguments)) => return python::run(arguments),
+        Some(Role::Node(arguments)) => return clients::run(&node::LANGUAGE, arguments),
+        Some(Role::Python(arguments)) => return clients::run(&python::LANGUAGE, arguments),
         None => {}
     }
     let scale = if arguments.quick { Scale { rounds: 3, divisor: 10 } } else { Scale { rounds: 11, divisor: 1 } };

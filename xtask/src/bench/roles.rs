@@ -60,10 +60,13 @@ pub(super) fn run_apart(job: &Job) -> Result<Sample> {
 }
 
 /// Serves from memory until nobody holds the other end of its input; in a process of its own.
-pub(super) fn serve() -> Result<()> {
+pub(super) fn serve(whole: bool) -> Result<()> {
     let runtime = runtime()?;
     // Some clients ask for compressed answers and some do not. What is measured is the same bytes for all.
-    let builder = Server::builder().bind(([127, 0, 0, 1], 0)).compression(false);
+    let mut builder = Server::builder().bind(([127, 0, 0, 1], 0)).compression(false);
+    if whole {
+        builder = builder.max_read_bytes(1 << 30);
+    }
     let server = runtime.block_on(builder.start())?;
     println!("{}", server.addr().port());
     io::copy(&mut io::stdin(), &mut io::sink())?;
@@ -82,8 +85,17 @@ pub(super) struct ServerProcess {
 impl ServerProcess {
     /// Ours, with its data in memory.
     pub(super) fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// As [`start`](Self::start), and gives each stream in one answer, as the official servers do.
+    pub(super) fn start_whole() -> Result<Self> {
+        Self::start_with(&["--whole"])
+    }
+
+    fn start_with(options: &[&str]) -> Result<Self> {
         let mut command = itself()?;
-        command.arg("serve-for-bench").stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg("serve-for-bench").args(options).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot run this program")?;
         let stdout = child.stdout.take().context("the server has no output")?;
         let mut server = Self { child, port: 0, root: everstream::proto::names::STREAM_ROOT };

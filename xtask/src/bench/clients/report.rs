@@ -1,4 +1,4 @@
-//! The runs of the Python clients as a table.
+//! The runs of clients as a table.
 
 use std::fmt::Write as _;
 
