@@ -12,7 +12,8 @@ use std::{env, iter};
 use anyhow::{Context, Result, bail, ensure};
 use everstream_server::Server;
 
-use crate::process::{cargo, output, root, run as call, runtime, target_dir};
+use crate::node;
+use crate::process::{cargo, npm, output, root, run as call, runtime, target_dir};
 use crate::python::Python;
 
 /// Where README.md has its server.
@@ -24,6 +25,7 @@ const LOCAL: &str = "127.0.0.1,localhost";
 pub(crate) fn run() -> Result<()> {
     rust()?;
     python()?;
+    node()?;
     cli()
 }
 
@@ -81,6 +83,23 @@ pub(crate) fn python() -> Result<()> {
         same(name, &block(&readme, "python/output")?, &actual)?;
     }
     Ok(())
+}
+
+/// A program in a project of its own, which has the package in it.
+pub(crate) fn node() -> Result<()> {
+    let readme = readme()?;
+    node::install()?;
+    let runtime = runtime()?;
+    let server = runtime.block_on(Server::builder().bind(([127, 0, 0, 1], 0)).start())?;
+    let folder = target_dir().join("quickstart-node");
+    let file = folder.join("main.mjs");
+    write(&file, &block(&readme, "node/main.mjs")?.replace(DEFAULT_ADDRESS, &server.addr().to_string()))?;
+    write(&folder.join("package.json"), "{ \"private\": true }\n")?;
+    let mut install = npm(&folder, ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]);
+    call(install.arg(node::package()))?;
+    let actual = output(Command::new("node").arg(&file).env("NO_PROXY", LOCAL))?;
+    runtime.block_on(server.shutdown());
+    same("main.mjs", &block(&readme, "node/output")?, &actual)
 }
 
 /// Each line after a `$` goes to a shell; the lines below it are what it prints.

@@ -26,10 +26,14 @@ pub(crate) fn run() -> Result<()> {
         Step::new("conformance cases", || cases::run(&cases::Arguments::short())),
         Step::new("quick start in Rust", quickstart::rust),
         Step::new("quick start in Python", quickstart::python),
+        Step::new("quick start in Node", quickstart::node),
         Step::new("quick start on the command line", quickstart::cli),
         Step::new("demo in small", || demo::run(&demo::Arguments::small(DEMO_RECORDS, demo::Reader::Rust))),
         Step::new("demo in small, read by Python", || {
             demo::run(&demo::Arguments::small(DEMO_RECORDS, demo::Reader::Python))
+        }),
+        Step::new("demo in small, read by Node", || {
+            demo::run(&demo::Arguments::small(DEMO_RECORDS, demo::Reader::Node))
         }),
     ]);
     run_all(steps)

@@ -4,9 +4,9 @@
 //! beginning. Half-way the reader is thrown away, and a new one goes on from its checkpoint. Then what arrived is
 //! compared with what was sent.
 
+mod child;
 mod compare;
 mod data;
-mod python;
 mod view;
 
 use std::sync::Arc;
@@ -23,9 +23,11 @@ use everstream_server::storage::LogStorage;
 use everstream_server::{RunningServer, Server};
 use tokio::time::timeout;
 
+use self::child::Program;
 use self::compare::Comparison;
 use self::data::Records;
 use self::view::{Outcome, View};
+use crate::node;
 use crate::process::{runtime, target_dir};
 use crate::python::Python;
 
@@ -48,7 +50,7 @@ pub(crate) struct Arguments {
     /// How many records to send; all by default
     #[arg(long)]
     records: Option<usize>,
-    /// Who reads: the client for Rust, or the one for Python, in a process of its own
+    /// Whose client reads; that of Node and that of Python in a process of its own
     #[arg(long, value_enum, default_value = "python")]
     reader: Reader,
     /// Leaves the server running, so that the stream can be looked at
@@ -59,8 +61,25 @@ pub(crate) struct Arguments {
 /// Who reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Reader {
+    Node,
     Python,
     Rust,
+}
+
+impl Reader {
+    /// What has to be started for it, if anything; the package is built and installed.
+    fn program(self) -> Result<Option<Program>> {
+        Ok(match self {
+            Self::Node => {
+                node::install()?;
+                Some(Program { interpreter: "node".into(), script: "reader.mjs" })
+            }
+            Self::Python => {
+                Some(Program { interpreter: Python::with_package()?.program("python"), script: "reader.py" })
+            }
+            Self::Rust => None,
+        })
+    }
 }
 
 impl Arguments {
@@ -83,10 +102,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 async fn show(arguments: &Arguments, records: Records) -> Result<()> {
-    let python = match arguments.reader {
-        Reader::Python => Some(Python::with_package()?),
-        Reader::Rust => None,
-    };
+    let reader = arguments.reader.program()?;
     let server = start_server().await?;
     // Short waits: what matters is how often things break, not how long a demo takes.
     let plan = FaultPlan::seeded(arguments.seed, arguments.rate)
@@ -97,8 +113,8 @@ async fn show(arguments: &Arguments, records: Records) -> Result<()> {
 
     let start = Instant::now();
     let read = async {
-        match &python {
-            Some(python) => python::read(python, &proxy, records.len(), &view).await,
+        match &reader {
+            Some(reader) => child::read(reader, &proxy, records.len(), &view).await,
             None => read(&proxy, records.len(), &view).await,
         }
     };

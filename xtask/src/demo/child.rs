@@ -1,5 +1,6 @@
-//! The demo's reader in Python: two processes, one after the other, as if the first had been killed half-way.
+//! The demo's reader in another language: two processes, one after the other, as if the first had been killed half-way.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,10 +15,17 @@ use tokio::time::timeout;
 use super::view::View;
 use super::{Arrival, STREAM, STUCK, stream_through, wait_until_created};
 use crate::process::{root, target_dir};
-use crate::python::Python;
+
+/// What a reader is started with.
+pub(super) struct Program {
+    /// What runs it.
+    pub(super) interpreter: PathBuf,
+    /// Its file, beside this one.
+    pub(super) script: &'static str,
+}
 
 /// Reads from the beginning to the end: the first half as server-sent events, the rest by long-poll.
-pub(super) async fn read(python: &Python, proxy: &FaultProxy, expected: usize, view: &View) -> Result<Arrival> {
+pub(super) async fn read(program: &Program, proxy: &FaultProxy, expected: usize, view: &View) -> Result<Arrival> {
     wait_until_created(&stream_through(proxy)?).await?;
     let checkpoint = target_dir().join("demo-checkpoint.json");
     // One of an earlier demo is none of this stream.
@@ -26,16 +34,18 @@ pub(super) async fn read(python: &Python, proxy: &FaultProxy, expected: usize, v
     let mut resumed_at = 0;
     for (live, enough) in [("sse", expected / 2), ("long-poll", usize::MAX)] {
         resumed_at = messages.len();
-        let mut child = Command::new(python.program("python"))
-            .arg(root().join("xtask/src/demo/reader.py"))
+        let mut child = Command::new(&program.interpreter)
+            .arg(root().join("xtask/src/demo").join(program.script))
             .arg(format!("{}/v1/stream/{STREAM}", proxy.url()))
             .arg(&checkpoint)
             .args([live, &enough.to_string()])
+            // The way to the proxy is this machine, whatever the environment says about other proxies.
+            .env("NO_PROXY", "127.0.0.1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .context("the reader in Python does not start")?;
+            .with_context(|| format!("{} does not start", program.script))?;
         let stdout = child.stdout.take().context("the output of the reader is a pipe")?;
         let mut lines = BufReader::new(stdout).lines();
         while let Some(line) = next(lines.next_line()).await?? {
@@ -44,7 +54,7 @@ pub(super) async fn read(python: &Python, proxy: &FaultProxy, expected: usize, v
             view.read(batch.len() as u64);
         }
         let status = next(child.wait()).await??;
-        ensure!(status.success(), "the reader in Python failed: {status}");
+        ensure!(status.success(), "{} failed: {status}", program.script);
     }
     Ok(Arrival { messages, resumed_at })
 }
