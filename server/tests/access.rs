@@ -186,6 +186,23 @@ async fn what_the_protocol_does_not_define_is_refused_with_problem_details() {
 }
 
 #[tokio::test]
+async fn metrics_are_for_admins_of_everything_wherever_streams_are() {
+    for at_root in [false, true] {
+        let server = quick().access(access()).fault_injection(true).mount_at_root(at_root);
+        let server = server.start().await.unwrap();
+        for (token, status) in [("root", 200), ("tenant", 403), ("writer", 403), ("wrong", 401)] {
+            assert_eq!(ask(&server, "GET", "/metrics", token).await.status, status, "{token}");
+        }
+        assert_eq!(request(&server, "GET", "/metrics", &[], b"").await.status, 401);
+        let fault = br#"{"path": "/x", "status": 500}"#;
+        for (token, status) in [("root", 200), ("writer", 403)] {
+            let answer = ask_with(&server, "POST", "/_test/inject-error", token, &[JSON], fault).await;
+            assert_eq!(answer.status, status, "{token}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_preflight_needs_no_credentials() {
     let server = server().await;
     let headers = [("origin", "https://app.example"), ("access-control-request-method", "PUT")];

@@ -9,10 +9,19 @@ use super::grants::{Grants, Operation};
 pub struct Credentials<'a> {
     /// The token of `Authorization: Bearer`.
     pub bearer: Option<&'a str>,
-    /// Names that a verified client certificate holds, subject first.
-    pub certificate: Option<&'a [String]>,
+    /// The client certificate, if TLS has verified one.
+    pub certificate: Option<Certificate<'a>>,
     /// The signature in the query, and what it has to cover.
     pub signed_url: Option<super::signed_url::Signature<'a>>,
+}
+
+/// What a client certificate says about who has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Certificate<'a> {
+    /// The subject as a whole, such as `CN=shop-1, O=Example`.
+    pub subject: &'a str,
+    /// DNS names, URIs and mail addresses that it is for.
+    pub names: &'a [String],
 }
 
 /// What something is to be done with.

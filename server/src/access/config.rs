@@ -144,7 +144,8 @@ impl JwtConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateConfig {
-    /// A name that it holds: a DNS name or URI of its alternative names, or the common name of its subject.
+    /// A name that it holds: a DNS name, URI or mail address that it is for, or its whole subject, such as
+    /// `CN=shop-1, O=Example`.
     pub name: String,
     /// What whoever has it may do.
     pub grants: Vec<GrantConfig>,

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use parking_lot::Mutex;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
@@ -18,6 +19,7 @@ use super::config::{GrantConfig, JwtConfig};
 use super::grants::{Grant, Grants};
 use super::policy::{PolicyError, grants};
 use super::ring_provider;
+use super::token::TokenDigest;
 
 /// What accepts tokens.
 pub(super) struct JwtVerifier {
@@ -32,6 +34,33 @@ struct KeySet {
     by_id: HashMap<String, Key>,
     /// Without a `kid`: only tokens without one may use them.
     nameless: Vec<Key>,
+    /// With the keys, so that it ends with them.
+    verified: Verified,
+}
+
+/// Tokens that were accepted: a client sends the same one with every request, and checking a signature takes longer than
+/// many a request.
+#[derive(Default)]
+struct Verified(Mutex<HashMap<[u8; 32], (Caller, u64)>>);
+
+impl Verified {
+    /// More are not kept; when there are so many, all are forgotten.
+    const MOST: usize = 4096;
+
+    fn find(&self, token: &TokenDigest, now: u64) -> Option<Caller> {
+        let verified = self.0.lock();
+        let (caller, until) = verified.get(&token.bytes())?;
+        (now <= *until).then(|| caller.clone())
+    }
+
+    /// Keeps a token that is good up to and including `until`.
+    fn keep(&self, token: &TokenDigest, caller: Caller, until: u64) {
+        let mut verified = self.0.lock();
+        if verified.len() >= Self::MOST {
+            verified.clear();
+        }
+        verified.insert(token.bytes(), (caller, until));
+    }
 }
 
 struct Key {
@@ -69,8 +98,12 @@ impl JwtVerifier {
     }
 
     pub(super) fn identify(&self, token: &str) -> Result<Caller, Refusal> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| Refusal::Invalid("malformed token"))?;
         let keys = self.keys.load();
+        let digest = TokenDigest::of(token);
+        if let Some(caller) = keys.verified.find(&digest, jsonwebtoken::get_current_timestamp()) {
+            return Ok(caller);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| Refusal::Invalid("malformed token"))?;
         let candidates = match &header.kid {
             Some(kid) => keys.by_id.get(kid).map_or(&[][..], std::slice::from_ref),
             None if keys.nameless.is_empty() && keys.by_id.len() == 1 => {
@@ -83,7 +116,14 @@ impl JwtVerifier {
             let mut validation = self.validation.clone();
             validation.algorithms = vec![key.algorithm];
             match jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, &validation) {
-                Ok(token) => return Ok(self.caller(&token.claims)),
+                Ok(token) => {
+                    let caller = self.caller(&token.claims);
+                    if let Some(expires) = token.claims.get("exp").and_then(Value::as_u64) {
+                        let until = expires.saturating_add(self.validation.leeway);
+                        keys.verified.keep(&digest, caller.clone(), until);
+                    }
+                    return Ok(caller);
+                }
                 Err(error) => refusal = refused(error.kind()),
             }
         }

@@ -260,6 +260,24 @@ fn a_configuration_without_issuer_or_audience_is_refused() {
     }
 }
 
+#[test]
+fn an_accepted_token_is_known_until_it_expires_and_with_its_keys_only() {
+    let signer = Signer::ec();
+    let verifier = verifier(&[("k", &signer)], &[("a", Operation::Read)]);
+    let token = signer.token(&claims());
+    for _ in 0..2 {
+        let caller = verifier.identify(&token).unwrap();
+        assert_eq!(caller.may(Operation::Read, Resource::Stream("a")), Ok(()));
+    }
+    let keys = verifier.keys.load_full();
+    let digest = TokenDigest::of(&token);
+    assert!(keys.verified.find(&digest, now()).is_some());
+    assert!(keys.verified.find(&digest, now() + 600 + 60 + 5).is_none());
+    assert!(keys.verified.find(&TokenDigest::of(&format!("{token}x")), now()).is_none());
+    verifier.replace_keys(&json!({"keys": [Signer::ec().jwk("k")]}).to_string()).unwrap();
+    assert!(verifier.identify(&token).is_err());
+}
+
 mod never_panics {
     use proptest::prelude::*;
 

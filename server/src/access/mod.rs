@@ -18,7 +18,7 @@ mod ring_provider;
 mod signed_url;
 mod token;
 
-pub use self::caller::{Caller, Credentials, Refusal, Resource};
+pub use self::caller::{Caller, Certificate, Credentials, Refusal, Resource};
 pub use self::config::{
     AccessConfig, AccessMode, CertificateConfig, GrantConfig, JwtConfig, TokenConfig, UrlKeyConfig,
 };

@@ -83,8 +83,9 @@ impl Policy {
         if let Some(token) = credentials.bearer {
             return self.by_token(token);
         }
-        if let Some(names) = credentials.certificate {
-            let known = self.certificates.iter().find(|(known, _)| names.contains(known));
+        if let Some(certificate) = credentials.certificate {
+            let is_it = |known: &String| *known == certificate.subject || certificate.names.contains(known);
+            let known = self.certificates.iter().find(|(known, _)| is_it(known));
             if let Some((_, caller)) = known {
                 return Ok(caller.clone());
             }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::{NewToken, Resource, SignedUrl, TokenConfig, TokenDigest, UrlKeyConfig};
+use super::super::{Certificate, NewToken, Resource, SignedUrl, TokenConfig, TokenDigest, UrlKeyConfig};
 use super::*;
 
 const SECRET: &str = "es_0123456789012345678901234567890";
@@ -85,13 +85,15 @@ fn a_certificate_is_known_by_any_of_its_names() {
         ..AccessConfig::default()
     };
     let policy = Policy::new(&config, None).unwrap();
-    let by = |names: &[&str]| {
+    let by = |subject: &str, names: &[&str]| {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let credentials = Credentials { certificate: Some(&names), ..Credentials::default() };
+        let certificate = Some(Certificate { subject, names: &names });
+        let credentials = Credentials { certificate, ..Credentials::default() };
         policy.identify(credentials, 0).unwrap().may(Operation::Read, Resource::Stream("x"))
     };
-    assert_eq!(by(&["CN", "svc.example"]), Ok(()));
-    assert_eq!(by(&["svc.example.evil"]), Err(Refusal::Unauthenticated));
+    assert_eq!(by("CN=other", &["first.example", "svc.example"]), Ok(()));
+    assert_eq!(by("svc.example", &[]), Ok(()));
+    assert_eq!(by("CN=svc.example", &["svc.example.evil"]), Err(Refusal::Unauthenticated));
 }
 
 #[test]

@@ -55,6 +55,11 @@ impl TokenDigest {
         Self(bytes)
     }
 
+    /// The digest itself.
+    pub(super) fn bytes(&self) -> [u8; SHA256_OUTPUT_LEN] {
+        self.0
+    }
+
     fn bucket(&self) -> [u8; 8] {
         let mut bucket = [0; 8];
         bucket.copy_from_slice(&self.0[..8]);

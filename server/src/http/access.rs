@@ -94,6 +94,10 @@ impl Gate {
 
 /// What a request needs. The body of a refused one is never looked at, so the head alone decides.
 fn need<'a>(parts: &'a Parts, target: &'a Target<'_>) -> Need<'a> {
+    // Where streams are at `/`, these paths would be names of streams.
+    if matches!(parts.uri.path(), METRICS_PATH | fault::PATH) {
+        return Need::Server;
+    }
     match target {
         Target::Stream(name) => match parts.method {
             Method::PUT => Need::Stream(Operation::Create, name),
@@ -104,11 +108,7 @@ fn need<'a>(parts: &'a Parts, target: &'a Target<'_>) -> Need<'a> {
             _ => Need::Nothing,
         },
         Target::Control(rest) => control(rest, parts.uri.query()),
-        Target::Invalid(_) => Need::Nothing,
-        Target::Elsewhere => match parts.uri.path() {
-            METRICS_PATH | fault::PATH => Need::Server,
-            _ => Need::Nothing,
-        },
+        Target::Invalid(_) | Target::Elsewhere => Need::Nothing,
     }
 }
 

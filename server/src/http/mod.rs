@@ -237,8 +237,14 @@ impl App {
     where
         B: http_body::Body<Data = Bytes>,
     {
-        if let (fault::PATH, Some(faults)) = (parts.uri.path(), &self.faults) {
-            return self.inject(faults, parts, body).await;
+        match (parts.uri.path(), &self.faults) {
+            (fault::PATH, Some(faults)) => return self.inject(faults, parts, body).await,
+            // Beside the streams only if it has no address of its own.
+            (access::METRICS_PATH, _) if self.config.admin.address.is_empty() => {
+                return probes::metrics(self, &parts.method);
+            }
+            (access::METRICS_PATH, _) => return Err(HttpError::NoRoute),
+            _ => {}
         }
         if matches!(&target, Target::Stream(name) if name == names::REGISTRY)
             && let Some(registry) = &self.registry
@@ -260,7 +266,6 @@ impl App {
             (Target::Control(rest), _) if rest == names::LIST_ROUTE => Err(HttpError::MethodNotAllowed),
             (Target::Control(rest), _) => subscriptions::handle(self, rest, parts, body).await,
             (Target::Invalid(why), _) => Err(HttpError::BadRequest(why)),
-            (Target::Elsewhere, _) if self.serves_metrics(parts) => probes::metrics(self, &parts.method),
             (Target::Elsewhere, _) => Err(HttpError::NoRoute),
         }
     }
@@ -348,11 +353,6 @@ impl App {
     /// The faults for tests of clients, where the configuration asks for them.
     pub(crate) fn faults(&self) -> Option<&Faults> {
         self.faults.as_ref()
-    }
-
-    /// Metrics are here unless they have an address of their own.
-    fn serves_metrics(&self, parts: &Parts) -> bool {
-        parts.uri.path() == access::METRICS_PATH && self.config.admin.address.is_empty()
     }
 
     /// What keeps the registry, if there is to be one.
