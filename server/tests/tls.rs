@@ -94,16 +94,23 @@ fn shown(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
     stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
 }
 
-fn get() -> hyper::Request<Full<Bytes>> {
-    hyper::Request::get("https://server.test/healthz").header("host", "server.test").body(Full::default()).unwrap()
+fn get(path: &str) -> hyper::Request<Full<Bytes>> {
+    hyper::Request::get(format!("https://server.test{path}"))
+        .header("host", "server.test")
+        .body(Full::default())
+        .unwrap()
 }
 
 /// One HTTP/1.1 request; the error is that of the handshake or of the connection.
 async fn ask(server: &RunningServer, client: ClientConfig) -> Result<u16, Box<dyn std::error::Error>> {
+    ask_for(server, client, "/healthz").await
+}
+
+async fn ask_for(server: &RunningServer, client: ClientConfig, path: &str) -> Result<u16, Box<dyn std::error::Error>> {
     let stream = connect(server, client).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    Ok(sender.send_request(get()).await?.status().as_u16())
+    Ok(sender.send_request(get(path)).await?.status().as_u16())
 }
 
 #[tokio::test]
@@ -142,14 +149,14 @@ async fn changed_files_are_used_for_new_connections_and_open_ones_go_on() {
     assert_eq!(shown(&stream), first.certificate);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    assert_eq!(sender.send_request(get()).await.unwrap().status(), 200);
+    assert_eq!(sender.send_request(get(path)).await.unwrap().status(), 200);
 
     assert!(!server.reload_tls().unwrap(), "nothing has changed");
     write(dir.path(), &second);
     assert!(server.reload_tls().unwrap());
     assert_eq!(shown(&connect(&server, authority.client("http/1.1", None)).await.unwrap()), second.certificate);
     sender.ready().await.unwrap();
-    assert_eq!(sender.send_request(get()).await.unwrap().status(), 200, "the open connection goes on");
+    assert_eq!(sender.send_request(get(path)).await.unwrap().status(), 200, "the open connection goes on");
 
     // What cannot be used changes nothing: here a certificate without its key.
     fs::write(dir.path().join("cert.pem"), &third.pem).unwrap();
@@ -216,4 +223,25 @@ async fn files_that_cannot_be_used_are_named_at_the_start() {
     config.tls.key = std::path::PathBuf::new();
     let error = start(config).await.unwrap_err().to_string();
     assert_eq!(error, "tls.key: a certificate needs its key");
+}
+
+#[tokio::test]
+async fn a_certificate_gets_what_its_rules_allow() {
+    let (dir, authority) = (TempDir::new().unwrap(), Authority::new());
+    write(dir.path(), &authority.sign("server.test"));
+    fs::write(dir.path().join("ca.pem"), &authority.pem).unwrap();
+    let mut config = config(dir.path());
+    config.tls.client_ca = dir.path().join("ca.pem");
+    config.tls.client_auth = ClientAuth::Optional;
+    config.access = serde_json::from_value(serde_json::json!({"certificates": [
+        {"name": "reader.test", "grants": [{"streams": ["**"], "allow": ["read"]}]},
+    ]}))
+    .unwrap();
+    let server = start(config).await.unwrap();
+    let (known, unknown) = (authority.sign("reader.test"), authority.sign("other.test"));
+    // The stream is not there, which only who may read it learns.
+    for (own, status) in [(Some(&known), 404), (Some(&unknown), 401), (None, 401)] {
+        let answer = ask_for(&server, authority.client("http/1.1", own), "/v1/stream/absent").await;
+        assert_eq!(answer.unwrap(), status);
+    }
 }

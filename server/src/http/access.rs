@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use everstream::proto::names;
@@ -13,9 +14,9 @@ use serde_json::json;
 use super::body::Body;
 use super::error::HttpError;
 use super::path::Target;
-use super::{cache, fault, list};
+use super::{Peer, cache, fault, list};
 use crate::access::{
-    AccessConfig, Caller, Credentials, Operation, Policy, QUERY_SIGNATURE, Refusal, Resource, Signature,
+    AccessConfig, Caller, Certificate, Credentials, Operation, Policy, QUERY_SIGNATURE, Refusal, Resource, Signature,
 };
 
 /// Where metrics are.
@@ -81,9 +82,10 @@ impl Gate {
             }
             _ => None,
         };
+        let identity = parts.extensions.get::<Arc<Peer>>().and_then(|peer| peer.identity.as_ref());
         let credentials = Credentials {
             bearer: bearer(parts)?,
-            certificate: None,
+            certificate: identity.map(|it| Certificate { subject: &it.subject, names: &it.names }),
             signed_url: signature.as_ref().map(|(value, stream)| Signature { value, stream }),
         };
         let caller = policy.identify(credentials, now)?;

@@ -83,7 +83,6 @@ pub(crate) struct Peer {
     /// Its address.
     pub(crate) addr: SocketAddr,
     /// Who it is by its certificate, if it showed one (`tls.client_ca`).
-    #[allow(dead_code, reason = "read by the access policy")]
     pub(crate) identity: Option<ClientIdentity>,
 }
 
