@@ -149,14 +149,14 @@ async fn changed_files_are_used_for_new_connections_and_open_ones_go_on() {
     assert_eq!(shown(&stream), first.certificate);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    assert_eq!(sender.send_request(get(path)).await.unwrap().status(), 200);
+    assert_eq!(sender.send_request(get("/healthz")).await.unwrap().status(), 200);
 
     assert!(!server.reload_tls().unwrap(), "nothing has changed");
     write(dir.path(), &second);
     assert!(server.reload_tls().unwrap());
     assert_eq!(shown(&connect(&server, authority.client("http/1.1", None)).await.unwrap()), second.certificate);
     sender.ready().await.unwrap();
-    assert_eq!(sender.send_request(get(path)).await.unwrap().status(), 200, "the open connection goes on");
+    assert_eq!(sender.send_request(get("/healthz")).await.unwrap().status(), 200, "the open connection goes on");
 
     // What cannot be used changes nothing: here a certificate without its key.
     fs::write(dir.path().join("cert.pem"), &third.pem).unwrap();

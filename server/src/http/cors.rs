@@ -24,7 +24,8 @@ pub(super) struct CommonHeaders {
 /// Whose pages may see answers.
 #[derive(Debug)]
 enum Origins {
-    Any,
+    /// One value for all: `*`, or the only origin. Every page gets the same answer, so that caches can share it.
+    Always(HeaderValue),
     These(Vec<HeaderValue>),
 }
 
@@ -43,19 +44,20 @@ impl CommonHeaders {
                         .to_owned(),
                 );
             }
-            "*" => Origins::Any,
+            "*" => Origins::Always(HeaderValue::from_static("*")),
             list => {
                 let names = list.split([' ', ',']).filter(|name| !name.is_empty());
-                let names: Vec<HeaderValue> = names
+                let mut names: Vec<HeaderValue> = names
                     .map(|name| {
                         HeaderValue::from_str(name)
                             .map_err(|_| format!("server.cors_origin: `{name}` is no header value"))
                     })
                     .collect::<Result<_, _>>()?;
-                if names.is_empty() {
-                    return Err("server.cors_origin: name an origin, or `*`".to_owned());
+                match names.len() {
+                    0 => return Err("server.cors_origin: name an origin, or `*`".to_owned()),
+                    1 => Origins::Always(names.remove(0)),
+                    _ => Origins::These(names),
                 }
-                Origins::These(names)
             }
         };
         Ok(Self {
@@ -81,8 +83,11 @@ impl CommonHeaders {
             headers.insert(name.clone(), value.clone());
         }
         match &self.origins {
-            Origins::Any => {
-                headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            Origins::Always(origin) => {
+                headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+                if self.credentials {
+                    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+                }
             }
             Origins::These(names) => {
                 // A cache must not give one page the answer that names another.
@@ -120,6 +125,9 @@ mod tests {
         let any = applied("*", false, Some("https://a.example"));
         assert_eq!(allowed(&any), Some(HeaderValue::from_static("*")));
         assert_eq!(any.get(header::VARY), None);
+        let one = applied("https://a.example", true, None);
+        assert_eq!(allowed(&one), Some(HeaderValue::from_static("https://a.example")));
+        assert_eq!(one[header::ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
         let list = "https://a.example, https://b.example";
         for origin in ["https://a.example", "https://b.example"] {
             let headers = applied(list, true, Some(origin));
