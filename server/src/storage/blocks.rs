@@ -155,6 +155,10 @@ impl Blocks {
                 Ends::Many(ends.into())
             }
         };
+        if self.blocks.is_empty() {
+            // Many streams never get a second one.
+            self.blocks.reserve_exact(1);
+        }
         self.blocks.push(Block { start: at.0, data: messages.data().clone(), ends, level: 0 });
         self.merge();
     }

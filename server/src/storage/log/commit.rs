@@ -99,6 +99,9 @@ impl Committer {
         while self.shared.queue.take(&mut ops) {
             self.shared.drains.wait_below(CUTS);
             self.commit(&mut ops);
+            // Lets those run who were just answered, if a core has nothing better to do: what they send next is in the
+            // same group. It waits for nobody.
+            std::thread::yield_now();
         }
     }
 

@@ -51,7 +51,7 @@ use tokio::sync::oneshot;
 
 use self::commit::{Committer, Group, Segment};
 pub use self::disk::{Disk, DiskFile, Folder};
-use self::drain::{Drain, Drains, ManifestFile};
+use self::drain::{Cut, Drain, Drains, ManifestFile};
 use self::entry::Entry;
 use self::files::Files;
 pub use self::fsck::{Checked, check};
@@ -194,26 +194,32 @@ impl LogStorage {
         }
         // There is no segment without a manifest.
         drain.step()?;
+        // What was read may be in the system's cache alone: the process before this one need not have lived to sync
+        // it, or its sync has failed. It is written anew before anything rests on it: an answer, or the number that
+        // the next segment begins with.
+        if next_seq - 1 > checkpoint.seq || !dirty.is_empty() {
+            shared.drains.push(Cut { seq: next_seq - 1, segments: Vec::new(), dirty });
+            drain.step()?;
+        }
         // Old segments end where they end; new records go to a new one.
         let number = segments.last().map_or(1, |last| last + 1);
         let segment = Segment::create(&shared, number, next_seq)?;
-        let mut committer = Committer {
+        for segment in segments {
+            if let Err(error) = disk.remove(&format::segment_name(segment)) {
+                tracing::warn!(%error, "cannot remove a drained log segment");
+            }
+        }
+        let committer = Committer {
             shared: Arc::clone(&shared),
             segment,
-            sealed: segments,
+            sealed: Vec::new(),
             seq: next_seq - 1,
             durable: next_seq - 1,
-            dirty,
+            dirty: Vec::new(),
             group: Group::default(),
             is_stuck: false,
             failed: None,
         };
-        // What was read may be in the system's cache alone: the process before this one need not have lived to sync
-        // it, or its sync has failed. It is written anew before anything is answered on the strength of it.
-        if !committer.sealed.is_empty() {
-            committer.cut();
-        }
-        drain.step()?;
         tracing::debug!(replayed, "the log is open");
         let steps = LogSteps { committer, drain, ops: Vec::new() };
         Ok((Self { shared, threads: Vec::new() }, steps))

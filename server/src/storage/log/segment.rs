@@ -18,8 +18,8 @@
 //! # Crash cases
 //! * **Torn tail.** Records of the last group may be missing, cut or mixed with zeros. None of them was
 //!   answered. The log ends before the first record that is not whole. The next process drains what
-//!   is whole before it answers anything, since that may be in the system's cache alone, and begins a new
-//!   segment, so that what lies behind the cut is never taken for something later.
+//!   is whole, since that may be in the system's cache alone. Then it begins a new segment, so that what lies
+//!   behind the cut is never taken for something later, and only then answers.
 //! * **Damage.** If behind a broken record there is a whole one that was written when the broken one was
 //!   already `durable`, then no crash explains it: that is reported, and nothing is served from it.
 //! * **A torn header.** It is synced before the first record is written: a segment without a valid header
