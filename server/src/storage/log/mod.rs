@@ -192,15 +192,14 @@ impl LogStorage {
             file.sync()?;
             drain.manifest = Some(ManifestFile { file, at: end as u64, full: end as u64 });
         }
-        // There is no segment without a manifest.
-        drain.step()?;
         // What was read may be in the system's cache alone: the process before this one need not have lived to sync
-        // it, or its sync has failed. It is written anew before anything rests on it: an answer, or the number that
-        // the next segment begins with.
+        // it, or its sync has failed. It is written anew, data and states in one step, before anything rests on it:
+        // an answer, or the number that the next segment begins with.
         if next_seq - 1 > checkpoint.seq || !dirty.is_empty() {
             shared.drains.push(Cut { seq: next_seq - 1, segments: Vec::new(), dirty });
-            drain.step()?;
         }
+        // There is no segment without a manifest, so a new folder gets one here.
+        drain.step()?;
         // Old segments end where they end; new records go to a new one.
         let number = segments.last().map_or(1, |last| last + 1);
         let segment = Segment::create(&shared, number, next_seq)?;
