@@ -26,7 +26,7 @@ pub(super) const METRICS_PATH: &str = "/metrics";
 #[derive(Debug)]
 pub(crate) enum Gate {
     Open,
-    Checked(Policy),
+    Checked(Box<Policy>),
 }
 
 /// What a request is about, as far as access goes.
@@ -49,7 +49,7 @@ impl Gate {
         if !config.is_on(address)? {
             return Ok(Self::Open);
         }
-        config.load().map(Self::Checked).map_err(|error| error.to_string())
+        config.load().map(|policy| Self::Checked(Box::new(policy))).map_err(|error| error.to_string())
     }
 
     /// Takes other keys of JWT into use.
