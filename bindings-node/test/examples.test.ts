@@ -1,5 +1,5 @@
 /** The programs of examples/node, as they stand. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
@@ -41,7 +41,7 @@ async function quickStart(from: string, file: string): Promise<string[]> {
     await follower.printed(last)
     // The offset is stored after what was printed.
     const { offset } = await DurableStream.head({ url })
-    await until(() => readFileSync(env.OFFSET_FILE, "utf8") === offset)
+    await until(() => existsSync(env.OFFSET_FILE) && readFileSync(env.OFFSET_FILE, "utf8") === offset)
     follower.kill()
     await follower.ended
     printed.push(follower.stdout)
@@ -144,7 +144,7 @@ describe("tokens of a language model", () => {
     const first = start("ai-reader.mjs", env)
     await first.printed(half)
     const { offset } = await DurableStream.head({ url: env.STREAM_URL })
-    await until(() => readFileSync(env.OFFSET_FILE, "utf8") === offset)
+    await until(() => existsSync(env.OFFSET_FILE) && readFileSync(env.OFFSET_FILE, "utf8") === offset)
     first.kill()
     await first.ended
     expect(first.stdout).toBe(half)
