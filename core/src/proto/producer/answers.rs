@@ -127,8 +127,9 @@ impl Producer {
         } else {
             self.since_flush.messages += batch.messages;
         }
-        if let Some(offset) = &receipt.offset {
-            self.last_offset = Some(offset.clone());
+        // Answers come in any order, offsets do not go back (S-OFF-2).
+        if receipt.offset > self.last_offset {
+            self.last_offset.clone_from(&receipt.offset);
         }
         self.events.push_back(ProducerEvent::Settled { batch: batch.id, result: Ok(receipt.clone()) });
         if batch.closing {

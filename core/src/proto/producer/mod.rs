@@ -380,7 +380,7 @@ impl Producer {
         self.buffered
     }
 
-    /// The last offset that an answer named.
+    /// The greatest offset that an answer named.
     pub fn last_offset(&self) -> Option<&Offset> {
         self.last_offset.as_ref()
     }

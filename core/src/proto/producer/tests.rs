@@ -540,3 +540,14 @@ fn time_limits_without_bound_are_none_and_no_overflow() {
     assert_eq!(transmit(&mut producer, now).len(), 1);
     assert_eq!(producer.poll_timeout(), Some(forever));
 }
+
+#[test]
+fn the_last_offset_does_not_go_back_when_answers_come_out_of_order() {
+    let mut p = producer(single());
+    p.append(b"1", T0).unwrap();
+    p.append(b"2", T0).unwrap();
+    let sent = transmit(&mut p, T0);
+    p.handle_response(sent[1].batch, 1, &stored("0_2"), T0);
+    p.handle_response(sent[0].batch, 1, &stored("0_1"), T0);
+    assert_eq!(p.last_offset().map(Offset::as_str), Some("0_2"));
+}
