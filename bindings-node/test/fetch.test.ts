@@ -120,6 +120,55 @@ describe("a given fetch", () => {
   })
 })
 
+describe("what tests written for the official client count on", () => {
+  const ok = (offset?: string) => answer(null, offset === undefined ? {} : { "Stream-Next-Offset": offset })
+
+  it("a write is one call, whatever is known of the stream", async () => {
+    const fetch = vi.fn().mockImplementation(async () => ok())
+    const handle = new DurableStream({ url: URL_OF_MOCK, fetch })
+    await handle.append("data", { seq: "w1" })
+    await handle.appendStream((async function* () {
+      yield "chunk"
+    })())
+    expect(fetch).toHaveBeenCalledTimes(2)
+    expect((fetch.mock.calls[0] as Call)[1].body).toBe("data")
+    expect((fetch.mock.calls[1] as Call)[1].body).toBeInstanceOf(ReadableStream)
+  })
+
+  it("any success is one", async () => {
+    const fetch = vi.fn().mockResolvedValue(answer("[]", { "content-type": "application/json", "Stream-Next-Offset": "1" }, 201))
+    const asked = vi.fn().mockReturnValue("Bearer x")
+    const response = await stream({ url: URL_OF_MOCK, fetch, headers: { Authorization: asked } })
+    expect(response).toMatchObject({ ok: true, status: 201, offset: "1", startOffset: "-1", isLoading: false })
+    expect(asked).toHaveBeenCalledOnce()
+  })
+
+  it("backoffOptions.onFailedAttempt is called for each try that failed", async () => {
+    const onFailedAttempt = vi.fn()
+    const fetch = vi.fn().mockImplementation(async () => answer("no", {}, 500))
+    const backoffOptions = { initialDelay: 1, maxDelay: 2, multiplier: 1, maxRetries: 2, onFailedAttempt }
+    await failure(stream({ url: URL_OF_MOCK, fetch, backoffOptions }))
+    await vi.waitFor(() => expect(onFailedAttempt).toHaveBeenCalledTimes(3))
+  })
+
+  it("a producer's last offset does not go back when answers come out of order", async () => {
+    let first: (response: Response) => void = () => {}
+    const fetch = vi
+      .fn()
+      .mockReturnValueOnce(new Promise<Response>((resolve) => (first = resolve)))
+      .mockResolvedValueOnce(ok("0_2"))
+    const handle = new DurableStream({ url: URL_OF_MOCK, contentType: "text/plain" })
+    const producer = new IdempotentProducer(handle, "p", { fetch, maxBatchBytes: 1 })
+    producer.append("a")
+    producer.append("b")
+    const flushed = producer.flush()
+    await vi.waitFor(() => expect(producer.lastSuccessfulOffset).toBe("0_2"))
+    first(ok("0_1"))
+    await flushed
+    expect(producer.lastSuccessfulOffset).toBe("0_2")
+  })
+})
+
 describe("a replaced globalThis.fetch", () => {
   afterEach(() => void vi.unstubAllGlobals())
 

@@ -19,7 +19,8 @@ export function warnIfUsingHttpInBrowser(url: string | URL, warnOnHttp?: boolean
     warned.add(address.origin)
     console.warn(
       "[DurableStream] Using HTTP (not HTTPS) typically limits browsers to ~6 concurrent connections per origin under " +
-        "HTTP/1.1, so that many live streams slow each other down. Use HTTPS for HTTP/2.",
+        "HTTP/1.1, so that many live streams slow each other down. Use HTTPS for HTTP/2. " +
+        "See https://electric-sql.com/r/electric-http2 for more information.",
     )
   }
 }
