@@ -37,6 +37,7 @@ fn nothing_that_was_answered_is_lost_or_stored_twice() {
          {} refused by a full or failing disk, lost 0, duplicated 0",
         totals.crashes, totals.crashes_while_starting, totals.answered, totals.recognised, totals.refused
     );
-    assert!(totals.crashes >= seeds && totals.answered > seeds && totals.recognised > 0, "{totals:?}");
-    assert!(seeds < 20 || (totals.refused > 0 && totals.crashes_while_starting > 0), "{totals:?}");
+    // A run that meets nothing shows nothing; a single seed need not meet everything.
+    let met = totals.recognised > 0 && totals.refused > 0 && totals.crashes_while_starting > 0;
+    assert!(totals.crashes >= seeds && totals.answered > seeds && (seeds < 20 || met), "{totals:?}");
 }
