@@ -12,7 +12,7 @@ pub struct Abort(watch::Sender<bool>);
 #[napi]
 impl Abort {
     #[napi(constructor)]
-    #[expect(clippy::new_without_default, reason = "made by JavaScript alone")]
+    #[allow(clippy::new_without_default, reason = "made by JavaScript alone")]
     pub fn new() -> Self {
         Self(watch::Sender::new(false))
     }

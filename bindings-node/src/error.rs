@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use everstream::{Error, ErrorKind};
 use napi::Env;
-use napi::bindgen_prelude::{JsObjectValue, Null, Object, Undefined};
+use napi::bindgen_prelude::{JsObjectValue, Null, Object};
 
 use crate::events::Events;
 use crate::value::{Kept, Raw};
@@ -147,5 +147,5 @@ pub(crate) fn headers<'env>(env: Env, headers: &http::HeaderMap) -> napi::Result
 
 /// `undefined`.
 pub(crate) fn nothing(env: Env) -> napi::Result<Raw> {
-    Raw::of(env, Undefined::default())
+    Raw::of(env, ())
 }

@@ -30,6 +30,7 @@ impl FetchTransport {
 }
 
 type Answered = Result<HttpResponse, TransportError>;
+type Piece = Result<Bytes, TransportError>;
 
 /// One request, as TypeScript sees it.
 #[napi]
@@ -37,8 +38,8 @@ pub struct Exchange(Arc<State>);
 
 struct State {
     /// For the head of the answer, and the pieces of the body that come after it.
-    answer: Mutex<Option<(oneshot::Sender<Answered>, mpsc::Receiver<Result<Bytes, TransportError>>)>>,
-    pieces: Mutex<Option<mpsc::Sender<Result<Bytes, TransportError>>>>,
+    answer: Mutex<Option<(oneshot::Sender<Answered>, mpsc::Receiver<Piece>)>>,
+    pieces: Mutex<Option<mpsc::Sender<Piece>>>,
     upload: Arc<AsyncMutex<Option<BoxBody>>>,
     /// Aborts the request.
     abort: Mutex<Option<Kept>>,
@@ -72,7 +73,7 @@ impl Exchange {
                 None => false,
             })
         };
-        call_unheld(env, sent, |env, wanted| Raw::of(env, wanted))
+        call_unheld(env, sent, Raw::of)
     }
 
     /// The body is complete.

@@ -3,6 +3,7 @@
 //! No rule of the protocol is here. What takes time runs in a tokio runtime of the process; what comes of it reaches
 //! JavaScript through one queue per environment ([`events`]), so that many results cost one wake-up.
 
+#![cfg_attr(test, allow(dead_code, reason = "nothing is exported to Node from a test binary"))]
 #![allow(unreachable_pub, reason = "napi exports what is `pub`, whether Rust can reach it or not")]
 
 mod abort;

@@ -149,7 +149,11 @@ impl Producer {
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn ready(&self, env: Env, abort: Option<&Abort>) -> napi::Result<Raw> {
         let after = self.after_overflow();
-        call(env, abort, async move { Ok(after.await) }, |env, ()| error::nothing(env))
+        let ready = async move {
+            after.await;
+            Ok(())
+        };
+        call(env, abort, ready, |env, ()| error::nothing(env))
     }
 
     /// Whether `append` would have to wait for space.

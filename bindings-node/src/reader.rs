@@ -105,7 +105,10 @@ impl Reader {
     #[napi(catch_unwind)]
     pub fn next_now(&self) -> Option<Batch> {
         let mut state = lock(&self.0.state);
-        let batch = state.batches.pop_front_if(|next| next.is_ok())?.ok()?;
+        if !state.batches.front()?.is_ok() {
+            return None;
+        }
+        let batch = state.batches.pop_front()?.ok()?;
         drop(state);
         self.0.wake.notify_one();
         Some(Batch::part(batch))
@@ -262,6 +265,7 @@ fn take(waiting: &mut Option<Waiting>, next: Option<Result<CoreBatch>>) -> Optio
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "it lives for one call, and almost always holds a batch")]
 enum Next {
     Batch(Batch),
     Failed(Error),

@@ -21,7 +21,7 @@ async fn create_tells_new_from_there_already() {
     assert!(stream.create(&CreateOptions::json()).await.unwrap().created);
     let again = stream.create(&CreateOptions::json()).await.unwrap();
     assert!(!again.created);
-    assert_eq!(again.offset.as_str(), "0_5");
+    assert_eq!(again.offset.unwrap().as_str(), "0_5");
     assert_eq!(stream.content_type(), Some("application/json"));
 }
 

@@ -165,7 +165,7 @@ async fn listing_and_control_are_for_admins_in_the_form_of_the_control_api() {
     let anyone = request(&server, "GET", list, &[], b"").await;
     assert_eq!(anyone.status, 401);
     assert_eq!(anyone.header("content-type"), Some("application/json"));
-    let body: serde_json::Value = serde_json::from_slice(&anyone.body).unwrap();
+    let body: Value = serde_json::from_slice(&anyone.body).unwrap();
     assert_eq!(body["error"]["code"], "UNAUTHORIZED");
     assert_eq!(ask(&server, "PUT", "/v1/stream/__ds/subscriptions/s", "tenant").await.status, 403);
 }
@@ -177,7 +177,7 @@ async fn what_the_protocol_does_not_define_is_refused_with_problem_details() {
         let answer = request(&server, "POST", path, &[JSON], b"{}").await;
         assert_eq!(answer.status, 401);
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-        let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!((body["status"].as_u64(), body["title"].as_str()), (Some(401), Some("Unauthorized")));
     }
     for path in ["/healthz", "/readyz"] {

@@ -302,7 +302,7 @@ macro_rules! contract {
 struct InFolder(LogStorage, #[allow(dead_code)] TempDir);
 
 impl InFolder {
-    fn new(options: LogOptions) -> Arc<dyn Storage> {
+    fn open(options: LogOptions) -> Arc<dyn Storage> {
         let folder = tempfile::tempdir().unwrap();
         let disk = Folder::open(folder.path().join("data")).unwrap();
         Arc::new(Self(LogStorage::with_disk(Arc::new(disk), options).unwrap(), folder))
@@ -349,7 +349,7 @@ macro_rules! contract_of_all {
 
 contract_of_all! {
     memory: Arc::new(MemoryStorage::new()), 64;
-    log: InFolder::new(LogOptions::default()), 3;
+    log: InFolder::open(LogOptions::default()), 3;
     // Each group is drained at once: what is read comes from runs, or moves there meanwhile.
-    log_drained: InFolder::new(LogOptions::default().segment_bytes(1)), 3;
+    log_drained: InFolder::open(LogOptions::default().segment_bytes(1)), 3;
 }

@@ -58,6 +58,6 @@ mod tests {
         assert_eq!(snapshot.buckets[1], (0.00025, 1));
         assert_eq!(snapshot.buckets[13], (30.0, 1));
         assert_eq!(snapshot.count, 6);
-        assert!((snapshot.sum_seconds - 3660.000_202).abs() < 1e-6, "{}", snapshot.sum_seconds);
+        assert!((snapshot.sum_seconds - 3_660.000_202).abs() < 1e-6, "{}", snapshot.sum_seconds);
     }
 }

@@ -152,5 +152,5 @@ fn ack(work: &Value, acks: &[(&str, &str)], done: bool) -> Value {
 }
 
 fn token(work: &Value) -> Option<&str> {
-    work["token"].as_str().or(work["callback_token"].as_str())
+    work["token"].as_str().or_else(|| work["callback_token"].as_str())
 }

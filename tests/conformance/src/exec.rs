@@ -170,7 +170,7 @@ impl<'a> Execution<'a> {
     }
 
     async fn stored(&self, stored: &Stored) -> Result<()> {
-        let path = stored.path.as_ref().unwrap_or(&self.variables["stream"]);
+        let path = stored.path.as_ref().unwrap_or_else(|| &self.variables["stream"]);
         let content = self.origin.content(path).await?;
         if let Some(text) = &stored.text {
             let found = String::from_utf8_lossy(&content.bytes);

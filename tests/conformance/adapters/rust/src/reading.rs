@@ -114,7 +114,7 @@ impl Reading {
         if let Some(cursor) = batch.cursor() {
             self.cursor = Some(cursor.to_owned());
         }
-        let wanted = self.items_left.map_or(batch.units(), |left| left.min(batch.units()));
+        let wanted = self.items_left.map_or_else(|| batch.units(), |left| left.min(batch.units()));
         if wanted > 0 {
             self.add(batch, usize::try_from(wanted).unwrap_or(usize::MAX));
         }
