@@ -25,13 +25,13 @@ const HELD_EPOCH: u64 = 3;
 
 /// The cases of the matrix.
 pub fn generated_cases(size: MatrixSize) -> Vec<Case> {
-    let step = match size {
+    // Each fifth meets every fault, place and kind; of the faults of event streams there are only four cases each.
+    let (writes, reads) = match size {
         MatrixSize::None => return Vec::new(),
-        MatrixSize::Short => 5,
-        MatrixSize::Full => 1,
+        MatrixSize::Short => (5, 4),
+        MatrixSize::Full => (1, 1),
     };
-    let chosen = |cases: Vec<Case>| cases.into_iter().step_by(step);
-    chosen(producer_cases()).chain(chosen(reader_cases())).collect()
+    producer_cases().into_iter().step_by(writes).chain(reader_cases().into_iter().step_by(reads)).collect()
 }
 
 /// What a stream holds, and how its messages are written.
