@@ -13,6 +13,7 @@ mod node;
 mod process;
 mod python;
 mod quickstart;
+mod sim;
 mod steps;
 mod test;
 
@@ -52,6 +53,8 @@ enum Command {
     Python,
     /// Runs the quick starts of README.md as a reader would
     Quickstart,
+    /// Runs whole clients and servers on a simulated network and disk, seed by seed
+    Sim(sim::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Node => steps::run_all(node::steps()),
         Command::Python => steps::run_all(python::steps()),
         Command::Quickstart => quickstart::run(),
+        Command::Sim(arguments) => sim::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

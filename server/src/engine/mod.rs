@@ -230,7 +230,7 @@ impl Engine {
 
     /// One page of the streams whose names begin with `prefix` and come after `after`, in bytewise order,
     /// at most `limit`. Soft-deleted streams are listed, and marked. Streams that the server keeps for itself, below
-    /// [`CONTROL_SEGMENT`](everstream::proto::names::CONTROL_SEGMENT), are left out.
+    /// [`CONTROL_SEGMENT`], are left out.
     ///
     /// # Errors
     /// A failure of the storage.
