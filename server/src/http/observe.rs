@@ -75,6 +75,9 @@ impl Observation {
                 caller = caller.as_ref().and_then(Caller::name),
                 "answered"
             );
+        } else {
+            let (method, path) = (&parts.method, parts.uri.path());
+            tracing::debug!(%method, path, status = status.as_u16(), "answered");
         }
         if let Some(id) = self.id {
             response.headers_mut().insert(REQUEST_ID, id);
