@@ -359,6 +359,9 @@ pub(crate) struct ServeArgs {
     /// Put streams at `/` instead of below `/v1/stream`.
     #[arg(long)]
     pub(crate) root: bool,
+    /// The web page at /ui: on, read-only or off [default: on while listening on loopback only, else read-only].
+    #[arg(long, value_name = "MODE")]
+    pub(crate) ui: Option<String>,
     /// Never compress answers.
     #[arg(long)]
     pub(crate) no_compression: bool,
@@ -391,6 +394,7 @@ impl ServeArgs {
             ("--max-body-bytes", "limits.max_body_bytes", self.max_body_bytes.clone()),
             ("--max-read-bytes", "limits.max_read_bytes", self.max_read_bytes.clone()),
             ("--root", "server.stream_root", on(self.root, "")),
+            ("--ui", "ui.mode", self.ui.clone()),
             ("--no-compression", "server.compression", on(self.no_compression, "false")),
             ("--cors-origin", "server.cors_origin", self.cors_origin.clone()),
             ("--fault-injection", "server.fault_injection", on(self.fault_injection, "true")),

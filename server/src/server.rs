@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::AccessConfig;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, UiMode};
 use crate::engine::{Engine, EngineError, EngineLimits};
 use crate::http::{App, Peer};
 use crate::net::{self, Net, Tls};
@@ -273,6 +273,11 @@ impl RunningServer {
     /// The URL of a stream, whose name may contain slashes and is percent-encoded where needed.
     pub fn stream_url(&self, name: &str) -> String {
         format!("{}{}/{}", self.url(), self.app.config().server.stream_root, crate::http::encode_name(name))
+    }
+
+    /// The web page, if there is one.
+    pub fn ui_url(&self) -> Option<String> {
+        (self.app.config().ui_mode() != UiMode::Off).then(|| format!("{}/ui", self.url()))
     }
 
     /// The address that was bound.

@@ -5,6 +5,7 @@ mod bench;
 mod cases;
 mod chaos;
 mod check;
+mod chromium;
 mod conformance;
 mod crash;
 mod demo;
@@ -16,6 +17,7 @@ mod quickstart;
 mod sim;
 mod steps;
 mod test;
+mod ui;
 
 use std::process::ExitCode;
 
@@ -55,6 +57,8 @@ enum Command {
     Quickstart,
     /// Runs whole clients and servers on a simulated network and disk, seed by seed
     Sim(sim::Arguments),
+    /// Runs the tests of the server's web page in Chromium
+    Ui,
 }
 
 fn main() -> ExitCode {
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
         Command::Python => steps::run_all(python::steps()),
         Command::Quickstart => quickstart::run(),
         Command::Sim(arguments) => sim::run(&arguments),
+        Command::Ui => steps::run_all(ui::steps()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

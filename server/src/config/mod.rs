@@ -9,6 +9,7 @@ mod serving;
 mod storage;
 mod subscribing;
 mod tls;
+mod ui;
 mod units;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ pub use self::serving::Serving;
 pub use self::storage::{StorageConfig, StorageKind};
 pub use self::subscribing::Subscribing;
 pub use self::tls::{ClientAuth, Tls};
+pub use self::ui::{UiConfig, UiMode};
 pub use self::units::{parse_duration, parse_size};
 use crate::subscriptions::WebhookPolicy;
 
@@ -48,6 +50,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[subscriptions]`: which subscriptions there may be.
     pub subscriptions: Subscribing,
+    /// `[ui]`: the web page.
+    pub ui: UiConfig,
 }
 
 /// Where probes and metrics are.
@@ -109,6 +113,15 @@ impl Config {
         let Subscribing { webhooks, private_webhooks } = self.subscriptions;
         let loopback = self.server.host.is_loopback();
         webhooks.then_some(WebhookPolicy { loopback, private: private_webhooks })
+    }
+
+    /// What the web page offers, once the address is known: never [`UiMode::Auto`].
+    pub(crate) fn ui_mode(&self) -> UiMode {
+        match self.ui.mode {
+            UiMode::Auto if self.server.host.is_loopback() => UiMode::On,
+            UiMode::Auto => UiMode::ReadOnly,
+            mode => mode,
+        }
     }
 
     /// The configuration as a file that says every value; secrets are left out.

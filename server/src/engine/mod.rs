@@ -46,7 +46,7 @@ pub use self::state::{
     Append, Closure, Commit, Decision, Outcome, Payload, Receipt, StoredState, StreamConfig, StreamState,
 };
 pub(crate) use self::stream::RunToEnd;
-pub use self::stream::{ReadResult, Stream};
+pub use self::stream::{ReadResult, Relations, Stream};
 use crate::clock::Clock;
 use crate::metrics::StorageMetrics;
 use crate::storage::{Listed, Loaded, NewStream, Storage, StorageError, StorageErrorKind, StreamId, StreamMeta};

@@ -213,6 +213,11 @@ impl StreamState {
         }
     }
 
+    /// Who writes as an idempotent producer.
+    pub fn producers(&self) -> &Producers {
+        &self.stored.producers
+    }
+
     /// Carries out a commit that [`decide`](Self::decide) made.
     pub fn apply(&mut self, commit: &Commit) {
         self.stored.apply(commit);

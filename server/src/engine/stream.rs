@@ -22,6 +22,7 @@ use super::fork::{AppendShape, References, Removal};
 use super::notify::{Ended, Follower, Tail, Wake};
 use super::observe::Observation;
 use super::position::Position;
+use super::producers::ProducerTag;
 use super::sse_cache::SseCache;
 use super::state::{Append, Commit, Decision, Receipt, StreamConfig, StreamState};
 use crate::clock::{Clock, Millis};
@@ -59,6 +60,15 @@ struct Core {
     followers: u32,
     /// The last moment of a touch that storage knows of.
     touch_persisted: Millis,
+}
+
+/// Who refers to a stream.
+#[derive(Clone, Debug)]
+pub struct Relations {
+    /// Live forks that name it as source.
+    pub forks: u32,
+    /// Its producers by id, each with its current epoch and last seq.
+    pub producers: Vec<ProducerTag>,
 }
 
 /// What a read found.
@@ -253,6 +263,14 @@ impl Stream {
     }
 
     /// The fork source, if it is a fork.
+    /// Who refers to it: forks and producers. What is being stored counts already.
+    pub fn relations(&self) -> Relations {
+        let core = self.core.lock();
+        let mut producers: Vec<_> = core.decided.producers().iter().collect();
+        producers.sort_by(|a, b| a.id.cmp(&b.id));
+        Relations { forks: core.references.forks, producers }
+    }
+
     pub(super) fn source(&self) -> Option<&Arc<Self>> {
         self.source.as_ref()
     }

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::body::Body;
 use super::error::HttpError;
 use super::path::Target;
-use super::{Peer, cache, fault, list};
+use super::{Peer, cache, describe, fault, list};
 use crate::access::{
     AccessConfig, Caller, Certificate, Credentials, Operation, Policy, QUERY_SIGNATURE, Refusal, Resource, Signature,
 };
@@ -35,6 +35,8 @@ enum Need<'a> {
     /// Nothing that anyone could not know, or something that has credentials of its own.
     Nothing,
     Stream(Operation, &'a str),
+    /// What a listing would say, of one stream.
+    Description(String),
     Listing(String),
     Claim(Cow<'a, str>),
     Server,
@@ -72,6 +74,7 @@ impl Gate {
         let resource = match &need {
             Need::Nothing => return Ok(Caller::unchecked()),
             Need::Stream(operation, name) => (*operation, Resource::Stream(name)),
+            Need::Description(name) => (Operation::Admin, Resource::Stream(name)),
             Need::Listing(prefix) => (Operation::Admin, Resource::Listing { prefix }),
             Need::Claim(id) => (Operation::Read, Resource::Subscription(id)),
             Need::Server => (Operation::Admin, Resource::Server),
@@ -118,6 +121,9 @@ fn need<'a>(parts: &'a Parts, target: &'a Target<'_>) -> Need<'a> {
 fn control<'a>(rest: &'a str, query: Option<&'a str>) -> Need<'a> {
     if rest == names::LIST_ROUTE {
         return Need::Listing(list::prefix(query));
+    }
+    if let Some(name) = describe::name(rest) {
+        return Need::Description(name);
     }
     let Some(rest) = rest.strip_prefix("subscriptions/") else {
         // The public keys are for whoever receives a webhook (S-HOOK-3).
@@ -255,6 +261,8 @@ mod tests {
             ("GET", "/v1/stream/__ds/streams?limit=1&prefix=t%2F", Need::Listing("t/".into())),
             ("GET", "/v1/stream/__ds/streams?prefix=t%2F&prefix=", Need::Listing("".into())),
             ("GET", "/v1/stream/__ds/streams", Need::Listing("".into())),
+            ("GET", "/v1/stream/__ds/streams/t%2Fa/b", Need::Description("t/a/b".into())),
+            ("GET", "/v1/stream/__ds/streams/a/../b", Need::Server),
             ("GET", "/v1/stream/__ds/jwks.json", Need::Nothing),
             ("PUT", "/v1/stream/__ds/subscriptions/s", Need::Server),
             ("POST", "/v1/stream/__ds/subscriptions/s/streams", Need::Server),

@@ -44,14 +44,19 @@ impl Tag {
 
     /// Whether `If-None-Match` names this tag: a list of tags, weak or not, or `*` (S-ETAG-4).
     pub(super) fn is_named_by(&self, headers: &HeaderMap) -> bool {
-        headers
-            .get_all(header::IF_NONE_MATCH)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .map(str::trim)
-            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.0)
+        names_tag(headers, &self.0)
     }
+}
+
+/// Whether `If-None-Match` names a tag, which is given in its strong form.
+pub(super) fn names_tag(headers: &HeaderMap, tag: &str) -> bool {
+    headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|named| named == "*" || named.strip_prefix("W/").unwrap_or(named) == tag)
 }
 
 /// 2024-10-09T00:00:00Z, where cursors count from.

@@ -1,19 +1,22 @@
 //! `GET {root}/__ds/streams`: which streams there are, in pages (an extension, S-HTTP-19).
 //!
 //! Query: `prefix` of the names; `after`, the `next` of the page before; `limit`, 1 to 1000, default 1000. Answer:
-//! `{"streams":[{"path","contentType","createdAt","offset","closed"}],"next":"..."}`, by name in bytewise order;
-//! `next` is there when there may be more.
+//! `{"streams":[{"path","contentType","createdAt","offset","bytes","closed",...}],"next":"..."}`, by name in bytewise
+//! order; `next` is there when there may be more. Where a stream has them: `ttl` in seconds or `expiresAt`, and
+//! `forkedFrom` with `forkOffset`. `bytes` is what is stored before `offset`, inherited data included.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderValue, Response, header};
 use percent_encoding::percent_decode_str;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::body::Body;
 use super::error::HttpError;
 use super::{App, cache};
+use crate::engine::{Lifetime, Position};
+use crate::storage::StreamMeta;
 
 /// Streams on one page.
 const PAGE: usize = 1000;
@@ -26,25 +29,44 @@ pub(super) async fn handle(app: &Arc<App>, query: Option<&str>) -> Result<Respon
         .iter()
         // Their paths answer 410.
         .filter(|listed| !listed.soft_deleted)
-        .map(|listed| {
-            json!({
-                "path": &*listed.meta.name,
-                "contentType": &*listed.meta.content_type,
-                "createdAt": listed.meta.created_at,
-                "offset": listed.tail.to_string(),
-                "closed": listed.closed,
-            })
-        })
+        .map(|listed| facts(&listed.meta, listed.tail, listed.closed).into())
         .collect();
     let mut body = json!({ "streams": streams });
     if let Some(next) = next {
         body["next"] = next.into();
     }
+    Ok(answer(&body))
+}
+
+/// What is known of a stream, as a listing says it.
+pub(super) fn facts(meta: &StreamMeta, tail: Position, closed: bool) -> Map<String, Value> {
+    let mut facts = Map::new();
+    let mut put = |name: &str, value: Value| facts.insert(name.to_owned(), value);
+    put("path", (&*meta.name).into());
+    put("contentType", (&*meta.content_type).into());
+    put("createdAt", meta.created_at.into());
+    put("offset", tail.to_string().into());
+    put("bytes", tail.0.into());
+    put("closed", closed.into());
+    match &meta.lifetime {
+        Lifetime::Unlimited => {}
+        Lifetime::Ttl(seconds) => drop(put("ttl", (*seconds).into())),
+        Lifetime::Until(deadline) => drop(put("expiresAt", (&*deadline.text).into())),
+    }
+    if let Some(fork) = &meta.fork {
+        put("forkedFrom", (&*fork.source).into());
+        put("forkOffset", fork.base.to_string().into());
+    }
+    facts
+}
+
+/// An answer that describes this moment.
+pub(super) fn answer(body: &Value) -> Response<Body> {
     let mut response = Response::new(Body::Full(body.to_string().into()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, cache::NO_STORE);
-    Ok(response)
+    response
 }
 
 /// What the names of a listing begin with. Of a query that is refused, nothing: that is every name.

@@ -9,6 +9,7 @@ mod compress;
 mod cors;
 mod create;
 mod delete;
+mod describe;
 mod error;
 mod extract;
 mod fault;
@@ -22,6 +23,7 @@ mod rate;
 mod read;
 mod sse;
 mod subscriptions;
+mod ui;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -186,6 +188,7 @@ impl App {
         }
         let result = match parts.uri.path() {
             path @ (probes::HEALTH_PATH | probes::READY_PATH) => probes::health(self, &parts.method, path),
+            path if ui::is_at(self, path) => ui::handle(self, parts).await,
             _ => match self.check_rate(parts) {
                 Ok(()) => self.admit(parts, body).await,
                 Err(error) => Err(error),
@@ -262,6 +265,7 @@ impl App {
             (Target::Stream(name), "DELETE") => delete::handle(self, &name).await,
             (Target::Stream(_), _) => Err(HttpError::MethodNotAllowed),
             (Target::Control(rest), "GET") if rest == names::LIST_ROUTE => list::handle(self, parts.uri.query()).await,
+            (Target::Control(rest), "GET") if describe::is_at(rest) => describe::handle(self, rest).await,
             (Target::Control(rest), _) if rest == names::LIST_ROUTE => Err(HttpError::MethodNotAllowed),
             (Target::Control(rest), _) => subscriptions::handle(self, rest, parts, body).await,
             (Target::Invalid(why), _) => Err(HttpError::BadRequest(why)),

@@ -64,6 +64,9 @@ pub(super) async fn respond(
     if let Ok(content_type) = HeaderValue::from_str(&stream.meta().content_type) {
         headers.insert(header::CONTENT_TYPE, content_type);
     }
+    if is_active(&stream.meta().content_type) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    }
     if result.is_up_to_date() {
         headers.insert(names::STREAM_UP_TO_DATE, truth());
     }
@@ -107,6 +110,13 @@ pub(super) async fn respond(
     };
     *response.body_mut() = body.counted(app.outgoing());
     Ok(response)
+}
+
+/// Whether a browser that opens the stream would take it for a page with scripts. It must not run them as if they were of
+/// the web page, which is of the same origin and keeps a token.
+fn is_active(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    matches!(media_type.as_str(), "text/html" | "text/xml" | "application/xml") || media_type.ends_with("+xml")
 }
 
 /// Stored bytes as a body: JSON messages are stored with a comma after each, so that all that is left to

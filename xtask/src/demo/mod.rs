@@ -7,6 +7,7 @@
 mod child;
 mod compare;
 mod data;
+mod keep;
 mod view;
 
 use std::sync::Arc;
@@ -53,7 +54,7 @@ pub(crate) struct Arguments {
     /// Whose client reads; that of Node and that of Python in a process of its own
     #[arg(long, value_enum, default_value = "python")]
     reader: Reader,
-    /// Leaves the server running, so that the stream can be looked at
+    /// Leaves a server running, whose web page shows what was sent and a stream that moves
     #[arg(long)]
     keep: bool,
 }
@@ -103,7 +104,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 async fn show(arguments: &Arguments, records: Records) -> Result<()> {
     let reader = arguments.reader.program()?;
-    let server = start_server().await?;
+    let storage = open_storage()?;
+    let server = start_server(Arc::clone(&storage)).await?;
     // Short waits: what matters is how often things break, not how long a demo takes.
     let plan = FaultPlan::seeded(arguments.seed, arguments.rate)
         .max_delay(Duration::from_millis(30))
@@ -133,26 +135,32 @@ async fn show(arguments: &Arguments, records: Records) -> Result<()> {
         time,
     });
 
-    if arguments.keep {
-        keep(&server).await?;
-    }
     proxy.shutdown().await;
     server.shutdown().await;
+    if arguments.keep {
+        keep::keep(storage, &records).await?;
+    } else {
+        println!("With --keep a server stays up, and its web page shows these records and a stream that moves.");
+    }
     if !comparison.is_faithful() {
         bail!("what arrived is not what was sent");
     }
     Ok(())
 }
 
-async fn start_server() -> Result<RunningServer> {
+fn open_storage() -> Result<Arc<LogStorage>> {
     // The streams of an earlier demo are in the way.
     let data = target_dir().join("demo-data");
     if data.exists() {
         std::fs::remove_dir_all(&data).with_context(|| format!("cannot remove {}", data.display()))?;
     }
     let storage = LogStorage::open(&data).with_context(|| format!("cannot keep streams in {}", data.display()))?;
+    Ok(Arc::new(storage))
+}
+
+async fn start_server(storage: Arc<LogStorage>) -> Result<RunningServer> {
     Server::builder()
-        .storage(Arc::new(storage))
+        .storage(storage)
         .bind(([127, 0, 0, 1], 0))
         .long_poll_timeout(Duration::from_millis(500))
         // Both far below the defaults, so that the reader makes many requests too.
@@ -270,12 +278,4 @@ async fn follow(
         view.read((messages.len() - before) as u64);
     }
     Ok(false)
-}
-
-async fn keep(server: &RunningServer) -> Result<()> {
-    println!("\nThe server is still up, without the proxy. Read the stream with:");
-    println!("  STREAM_URL={} everstream read {STREAM}", server.url());
-    println!("  curl {}", server.stream_url(STREAM));
-    println!("Ctrl-C stops it.");
-    tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")
 }
