@@ -56,12 +56,16 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Measure a server with one client: appends, reads, and how long a message takes to a live reader.
+    Bench(BenchArgs),
     /// Close a stream: it takes no more data, for anyone.
     Close(CloseArgs),
+    /// Print a script with which a shell completes commands and options.
+    Completions(CompletionsArgs),
     /// Create a stream.
     Create(CreateArgs),
     /// Delete a stream.
-    Delete(StreamArg),
+    Delete(DeleteArgs),
     /// Write streams to a file.
     Export(ExportArgs),
     /// Create a stream that starts with the data of another one.
@@ -74,12 +78,16 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// List streams, by the server's registry.
     Ls(LsArgs),
+    /// Print the manual page, or write the pages of all commands to a folder.
+    Man(ManArgs),
     /// Read a stream to standard output, and follow it until it is closed.
     Read(ReadArgs),
     /// Run a server.
     Serve(ServeArgs),
     /// Sign a URL with which anyone may read a stream for a while.
     Sign(SignArgs),
+    /// Show the last messages of streams, and what comes after them.
+    Tail(TailArgs),
     /// Make a bearer token for a server, and the lines of its configuration that let it in.
     Token(TokenArgs),
     /// Write the words given, or standard input, to a stream; every message is stored exactly once.
@@ -91,6 +99,83 @@ pub(crate) struct StreamArg {
     /// The stream's path below the server URL.
     #[arg(value_name = "STREAM_ID")]
     pub(crate) id: String,
+}
+
+/// How results are printed.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Output {
+    /// How results are printed: in words, or as one JSON object a line.
+    #[arg(long = "output", value_enum, value_name = "FORM", default_value_t = Form::Text)]
+    form: Form,
+}
+
+impl Output {
+    pub(crate) fn is_json(self) -> bool {
+        self.form == Form::Json
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Json,
+    Text,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DeleteArgs {
+    #[command(flatten)]
+    pub(crate) stream: StreamArg,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TailArgs {
+    /// The streams' paths below the server URL. Of several, each line says whose it is.
+    #[arg(value_name = "STREAM_ID", required = true)]
+    pub(crate) ids: Vec<String>,
+    /// Show so many of the messages (JSON) or lines that are there.
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10)]
+    pub(crate) count: usize,
+    /// Show only what comes from now on.
+    #[arg(long, conflicts_with = "count")]
+    pub(crate) since_now: bool,
+    /// Stop when what is there was shown.
+    #[arg(long)]
+    pub(crate) no_follow: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// How many messages are written in a run.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = parse_count)]
+    pub(crate) messages: usize,
+    /// Bytes of a message.
+    #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = parse_message_size)]
+    pub(crate) size: usize,
+    /// The stream to use, which must not be there yet [default: a random name].
+    #[arg(long, value_name = "STREAM_ID")]
+    pub(crate) stream: Option<String>,
+    /// Leave the stream there afterwards.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// Whose: bash, zsh, fish, elvish or powershell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ManArgs {
+    /// Write everstream.1 and a page for each command there [default: print everstream.1].
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -118,6 +203,8 @@ pub(crate) struct CreateArgs {
     /// Create it closed.
     #[arg(long)]
     pub(crate) closed: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args, Debug)]
@@ -148,6 +235,8 @@ pub(crate) struct WriteArgs {
     /// Close the stream after the last message.
     #[arg(long)]
     pub(crate) close: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args, Debug)]
@@ -197,9 +286,11 @@ pub(crate) enum Live {
 pub(crate) struct HeadArgs {
     #[command(flatten)]
     pub(crate) stream: StreamArg,
-    /// Print one JSON object.
+    /// The same as --output json.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args, Debug)]
@@ -209,6 +300,8 @@ pub(crate) struct CloseArgs {
     /// A last message, stored in the same step; \n \t \r \\ are understood.
     #[arg(long, value_name = "CONTENT", allow_hyphen_values = true)]
     pub(crate) data: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args, Debug)]
@@ -232,6 +325,8 @@ pub(crate) struct ForkArgs {
     /// Create it closed.
     #[arg(long)]
     pub(crate) closed: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args, Debug)]
@@ -239,12 +334,15 @@ pub(crate) struct LsArgs {
     /// Only streams whose path starts so.
     #[arg(default_value = "", hide_default_value = true)]
     pub(crate) prefix: String,
-    /// Show content type and time of creation (milliseconds since 1970) too.
+    /// Show content type, time of creation, offset and whether it is closed too: in columns on a terminal, else with a tab
+    /// between them and the time as milliseconds since 1970.
     #[arg(short, long, conflicts_with = "json")]
     pub(crate) long: bool,
-    /// Print one JSON object a line.
+    /// The same as --output json.
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 #[derive(Args, Debug)]
@@ -465,6 +563,20 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("must be longer than nothing".to_owned()),
         timeout => Ok(timeout),
+    }
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=100_000_000) => Ok(count),
+        _ => Err("must be a number from 1".to_owned()),
+    }
+}
+
+fn parse_message_size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size @ 2..=16_777_216) => Ok(size),
+        _ => Err("must be a number from 2 to 16777216".to_owned()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The command line for Durable Streams: `everstream`, and the same under the official name `durable-stream`.
 //!
 //! [`run`] is all there is: it parses, runs one command, and turns what came of it into an exit code - 0 for
-//! success, help and the end of a stream, 1 for every failure, whose reason is on standard error.
+//! success, help and the end of a stream, 1 for every failure, whose reason is on standard error (docs/cli.md).
 
 mod archive;
 mod args;
@@ -10,6 +10,7 @@ mod logging;
 mod output;
 mod pipe;
 mod signals;
+mod style;
 mod target;
 
 use std::ffi::OsString;
@@ -41,7 +42,7 @@ pub fn run(args: &[OsString]) -> u8 {
     match result {
         Ok(()) => SUCCESS,
         Err(failure) => {
-            output::complain(&failure.to_string());
+            output::complain(&failure.shown(style::is_colored(&std::io::stderr())));
             FAILURE
         }
     }
@@ -66,10 +67,18 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     if let Command::Serve(args) = &command {
         return commands::serve::run(args, global.auth.as_deref(), global.verbose).await;
     }
+    match &command {
+        // They ask no server.
+        Command::Completions(args) => return commands::manual::completions(args),
+        Command::Man(args) => return commands::manual::man(args),
+        _ => {}
+    }
     logging::for_client(global.verbose);
     let target = Target::new(&global)?;
     match command {
+        Command::Bench(args) => commands::bench::run(&target, &args).await,
         Command::Close(args) => commands::close::run(&target, &args).await,
+        Command::Completions(args) => commands::manual::completions(&args),
         Command::Create(args) => commands::create::run(&target, &args).await,
         Command::Delete(args) => commands::delete::run(&target, &args).await,
         Command::Export(args) => commands::export::run(&target, &args).await,
@@ -78,9 +87,11 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Head(args) => commands::head::run(&target, &args).await,
         Command::Import(args) => commands::import::run(&target, &args).await,
         Command::Ls(args) => commands::ls::run(&target, &args).await,
+        Command::Man(args) => commands::manual::man(&args),
         Command::Read(args) => commands::read::run(&target, &args).await,
         Command::Serve(args) => commands::serve::run(&args, global.auth.as_deref(), global.verbose).await,
         Command::Sign(args) => commands::sign::run(&target, &args),
+        Command::Tail(args) => commands::tail::run(&target, &args).await,
         Command::Token(args) => commands::token::run(&args),
         Command::Write(args) => commands::write::run(&target, &args).await,
     }

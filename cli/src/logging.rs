@@ -16,6 +16,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::output::complain;
+use crate::style::is_colored;
 
 /// Trouble that ends sooner is not worth a word.
 const QUIET: Duration = Duration::from_secs(1);
@@ -33,7 +34,7 @@ pub(crate) fn for_server(format: LogFormat, verbose: u8) {
     }));
     match format {
         LogFormat::Json => logs.json().init(),
-        _ => logs.with_ansi(std::io::IsTerminal::is_terminal(&stderr())).init(),
+        _ => logs.with_ansi(is_colored(&stderr())).init(),
     }
 }
 
@@ -47,7 +48,7 @@ pub(crate) fn for_client(verbose: u8) {
     let level = if verbose == 1 { "everstream=debug" } else { "everstream=trace" };
     tracing_subscriber::fmt()
         .with_writer(stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&stderr()))
+        .with_ansi(is_colored(&stderr()))
         .with_env_filter(filter(level))
         .init();
 }

@@ -6,33 +6,59 @@
 use std::fmt;
 use std::io::Write as _;
 
-use everstream::Error;
+use everstream::{Error, ErrorKind};
+
+use crate::style::{Color, paint};
 
 /// Why a command failed, as it is printed: a headline, and lines below it.
 #[derive(Debug)]
 pub(crate) struct Failure {
     headline: String,
     details: Vec<String>,
+    /// What to do.
+    hint: Option<String>,
 }
 
 impl Failure {
     /// A failure that one line explains.
     pub(crate) fn new(headline: impl Into<String>) -> Self {
-        Self { headline: headline.into(), details: Vec::new() }
+        Self { headline: headline.into(), details: Vec::new(), hint: None }
     }
 
     /// A failure of something done with one stream, such as `create stream`, for a reason that the client gives.
     pub(crate) fn of(what: &str, id: &str, error: &Error) -> Self {
-        Self::new(format!("Failed to {what} \"{id}\"")).because(error)
+        let failure = Self::new(format!("Failed to {what} \"{id}\"")).because(error);
+        match error.kind() {
+            ErrorKind::NotFound if !what.starts_with("fork") => {
+                failure.hint(format!("`everstream create {id}` makes it, `everstream ls` shows what is there"))
+            }
+            _ => failure,
+        }
     }
 
     /// Adds the client's reason.
     pub(crate) fn because(self, error: &Error) -> Self {
-        let failure = self.detail(describe(error));
+        let mut failure = self.detail(describe(error));
+        if let Some(hint) = hint(error) {
+            failure = failure.hint(hint);
+        }
         match error.response().and_then(|response| response.body.as_deref()) {
             Some(body) if !body.trim().is_empty() => failure.detail(format!("Server: {}", one_line(body, 200))),
             _ => failure,
         }
+    }
+
+    /// Says what to do.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// As it is printed.
+    pub(crate) fn shown(&self, is_colored: bool) -> String {
+        let text = self.to_string();
+        let (headline, rest) = text.split_at(self.headline.len());
+        format!("{}{rest}", paint(headline, Color::Red, is_colored))
     }
 
     /// Adds a line.
@@ -45,7 +71,27 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.headline)?;
-        self.details.iter().try_for_each(|line| write!(f, "\n  {line}"))
+        self.details.iter().try_for_each(|line| write!(f, "\n  {line}"))?;
+        self.hint.iter().try_for_each(|hint| write!(f, "\n  Hint: {hint}"))
+    }
+}
+
+/// What to do about an error, where that is clear.
+fn hint(error: &Error) -> Option<&'static str> {
+    match error.kind() {
+        ErrorKind::Network => {
+            Some("is a server there? `everstream serve` runs one; --url or STREAM_URL says where it is")
+        }
+        ErrorKind::Unauthorized => Some("give a token: --auth 'Bearer ...', or the variable STREAM_AUTH"),
+        ErrorKind::Forbidden => Some("the server knows the token and does not let it do this"),
+        ErrorKind::ContentTypeConflict => Some("`everstream head` shows the content type of a stream"),
+        ErrorKind::StreamClosed { .. } | ErrorKind::AlreadyClosed => {
+            Some("a closed stream takes no more data; `everstream fork` makes one that goes on from it")
+        }
+        ErrorKind::CreateConflict => {
+            Some("a stream of that name is there with another configuration; see `everstream head`")
+        }
+        _ => None,
     }
 }
 

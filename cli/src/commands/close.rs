@@ -1,5 +1,8 @@
 //! `close`: no more data for this stream, perhaps after a last message.
 
+use everstream::Offset;
+use serde_json::json;
+
 use crate::args::CloseArgs;
 use crate::commands::content::{for_format, unescape};
 use crate::commands::writer::producer;
@@ -19,6 +22,11 @@ pub(crate) async fn run(target: &Target, args: &CloseArgs) -> Result<(), Failure
             producer.close(Some(&message)).await.map_err(failed)?.offset
         }
     };
+    if args.output.is_json() {
+        let offset = final_offset.as_ref().map(Offset::as_str);
+        say(&json!({"id": id, "closed": true, "finalOffset": offset}).to_string());
+        return Ok(());
+    }
     say(&format!("Stream closed successfully: \"{id}\""));
     if let Some(offset) = final_offset {
         say(&format!("  Final offset: {offset}"));

@@ -1,6 +1,7 @@
 //! `create`: a new stream, or the same one again.
 
 use everstream::CreateOptions;
+use serde_json::json;
 
 use crate::args::CreateArgs;
 use crate::output::{Failure, say};
@@ -17,6 +18,10 @@ pub(crate) async fn run(target: &Target, args: &CreateArgs) -> Result<(), Failur
         ..CreateOptions::content_type(content_type)
     };
     let created = stream.create(&options).await.map_err(|error| Failure::of("create stream", id, &error))?;
+    if args.output.is_json() {
+        say(&json!({"id": id, "url": stream.url(), "created": created.created}).to_string());
+        return Ok(());
+    }
     say(&format!("Stream created successfully: \"{id}\"\n  URL: {}", stream.url()));
     if !created.created {
         say("  It existed already, with the same configuration");

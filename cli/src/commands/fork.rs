@@ -1,6 +1,7 @@
 //! `fork`: a stream that starts with the data of another one on the same server.
 
-use everstream::{CreateOptions, Fork};
+use everstream::{CreateOptions, Fork, Offset};
+use serde_json::json;
 
 use crate::args::ForkArgs;
 use crate::output::{Failure, say};
@@ -21,6 +22,13 @@ pub(crate) async fn run(target: &Target, args: &ForkArgs) -> Result<(), Failure>
         .create(&options)
         .await
         .map_err(|error| Failure::of(&format!("fork stream \"{source}\" to"), id, &error))?;
+    if args.output.is_json() {
+        let offset = created.offset.as_ref().map(Offset::as_str);
+        let object =
+            json!({"id": id, "url": stream.url(), "source": source, "offset": offset, "created": created.created});
+        say(&object.to_string());
+        return Ok(());
+    }
     say(&format!("Stream forked successfully: \"{source}\" to \"{id}\"\n  URL: {}", stream.url()));
     if let Some(offset) = created.offset {
         say(&format!("  Offset: {offset}"));

@@ -11,7 +11,7 @@ pub(crate) async fn run(target: &Target, args: &HeadArgs) -> Result<(), Failure>
     let id = &args.stream.id;
     let stream = target.stream(id)?;
     let info = stream.head().await.map_err(|error| Failure::of("look at stream", id, &error))?;
-    if args.json {
+    if args.json || args.output.is_json() {
         let object = json!({
             "id": id,
             "url": stream.url(),

@@ -4,13 +4,17 @@
 //! events; the streams are what is left of them at its tail.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
 
 use everstream::{ErrorKind, LiveMode, ReadOptions};
 use serde::Deserialize;
 use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::args::LsArgs;
 use crate::output::{Failure, describe, say};
+use crate::style::{Color, is_colored, paint};
 use crate::target::Target;
 
 const REGISTRY: &str = "__registry__";
@@ -34,6 +38,11 @@ struct Headers {
 struct Entry {
     content_type: Option<String>,
     created_at: Option<u64>,
+    /// Only where the server lists streams itself.
+    #[serde(skip)]
+    offset: Option<String>,
+    #[serde(skip)]
+    closed: Option<bool>,
 }
 
 pub(crate) async fn run(target: &Target, args: &LsArgs) -> Result<(), Failure> {
@@ -41,7 +50,12 @@ pub(crate) async fn run(target: &Target, args: &LsArgs) -> Result<(), Failure> {
         Ok(listed) => listed
             .into_iter()
             .map(|stream| {
-                let entry = Entry { content_type: Some(stream.content_type), created_at: Some(stream.created_at) };
+                let entry = Entry {
+                    content_type: Some(stream.content_type),
+                    created_at: Some(stream.created_at),
+                    offset: Some(stream.offset.to_string()),
+                    closed: Some(stream.closed),
+                };
                 (stream.path, entry)
             })
             .collect(),
@@ -51,10 +65,45 @@ pub(crate) async fn run(target: &Target, args: &LsArgs) -> Result<(), Failure> {
         }
         Err(error) => return Err(Failure::new("Failed to list streams").because(&error)),
     };
+    if args.long && std::io::stdout().is_terminal() {
+        columns(&streams);
+        return Ok(());
+    }
     for (name, entry) in &streams {
         say(&show(name, entry, args));
     }
     Ok(())
+}
+
+/// For people: under headings, each column as wide as what is in it.
+fn columns(streams: &BTreeMap<String, Entry>) {
+    let mut rows = vec![["PATH", "TYPE", "CREATED", "STATE", "OFFSET"].map(str::to_owned)];
+    rows.extend(streams.iter().map(|(name, entry)| {
+        let state = entry.closed.map_or("-", |closed| if closed { "closed" } else { "open" });
+        let created = entry.created_at.and_then(moment).unwrap_or_else(|| "-".to_owned());
+        let offset = entry.offset.clone().unwrap_or_else(|| "-".to_owned());
+        let content_type = entry.content_type.as_deref().unwrap_or("-");
+        [plain(name), plain(content_type), created, state.to_owned(), offset]
+    }));
+    let widths: Vec<usize> =
+        (0..5).map(|n| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or_default()).collect();
+    let is_colored = is_colored(&std::io::stdout());
+    for (n, row) in rows.iter().enumerate() {
+        let line: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let line = line.join("  ");
+        say(&paint(line.trim_end(), Color::Bold, is_colored && n == 0));
+    }
+}
+
+/// Milliseconds since 1970 as a moment in UTC, to the second.
+fn moment(millis: u64) -> Option<String> {
+    let at = OffsetDateTime::from_unix_timestamp(i64::try_from(millis / 1000).ok()?).ok()?;
+    at.format(&Rfc3339).ok()
+}
+
+/// A name comes from whoever wrote it, and must not be able to move the cursor.
+fn plain(text: &str) -> String {
+    text.replace(char::is_control, "?")
 }
 
 /// The streams by the server's registry.
@@ -100,17 +149,23 @@ fn fold(streams: &mut BTreeMap<String, Entry>, message: &[u8], prefix: &str) {
 }
 
 fn show(name: &str, entry: &Entry, args: &LsArgs) -> String {
-    if args.json {
-        return json!({"id": name, "contentType": entry.content_type, "createdAt": entry.created_at}).to_string();
+    if args.json || args.output.is_json() {
+        let mut object = json!({"id": name, "contentType": entry.content_type, "createdAt": entry.created_at});
+        if let (Some(offset), Some(closed)) = (&entry.offset, entry.closed) {
+            object["offset"] = offset.as_str().into();
+            object["closed"] = closed.into();
+        }
+        return object.to_string();
     }
-    // A name comes from whoever wrote it, and must not be able to move the cursor.
-    let name = name.replace(char::is_control, "?");
+    let name = plain(name);
     if !args.long {
         return name;
     }
-    let content_type = entry.content_type.as_deref().unwrap_or("-").replace(char::is_control, "?");
+    let content_type = plain(entry.content_type.as_deref().unwrap_or("-"));
     let created = entry.created_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
-    format!("{name}\t{content_type}\t{created}")
+    let offset = entry.offset.as_deref().unwrap_or("-");
+    let closed = entry.closed.map_or("-", |closed| if closed { "closed" } else { "open" });
+    format!("{name}\t{content_type}\t{created}\t{offset}\t{closed}")
 }
 
 #[cfg(test)]
@@ -130,7 +185,7 @@ mod tests {
         ] {
             fold(&mut streams, event.as_bytes(), "a/");
         }
-        let entry = Entry { content_type: Some("text/plain".into()), created_at: Some(5) };
+        let entry = Entry { content_type: Some("text/plain".into()), created_at: Some(5), ..Entry::default() };
         assert_eq!(streams.into_iter().collect::<Vec<_>>(), [("a/x".to_owned(), entry)]);
     }
 }

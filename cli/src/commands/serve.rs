@@ -45,6 +45,9 @@ pub(crate) async fn run(args: &ServeArgs, access: Option<&str>, verbose: u8) -> 
         .await
         .map_err(|error| Failure::new(format!("Error: {error}")))?;
     say(&format!("Listening on {}", server.url()));
+    if let Some(page) = server.ui_url() {
+        tracing::info!(page, "open it in a browser to see the streams");
+    }
     tell_service_manager(Service::Ready);
     tokio::select! {
         () = stopped => {}

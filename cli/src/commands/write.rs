@@ -3,7 +3,8 @@
 use std::io::IsTerminal as _;
 
 use everstream::proto::content_type::StreamFormat;
-use everstream::proto::json;
+use everstream::proto::json::messages;
+use serde_json::json;
 
 use crate::args::WriteArgs;
 use crate::commands::content::{compact, for_format, unescape};
@@ -50,8 +51,8 @@ async fn write_content(
     if !batch {
         return Ok(writer.append(&message).await.map_err(Stop::from));
     }
-    let elements = json::messages(&message)
-        .map_err(|error| Failure::new("Failed to parse JSON content").detail(error.to_string()))?;
+    let elements =
+        messages(&message).map_err(|error| Failure::new("Failed to parse JSON content").detail(error.to_string()))?;
     for element in elements {
         if let Err(error) = writer.append(&compact(&message[element])).await {
             return Ok(Err(error.into()));
@@ -91,6 +92,14 @@ async fn finish(
         // A producer that gave up says the same again; its account of the messages says more.
         (Ok(()) | Err(Stop::Refused(_)), Err(unstored)) => return Err(unstored.explain(headline())),
         (Err(Stop::Refused(error)), Ok(())) => return Err(headline().because(&error).detail(stored_before(writer))),
+    }
+    if args.output.is_json() {
+        if args.close {
+            writer.close().await.map_err(|error| Failure::of("close stream", id, &error))?;
+        }
+        let object = json!({"id": id, "messages": writer.messages, "bytes": writer.bytes, "closed": args.close});
+        say(&object.to_string());
+        return Ok(());
     }
     let wrote = if args.lines {
         format!("{} ({})", plural(writer.messages, "message"), format_bytes(writer.bytes))
