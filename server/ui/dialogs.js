@@ -154,19 +154,13 @@ export function close(path) {
   })
 }
 
-let isAskingForToken = false
-
 /** Whether there is another token now. */
 export async function askForToken(why) {
-  if (isAskingForToken) return null
-  isAskingForToken = true
   const input = h('input', { class: 'input mono', type: 'password', value: token.get(), autocomplete: 'off', autofocus: true })
-  const result = await ask('Token', [h('p', {}, why), field('Bearer token', input, 'It stays in this tab until the tab is closed. Empty: none.')], {
+  return ask('Token', [h('p', {}, why), field('Bearer token', input, 'It stays in this tab until the tab is closed. Empty: none.')], {
     action: 'Use it',
     submit: async () => token.set(input.value.trim().replace(/^bearer\s+/i, '')),
   })
-  isAskingForToken = false
-  return result
 }
 
 /** How to do the same elsewhere. */

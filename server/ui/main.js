@@ -101,19 +101,28 @@ async function remove(path) {
 }
 
 async function changeToken(why) {
-  const isOther = await dialogs.askForToken(why)
-  if (isOther === null) return
   // Everything that was asked for without it is asked for again.
-  location.reload()
+  if (await dialogs.askForToken(why)) location.reload()
+}
+
+let wasAsked = false
+
+/** Asked for once: whoever declines goes on without, and has a button. */
+function askForToken() {
+  if (wasAsked) return
+  wasAsked = true
+  changeToken(token.get() ? 'The server does not know this token, or it has expired.' : 'This server asks who you are.')
 }
 
 function wire() {
   window.addEventListener('hashchange', route)
   window.addEventListener('create-stream', create)
-  window.addEventListener('token-needed', () => changeToken(token.get() ? 'The server does not know this token, or it has expired.' : 'This server asks who you are.'))
+  window.addEventListener('token-needed', askForToken)
   document.getElementById('token').addEventListener('click', () => changeToken('Requests of this page carry it.'))
   document.getElementById('help').addEventListener('click', () => dialogs.keys())
   document.getElementById('theme').addEventListener('click', switchTheme)
+  // The address names a stream, and no place on the page.
+  document.querySelector('.skip').addEventListener('click', (event) => (event.preventDefault(), main.focus()))
   menu.addEventListener('click', () => showMenu(menu.getAttribute('aria-expanded') !== 'true'))
   document.addEventListener('keydown', shortcut)
 }

@@ -1,6 +1,6 @@
 // The same in a terminal, in Python and in JavaScript.
 
-import { streamUrl, token } from './api.js'
+import { streamRoot, streamUrl, token } from './api.js'
 
 const LANGUAGES = { curl: 'curl', python: 'Python', javascript: 'JavaScript', cli: 'everstream' }
 
@@ -8,7 +8,7 @@ export { LANGUAGES }
 
 /** What can be done, for each language: `{ read, follow, append }` of a stream from an offset. */
 export function snippet(language, action, { path, contentType, kind, offset }) {
-  const facts = { url: streamUrl(path), contentType, kind, offset, hasToken: token.get() !== '' }
+  const facts = { path, url: streamUrl(path), contentType, kind, offset, hasToken: token.get() !== '' }
   return { curl, python, javascript, cli }[language](action, facts)
 }
 
@@ -26,14 +26,12 @@ function curl(action, { url, contentType, kind, offset, hasToken }) {
   return `curl${action === 'follow' ? ' -N' : ''}${auth} ${shell(`${url}?offset=${offset}${live}`)}`
 }
 
-function cli(action, { url, kind, offset, hasToken }) {
-  const auth = hasToken ? ' --auth "Bearer $TOKEN"' : ''
-  // The server is given in front of the stream's path.
-  const at = url.lastIndexOf('/stream/') === -1 ? url.indexOf('/', 8) : url.lastIndexOf('/stream/') + 7
-  const server = ` --url ${shell(url.slice(0, at))}`
-  const path = shell(decodeURIComponent(url.slice(at + 1)))
-  if (action === 'append') return `everstream write ${path} ${shell(sample(kind))}${kind === 'json' ? ' --json' : ''}${server}${auth}`
-  return `everstream read ${path} --offset ${offset}${action === 'read' ? ' --no-follow' : ''}${server}${auth}`
+function cli(action, { path, kind, offset, hasToken }) {
+  // An address without a path would get the usual one.
+  const isAtRoot = new URL(streamRoot()).pathname === '/'
+  const server = ` \\\n  --url ${shell(streamRoot())}${isAtRoot ? ' --stream-root /' : ''}${hasToken ? ' --auth "Bearer $TOKEN"' : ''}`
+  if (action === 'append') return `everstream write ${shell(path)} ${shell(sample(kind))}${kind === 'json' ? ' --json' : ''}${server}`
+  return `everstream read ${shell(path)} --offset ${offset}${action === 'read' ? ' --no-follow' : ''}${server}`
 }
 
 function python(action, { url, kind, offset, hasToken }) {
@@ -55,12 +53,12 @@ function python(action, { url, kind, offset, hasToken }) {
   return lines.join('\n')
 }
 
-function javascript(action, { url, contentType, kind, offset, hasToken }) {
+function javascript(action, { url, kind, offset, hasToken }) {
   const auth = hasToken ? "  headers: { Authorization: `Bearer ${process.env.TOKEN}` },\n" : ''
   const quoted = `'${url.replaceAll("'", "\\'")}'`
   if (action === 'append') {
     const value = kind === 'json' ? "{ hello: 'world' }" : kind === 'text' ? "'hello\\n'" : "new TextEncoder().encode('hello')"
-    return `import { DurableStream } from 'everstream'\n\nconst stream = await DurableStream.connect({\n  url: ${quoted},\n${auth}})\nawait stream.append(${kind === 'json' ? `JSON.stringify(${value})` : value}, { contentType: '${contentType}' })`
+    return `import { DurableStream } from 'everstream'\n\nconst stream = await DurableStream.connect({\n  url: ${quoted},\n${auth}})\nawait stream.append(${value})`
   }
   const iterate = kind === 'json' ? 'jsonStream' : kind === 'text' ? 'textStream' : 'bodyStream'
   return `import { stream } from 'everstream'\n\nconst response = await stream({\n  url: ${quoted},\n  offset: '${offset}',\n  live: ${action === 'follow'},\n${auth}})\nfor await (const item of response.${iterate}()) console.log(item)`

@@ -99,6 +99,7 @@ export class StreamPage {
       this.#foot,
     )
     this.#close.hidden = true
+    this.#end.setAttribute('aria-pressed', 'true')
     this.#wire()
     this.#open(from)
   }

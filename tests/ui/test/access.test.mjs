@@ -57,6 +57,11 @@ grants = [{ streams = ["open/*"], allow = ["read"] }]
   assert(!stored.includes('everything'))
   const other = await browser.tab(person, `${server.url}/ui/`)
   await other.getByRole('dialog').waitFor()
+  await other.keyboard.press('Escape')
+  await other.goto(streamPage(server, 'open/a'))
+  await other.getByText('a token is needed').waitFor()
+  assert.equal(await other.getByRole('dialog').count(), 0, 'whoever declines is not asked again')
+  await other.getByRole('button', { name: 'Token' }).click()
 
   await other.getByRole('dialog').getByLabel('Bearer token').fill('a-little')
   await other.getByRole('dialog').getByRole('button', { name: 'Use it' }).click()

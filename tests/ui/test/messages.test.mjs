@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { after, afterEach, before, test } from 'node:test'
-import { Browser, inState, JSON_TYPE, Server, streamPage, until } from './support.mjs'
+import { Browser, inState, JSON_TYPE, Server, shell, streamPage, until } from './support.mjs'
 
 let server
 let browser
@@ -240,25 +240,32 @@ test('one can go to an offset and to the number of a message', async () => {
   await linked.close()
 })
 
-test('the stream can be had as code', async () => {
-  await server.create("it's", JSON_TYPE)
-  await server.append("it's", JSON_TYPE, '[1]')
-  const page = await opened("it's")
-  await page.getByRole('button', { name: 'Code' }).click()
-  const dialog = page.getByRole('dialog')
-  for (const [language, part] of [['curl', "curl -N '"], ['python', 'from everstream import stream'], ['javascript', "import { stream } from 'everstream'"], ['cli', 'everstream read']]) {
+test('the stream can be had as code, which does what it says', async () => {
+  const copied = async (page, language, action) => {
+    await page.evaluate(() => navigator.clipboard.writeText(''))
+    await page.getByRole('button', { name: 'Code' }).click()
+    const dialog = page.getByRole('dialog')
     await dialog.getByLabel('Language').selectOption(language)
-    assert((await dialog.locator('.code').textContent()).includes(part), language)
+    await dialog.getByLabel('Action').selectOption(action)
+    await dialog.getByRole('button', { name: 'Copy' }).click()
+    let text
+    await until('it is copied', async () => (text = await page.evaluate(() => navigator.clipboard.readText())) !== '')
+    return text
   }
-  await dialog.getByLabel('Language').selectOption('curl')
-  await dialog.getByLabel('Action').selectOption('read')
-  await dialog.getByRole('button', { name: 'Copy' }).click()
-  const { execFile } = await import('node:child_process')
-  const { promisify } = await import('node:util')
-  let command
-  await until('it is copied', async () => (command = await page.evaluate(() => navigator.clipboard.readText())).startsWith('curl'))
-  assert.equal((await promisify(execFile)('sh', ['-c', `${command} --silent`])).stdout, '[1]')
-  await page.close()
+  for (const [name, languages] of [["it's", ['curl']], ['a/stream/b', ['curl', 'cli']]]) {
+    await server.create(name, JSON_TYPE)
+    await server.append(name, JSON_TYPE, '[1]')
+    const page = await opened(name)
+    for (const language of languages) {
+      assert.equal((await shell(await copied(page, language, 'read'))).trim(), '[1]')
+    }
+    assert((await copied(page, 'python', 'follow')).includes(`with stream("${server.stream(name)}"`))
+    assert((await copied(page, 'javascript', 'append')).includes("import { DurableStream } from 'everstream'"))
+    await shell(await copied(page, languages.at(-1), 'append'))
+    await message(page, 2).waitFor()
+    assert.deepEqual(JSON.parse(await server.read(name)), [1, { hello: 'world' }])
+    await page.close()
+  }
 })
 
 test('a closed stream is shown to its end; a deleted one keeps what was read', async () => {

@@ -184,7 +184,7 @@ test('on a phone the list opens over the page', async () => {
   await page.getByLabel('Show the list of streams').tap()
   await row(page, 'pocket').locator('a').tap()
   await inState(page, 'live')
-  assert.equal(await page.locator('.sidebar').isVisible(), false)
+  await page.locator('.sidebar').waitFor({ state: 'hidden' })
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
   assert.equal(overflow, 0, 'nothing sticks out at the side')
   await page.getByLabel('Message', { exact: true }).fill('from a phone')

@@ -1,12 +1,13 @@
 // The real server, and Chromium to look at it.
 
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import { promisify } from 'node:util'
 import { chromium } from 'playwright-core'
 
 const BINARY = process.env.EVERSTREAM_BINARY ?? path.resolve(import.meta.dirname, '../../../target/debug/everstream')
@@ -145,6 +146,12 @@ export class Browser {
   end() {
     return this.chromium.close()
   }
+}
+
+/** What a command prints, in a shell that knows `everstream`. */
+export async function shell(command) {
+  const env = { ...process.env, PATH: `${path.dirname(BINARY)}${path.delimiter}${process.env.PATH}` }
+  return (await promisify(execFile)('sh', ['-c', command], { env })).stdout
 }
 
 /** Waits until a condition holds. */
