@@ -3,6 +3,7 @@
 //! In a `console` block `$ ` begins a command and the lines below it are what it prints; `...` stands for anything
 //! within a line. Servers of `sh` blocks are only checked: they would not end.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

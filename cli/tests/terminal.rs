@@ -1,4 +1,5 @@
 //! For people who live in terminals: tail, columns, colours, hints, JSON, completions, the manual, a small benchmark.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
