@@ -155,6 +155,9 @@ pub struct ProducerOptions {
     /// Take over with a higher epoch when fenced, instead of failing; also from an earlier run that used the same
     /// epoch. Default false.
     pub auto_claim: bool,
+    /// With `auto_claim`: ask for the stream's tail before the first message. Without it, an earlier run that used the same
+    /// epoch may go unnoticed; the receipts say `duplicate` then. Default true.
+    pub ask_tail: bool,
     /// How long a message waits for others before its batch goes out. Default 5 ms.
     pub linger: Duration,
     /// Bytes of a batch's body, framing included; only a single larger message exceeds it. Default 1 MiB.
@@ -177,6 +180,7 @@ impl Default for ProducerOptions {
         Self {
             epoch: 0,
             auto_claim: false,
+            ask_tail: true,
             linger: Duration::from_millis(5),
             max_batch_bytes: 1 << 20,
             max_batch_items: None,

@@ -319,3 +319,39 @@ fn a_runtime_that_ends_settles_what_it_carried() {
         });
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_takes_back_what_is_not_sent_and_ends_the_task() {
+    let script = script(|_| answer(200, &[TEXT, NEXT]));
+    let producer = lazy(&script);
+    let early = producer.append("a").await.unwrap();
+    producer.abort(everstream::Error::new(ErrorKind::Cancelled, "stop"));
+    assert_eq!(early.await.unwrap_err().kind(), &ErrorKind::Cancelled);
+    assert_eq!(producer.append("b").await.unwrap_err().kind(), &ErrorKind::Cancelled);
+    assert_eq!(producer.flush().await.unwrap_err().kind(), &ErrorKind::Cancelled);
+    drop(producer);
+    no_task_is_left().await;
+
+    let options = ProducerOptions { linger: SECOND, ..ProducerOptions::default() };
+    let producer = stream(&script).with_content_type("text/plain").producer_lazy("p", options).unwrap();
+    let unsent = producer.append("a").await.unwrap();
+    producer.note_refused(everstream::Error::new(ErrorKind::InvalidArgument, "no"));
+    producer.abort(everstream::Error::new(ErrorKind::Cancelled, "stop"));
+    let error = unsent.await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome_unknown()), (&ErrorKind::Cancelled, false));
+    let error = producer.flush().await.unwrap_err();
+    let failures: Vec<_> = error.failures().iter().map(|lost| (lost.first_message, lost.messages)).collect();
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    assert!(bodies(&script).is_empty());
+    drop(producer);
+    no_task_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tail_is_not_asked_for_where_that_is_not_wanted() {
+    let script = script(|_| answer(200, &[TEXT, NEXT]));
+    let options = ProducerOptions { auto_claim: true, ask_tail: false, ..ProducerOptions::default() };
+    let producer = stream(&script).with_content_type("text/plain").producer_lazy("p", options).unwrap();
+    producer.append("a").await.unwrap().await.unwrap();
+    assert_eq!(script.seen().iter().map(|seen| seen.method.as_str()).collect::<Vec<_>>(), ["POST"]);
+}

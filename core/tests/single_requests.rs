@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{Reply, Script, answer, with_body};
-use everstream::{AppendOptions, CreateOptions, ErrorKind, Extras};
+use everstream::{AppendOptions, CreateOptions, ErrorKind, Extras, ProducerOptions, ReadOptions};
 
 const URL: &str = "http://h/v1/stream/a";
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -91,6 +91,30 @@ async fn a_server_that_never_answers_is_a_timeout() {
     let script = Script::new(|_, _| Reply::Silence);
     let error = script.client().stream(URL).unwrap().head().await.unwrap_err();
     assert_eq!(error.code(), "TIMEOUT");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_try_without_an_answer_is_told_of() {
+    let script = Script::new(|_, _| Reply::Silence);
+    let told = Arc::new(AtomicUsize::new(0));
+    let hook = told.clone();
+    let tries = |script: &Script| script.seen().len();
+    let client = script.builder().on_failed_attempt(move || {
+        hook.fetch_add(1, Ordering::Relaxed);
+    });
+    let stream = client.build().unwrap().stream(URL).unwrap().with_content_type("text/plain");
+    stream.head().await.unwrap_err();
+    assert_eq!(told.load(Ordering::Relaxed), tries(&script));
+    stream.read(ReadOptions::default()).next().await.unwrap().unwrap_err();
+    assert_eq!(told.load(Ordering::Relaxed), tries(&script));
+
+    // A producer has a try under way when it gives up the one before.
+    let producer = stream.producer_lazy("p", ProducerOptions::default()).unwrap();
+    let (before, delivery) = (tries(&script), producer.append("a").await.unwrap());
+    delivery.await.unwrap_err();
+    let posts = tries(&script) - before;
+    assert!(posts > 1);
+    assert!(told.load(Ordering::Relaxed) >= before + posts - 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -98,8 +98,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Told of each try that ended in a broken connection or in a status of failure, whether it is repeated or not. It
-    /// must not block.
+    /// Told of each try that ended in a broken connection, in a status of failure or without an answer in time, whether it is
+    /// repeated or not. It must not block.
     pub fn on_failed_attempt(mut self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         self.on_failed_attempt = Some(Arc::new(hook));
         self

@@ -144,8 +144,8 @@ impl Core {
         let url = target.url.with_query(&params, &request.query);
         let answer = self.transport.send(HttpRequest { method: request.method.clone(), url, headers, body }).await;
         let failed = answer.as_ref().map_or(true, |it| it.status.is_client_error() || it.status.is_server_error());
-        if let Some(hook) = self.on_failed_attempt.as_ref().filter(|_| failed) {
-            hook();
+        if failed {
+            self.try_failed();
         }
         match answer {
             Ok(answer) => {
@@ -158,6 +158,13 @@ impl Core {
                 Err(Failure::Fatal(Error::invalid_argument(error.to_string()).with_source(error)))
             }
             Err(error) => Err(Failure::Lost(disconnect(error))),
+        }
+    }
+
+    /// Tells the caller of a try that failed. Tries that are given up for want of an answer never end in [`send`](Self::send).
+    pub(super) fn try_failed(&self) {
+        if let Some(hook) = &self.on_failed_attempt {
+            hook();
         }
     }
 
@@ -206,7 +213,10 @@ impl Core {
                 Ok(Ok((head, body))) => (call.handle_response(head, self.now()), body),
                 Ok(Err(Failure::Fatal(error))) => return Err(error),
                 Ok(Err(Failure::Lost(cause))) => (call.handle_disconnect(cause, self.now()), Bytes::new()),
-                Err(_) => (call.handle_disconnect(timed_out(self.request_timeout), self.now()), Bytes::new()),
+                Err(_) => {
+                    self.try_failed();
+                    (call.handle_disconnect(timed_out(self.request_timeout), self.now()), Bytes::new())
+                }
             };
             match step {
                 Step::Done(Ok(head)) => return Ok((head, body)),

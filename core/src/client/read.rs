@@ -13,12 +13,15 @@ use super::exchange::{Answer, Core, ERROR_BODY_BYTES, Failure, Target, collect, 
 use super::extras::Extras;
 use super::transport::{BoxBody, BoxFuture, RequestBody, TransportError};
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::options::ReadOptions;
 use crate::proto::offset::{Offset, ReadFrom};
 use crate::proto::read::{Batch, ReadEvent, ReadSession};
 use crate::proto::request::{Operation, Request};
 use crate::proto::response::ResponseHead;
+
+/// A live request has time to wait for a free connection: one that is made for nothing is held for seconds.
+const LIVE_TURNS: u32 = 8;
 
 /// Reads a stream in order, batch by batch; also a [`Stream`] of them.
 ///
@@ -229,6 +232,11 @@ impl Reader {
                 return Poll::Ready(None);
             }
             while let Some(event) = self.session.poll_event() {
+                if let ReadEvent::Retrying { error, .. } | ReadEvent::Failed(error) = &event
+                    && *error.kind() == ErrorKind::Timeout
+                {
+                    self.core.try_failed();
+                }
                 match event {
                     ReadEvent::Batch(batch) => return Poll::Ready(Some(Ok(batch))),
                     ReadEvent::Retrying { error, retries, delay } => {
@@ -276,10 +284,15 @@ impl Reader {
     fn send(&self, request: Request) -> BoxFuture<std::result::Result<Answer, Failure>> {
         tracing::trace!(url = %self.target.url.shown(), query = ?request.query, "read");
         let (core, target, goes_on) = (self.core.clone(), self.target.clone(), self.head.is_some());
+        let turns = match (goes_on, request.is_live_read()) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => LIVE_TURNS,
+        };
         Box::pin(async move {
-            if goes_on {
-                // The connection of the answer before goes back to the others in a task of its own; a request that came
-                // before it would begin another connection.
+            // The connection of the answer before goes back to the others in tasks of its own, maybe in another thread; a
+            // request that came before it would begin another connection.
+            for _ in 0..turns {
                 tokio::task::yield_now().await;
             }
             core.send(&target, &request, RequestBody::Bytes { data: Bytes::new(), on_sent: None }).await
@@ -315,13 +328,13 @@ impl Reader {
             Progress::Refused(head, body) => {
                 self.exchange = Exchange::Idle;
                 self.session.handle_response(&head, now);
-                self.head = Some(Arc::new(head));
+                self.head = Some(Arc::new(head.detached()));
                 self.refusal = body;
             }
             Progress::Answered(Ok(answer)) => {
                 self.exchange = Exchange::Receiving(answer.body);
                 self.session.handle_response(&answer.head, now);
-                self.head = Some(Arc::new(answer.head));
+                self.head = Some(Arc::new(answer.head.detached()));
             }
             Progress::Answered(Err(Failure::Lost(cause))) => {
                 self.exchange = Exchange::Idle;

@@ -272,7 +272,7 @@ impl DurableStream {
     }
 
     /// A producer whose messages are stored exactly once. Asks by HEAD for the content type when it is not known,
-    /// and with `auto_claim` for the tail.
+    /// and with `auto_claim`, unless `ask_tail` is off, for the tail.
     ///
     /// # Errors
     /// `InvalidArgument` for an empty id or options out of range; as [`head`](Self::head).
@@ -295,7 +295,7 @@ impl DurableStream {
         // Checks id and options at once, also where its content type is only a guess.
         let machine = self.machine(id, known.unwrap_or(DEFAULT_CONTENT_TYPE), options.clone())?;
         let (core, target) = (self.core.clone(), self.target.clone());
-        if known.is_some() && !options.auto_claim {
+        if known.is_some() && !(options.auto_claim && options.ask_tail) {
             return Ok(Producer::start(core, target, machine));
         }
         let json = known.map(|_| machine.is_json());
@@ -306,7 +306,7 @@ impl DurableStream {
 
     async fn ask_for_machine(&self, id: &str, options: ProducerOptions) -> Result<Machine> {
         // An instance that may have to take over wants to know the tail before it sends anything.
-        let tail = if options.auto_claim { self.head().await?.offset } else { None };
+        let tail = if options.auto_claim && options.ask_tail { self.head().await?.offset } else { None };
         let content_type = self.content_type_of(&AppendOptions::default()).await?;
         let machine = self.machine(id, &content_type, options)?;
         Ok(match tail {

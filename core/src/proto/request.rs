@@ -195,6 +195,12 @@ impl Request {
         request
     }
 
+    /// Whether it is a read that waits for data.
+    #[cfg(feature = "client")]
+    pub(crate) fn is_live_read(&self) -> bool {
+        self.query.iter().any(|(name, _)| *name == names::QUERY_LIVE)
+    }
+
     /// Makes the answer to a read conditional on a tag that the caller has.
     ///
     /// # Errors

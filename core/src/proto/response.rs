@@ -29,6 +29,23 @@ impl ResponseHead {
         Self { status, headers, retry_after }
     }
 
+    /// The same with memory of its own. Values as they come from a connection are parts of what it read, and hold all of that.
+    #[cfg(feature = "client")]
+    pub(crate) fn detached(mut self) -> Self {
+        use http::HeaderValue;
+
+        let mut memory = bytes::BytesMut::with_capacity(self.headers.values().map(HeaderValue::len).sum());
+        for value in self.headers.values_mut() {
+            memory.extend_from_slice(value.as_bytes());
+            // It was a value before.
+            if let Ok(mut copy) = HeaderValue::from_maybe_shared(memory.split().freeze()) {
+                copy.set_sensitive(value.is_sensitive());
+                *value = copy;
+            }
+        }
+        self
+    }
+
     /// A header as text, if it is there and is text.
     pub fn text(&self, name: HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()

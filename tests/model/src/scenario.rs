@@ -57,6 +57,7 @@ impl Scenario {
                     Some(Duration::from_secs(120))
                 },
                 request_timeout: Duration::from_secs(1 + below(5)),
+                ..ProducerOptions::default()
             })
             .collect();
         let modes = [LiveMode::Auto, LiveMode::LongPoll, LiveMode::Sse];

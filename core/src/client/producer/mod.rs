@@ -146,6 +146,25 @@ impl Producer {
         self.try_append_checked(text.as_ref(), checked)
     }
 
+    /// Gives up: requests under way are aborted, and what is not settled fails with this error, which later calls give as
+    /// well. Whether messages under way were stored is unknown.
+    pub fn abort(&self, error: Error) {
+        self.shared.lock().abort(self.context(error));
+        self.shared.wake.notify_one();
+        self.shared.space.notify_waiters();
+    }
+
+    /// Notes a message that an append refused, so that the next flush lists it among the failures. For callers who gather
+    /// messages before they append them, and have nobody to give the error to.
+    pub fn note_refused(&self, error: Error) {
+        self.shared.lock().note_refused(error);
+    }
+
+    /// Whether messages are JSON documents; `None` while the stream is asked what it is.
+    pub fn is_json(&self) -> Option<bool> {
+        self.shared.json.get().copied()
+    }
+
     /// Has a function called with the error of each batch that was not stored; the flush after it tells of all. Only
     /// the first function counts. It must not block.
     pub fn on_failure(&self, hook: impl Fn(Error) + Send + Sync + 'static) {

@@ -25,7 +25,13 @@ pub(super) struct Opening {
 
 /// What the machine is told once it is there.
 pub(super) enum Command {
-    Message { data: Box<[u8]>, checked: Checked, cell: Arc<Cell> },
+    Message {
+        data: Box<[u8]>,
+        checked: Checked,
+        cell: Arc<Cell>,
+    },
+    /// A message that was refused, for the report of a flush.
+    Refused(Error),
     Flush(Waiter<Flushed>),
     Close(Option<Box<[u8]>>, Waiter<Receipt>),
     Detach,
@@ -55,6 +61,11 @@ impl Opening {
         self.buffered += cost;
         self.messages += 1;
         Ok(delivery)
+    }
+
+    pub(super) fn note_refused(&mut self, error: Error) {
+        self.commands.push(Command::Refused(error));
+        self.messages += 1;
     }
 
     pub(super) fn flush(&mut self, waiter: Waiter<Flushed>) {
@@ -106,7 +117,7 @@ impl Opening {
                 Command::Close(_, waiter) => {
                     let _ = waiter.send(Err(error.clone()));
                 }
-                Command::Detach => {}
+                Command::Refused(_) | Command::Detach => {}
             }
         }
         unreported
@@ -148,6 +159,9 @@ pub(super) async fn open(shared: &Shared, machine: impl Future<Output = Result<M
             biased;
             result = &mut machine => break result,
             () = shared.wake.notified() => {
+                if matches!(&*shared.lock(), State::Failed(_)) {
+                    return false;
+                }
                 let abandoned = shared.abandoned.load(Ordering::Acquire);
                 if abandoned && !matches!(&*shared.lock(), State::Opening(opening) if opening.has_work()) {
                     return false;

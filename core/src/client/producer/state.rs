@@ -37,6 +37,8 @@ pub(super) struct Running {
     closes: Vec<Waiter<Receipt>>,
     /// Of batches that were not stored, for the caller's function.
     pub(super) failed: Vec<Error>,
+    /// Tries that were given up for want of an answer.
+    pub(super) timeouts: usize,
 }
 
 pub(super) struct Failed {
@@ -76,6 +78,25 @@ impl State {
             Self::Running(running) => running.push(message, checked, now),
             Self::Opening(opening) => Ok((opening.push(message, checked)?, false)),
             Self::Failed(failed) => Err(failed.again()),
+        }
+    }
+
+    /// Gives up what is not settled.
+    pub(super) fn abort(&mut self, error: Error) {
+        match self {
+            Self::Running(running) => running.machine.abort(error),
+            Self::Opening(_) => self.fail(&error),
+            Self::Failed(_) => {}
+        }
+    }
+
+    /// A message was refused, and a flush is to tell of it.
+    pub(super) fn note_refused(&mut self, error: Error) {
+        match self {
+            Self::Running(running) => running.machine.refuse(error),
+            Self::Opening(opening) => opening.note_refused(error),
+            // Every flush says that nothing is taken any more.
+            Self::Failed(_) => {}
         }
     }
 
@@ -123,11 +144,12 @@ impl State {
 
     /// The machine is there: it gets what was kept for it, in order.
     pub(super) fn open(&mut self, machine: Machine, url: &Arc<str>, now: Instant) {
-        let mut running = Running::new(machine);
+        // What was aborted meanwhile stays so.
         if let Self::Opening(opening) = self {
+            let mut running = Running::new(machine);
             opening.take_commands().for_each(|command| running.replay(command, url, now));
+            *self = Self::Running(running);
         }
-        *self = Self::Running(running);
     }
 
     /// Nothing more is carried: everybody who waits is told.
@@ -201,6 +223,7 @@ impl Running {
             flushes: HashMap::new(),
             closes: Vec::new(),
             failed: Vec::new(),
+            timeouts: 0,
         }
     }
 
@@ -240,6 +263,7 @@ impl Running {
                     }
                 }
             }
+            Command::Refused(error) => self.machine.refuse(error),
             Command::Flush(waiter) => self.flush(waiter),
             Command::Close(message, waiter) => match self.machine.close(message.as_deref(), now) {
                 Ok(()) => self.closes.push(waiter),
@@ -274,7 +298,8 @@ impl Running {
                     }
                 }
                 ProducerEvent::Retrying { error, delay } => {
-                    tracing::debug!(%url, %error, ?delay, "batch is sent again")
+                    self.timeouts += usize::from(*error.kind() == ErrorKind::Timeout);
+                    tracing::debug!(%url, %error, ?delay, "batch is sent again");
                 }
                 ProducerEvent::Claimed { epoch } => tracing::info!(%url, epoch, "producer took over with a new epoch"),
             }

@@ -100,11 +100,15 @@ impl Task {
         });
         let freed = running.dispatch(self.shared.target.url.shown());
         let failed = std::mem::take(&mut running.failed);
+        let timeouts = std::mem::take(&mut running.timeouts);
         let timeout = running.machine.poll_timeout();
         let over = abandoned && running.machine.is_idle();
         drop(state);
         if freed {
             self.shared.space.notify_waiters();
+        }
+        for _ in 0..timeouts {
+            self.shared.core.try_failed();
         }
         self.shared.tell(failed);
         for transmit in transmits {

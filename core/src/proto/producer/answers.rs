@@ -214,9 +214,22 @@ impl Producer {
         self.events.push_back(ProducerEvent::Retrying { error, delay });
     }
 
+    /// Gives up what is not settled, and takes no more. Of tries that are under way it is not known whether they were stored.
+    /// Nothing follows after close or detach that is settled.
+    pub fn abort(&mut self, error: Error) {
+        if self.is_idle() && !matches!(self.phase, Phase::Running) {
+            return;
+        }
+        self.seal();
+        for (_, batch) in &mut self.window.sent {
+            batch.maybe_stored |= matches!(batch.state, Progress::InFlight { .. });
+        }
+        self.halt_from(0, error);
+    }
+
     /// A batch failed for good: it and all after it are settled with the error (C-PROD-9). Those before it go on.
     fn halt_from(&mut self, at: usize, error: Error) {
-        let unknown = self.window.sent[at].1.maybe_stored;
+        let unknown = self.window.sent.get(at).is_some_and(|(_, batch)| batch.maybe_stored);
         self.claim = None;
         let failed: Vec<(Option<u64>, Batch)> = self
             .window

@@ -551,3 +551,33 @@ fn the_last_offset_does_not_go_back_when_answers_come_out_of_order() {
     p.handle_response(sent[0].batch, 1, &stored("0_1"), T0);
     assert_eq!(p.last_offset().map(Offset::as_str), Some("0_2"));
 }
+
+#[test]
+fn an_abort_settles_everything_and_knows_what_may_have_been_stored() {
+    let mut p = producer(single());
+    for message in ["0", "1"] {
+        p.append(message.as_bytes(), T0).unwrap();
+    }
+    let sent = transmit(&mut p, T0);
+    p.handle_response(sent[0].batch, 1, &stored("1"), T0);
+    let (in_flight, attempt) = (sent[1].batch, sent[1].attempt);
+    events(&mut p);
+    p.abort(Error::new(ErrorKind::Cancelled, "stop"));
+    assert!(p.is_idle() && p.buffered_bytes() == 0 && !p.is_in_flight(in_flight, attempt));
+    let settled: Vec<_> = events(&mut p);
+    let [ProducerEvent::Settled { batch, result: Err(error) }] = settled.as_slice() else { panic!("{settled:?}") };
+    assert_eq!((*batch, error.kind(), error.outcome_unknown()), (in_flight, &ErrorKind::Cancelled, true));
+    assert_eq!(p.append(b"2", T0).unwrap_err().kind(), &ErrorKind::Cancelled);
+    p.flush();
+    assert_eq!(flushed(&mut p).unwrap().unwrap_err().failures()[0].first_message, 1);
+
+    // What never left was not stored, also where it is all there is.
+    let mut p = producer(ProducerOptions { linger: Duration::from_secs(1), ..options() });
+    p.append(b"0", T0).unwrap();
+    p.abort(Error::new(ErrorKind::Cancelled, "stop"));
+    let settled: Vec<_> = events(&mut p);
+    assert!(
+        matches!(settled.as_slice(), [ProducerEvent::Settled { result: Err(error), .. }] if !error.outcome_unknown())
+    );
+    assert_eq!(p.pending_messages(), 0);
+}

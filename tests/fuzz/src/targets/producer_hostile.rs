@@ -30,6 +30,7 @@ fn story(u: &mut Unstructured<'_>) -> Result<()> {
         max_buffered_bytes: u.int_in_range(1..=200)?,
         delivery_timeout: u.arbitrary()?,
         request_timeout: u.arbitrary()?,
+        ..ProducerOptions::default()
     };
     let content_type = *u.choose(&["application/json", "text/plain"])?;
     let machine = Producer::new("p", content_type, options.clone(), &RetryPolicy::default(), u.arbitrary()?);
