@@ -85,6 +85,12 @@ export interface AnswerPosition {
   cursor?: string | null
 }
 
+/** What became of lines: deliveries in order, each up to a message; `null` is the delivery of the message before. */
+export interface Taken {
+  deliveries: { delivery: Delivery | null; end: number }[]
+  refused: boolean
+}
+
 /** Ends the calls that it was given to. */
 export declare class Abort {
   constructor()
@@ -159,6 +165,10 @@ export declare class Exchange {
 export declare class Producer {
   /** Takes a message. Gives its delivery, or `null` when it has the same one as the message before. */
   append(data: string | Uint8Array, json: boolean): Delivery | null
+  /** Takes messages of a JSON stream, one in each line. What is refused is told by its delivery, and by the next flush. */
+  appendLines(lines: string): Taken
+  /** Whether the stream is known to be JSON. */
+  get isJson(): boolean
   /** The same, or `BUFFER_FULL`. */
   tryAppend(data: string | Uint8Array, json: boolean): Delivery
   /** Done once all that was appended so far has its place in the buffer. */
@@ -170,6 +180,8 @@ export declare class Producer {
   detach(): Promise<Flushed>
   /** Flushes, then closes the stream for everyone. */
   close(data?: string | Uint8Array | undefined | null, abort?: Abort | undefined | null): Promise<Receipt>
+  /** Gives up what is not settled, and takes no more messages. */
+  abort(): void
   restart(): Promise<void>
   get epoch(): number
   get nextSeq(): number
@@ -288,6 +300,7 @@ export interface NativeAppendOptions {
 export interface NativeProducerOptions {
   epoch?: number
   autoClaim?: boolean
+  askTail?: boolean
   lingerMs?: number
   maxBatchBytes?: number
   maxBatchItems?: number

@@ -84,3 +84,9 @@ export interface AnswerPosition {
   closed?: boolean
   cursor?: string | null
 }
+
+/** What became of lines: deliveries in order, each up to a message; `null` is the delivery of the message before. */
+export interface Taken {
+  deliveries: { delivery: Delivery | null; end: number }[]
+  refused: boolean
+}

@@ -149,6 +149,7 @@ impl NativeReadOptions {
 pub struct NativeProducerOptions {
     pub epoch: Option<f64>,
     pub auto_claim: Option<bool>,
+    pub ask_tail: Option<bool>,
     pub linger_ms: Option<f64>,
     pub max_batch_bytes: Option<f64>,
     pub max_batch_items: Option<f64>,
@@ -173,6 +174,7 @@ impl NativeProducerOptions {
             options.epoch = epoch as u64;
         }
         set(self.auto_claim, &mut options.auto_claim);
+        set(self.ask_tail, &mut options.ask_tail);
         set_duration(env, "lingerMs", self.linger_ms, &mut options.linger)?;
         set_size(env, "maxBatchBytes", self.max_batch_bytes, &mut options.max_batch_bytes)?;
         set_size(env, "maxInFlight", self.max_in_flight, &mut options.max_in_flight)?;

@@ -52,6 +52,27 @@ impl Producer {
         if json { self.core.try_append_json_text(data) } else { self.core.try_append(data) }
     }
 
+    /// Takes a message, or has it wait for space. Its delivery, or `None` when that is the one of the message before.
+    fn take(&mut self, data: Bytes, json: bool) -> everstream::Result<Option<Delivery>> {
+        match self.try_take(&data, json) {
+            Ok(taken) => {
+                if self.last.as_ref().is_some_and(|last| last.shares_outcome(&taken)) {
+                    return Ok(None);
+                }
+                self.last = Some(taken.clone());
+                Ok(Some(Delivery::of(taken)))
+            }
+            Err(full) if *full.kind() == ErrorKind::BufferFull => {
+                let (sender, receiver) = oneshot::channel();
+                self.overflow.waiting.fetch_add(1, Ordering::AcqRel);
+                self.late(Late::Message(data, json, sender));
+                self.last = None;
+                Ok(Some(Delivery(Mutex::new(Fate::Late(receiver)))))
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+
     /// Ready once all that waits for space now was taken.
     fn after_overflow(&self) -> impl Future<Output = ()> + Send + use<> {
         let fence = (self.overflow.waiting.load(Ordering::Acquire) > 0).then(|| {
@@ -113,24 +134,34 @@ impl Producer {
         #[napi(ts_arg_type = "string | Uint8Array")] data: Data,
         json: bool,
     ) -> napi::Result<Option<Delivery>> {
-        match self.try_take(&data.0, json) {
-            Ok(taken) => {
-                if self.last.as_ref().is_some_and(|last| last.shares_outcome(&taken)) {
-                    return Ok(None);
-                }
-                let delivery = Delivery(Mutex::new(Fate::Taken(taken.clone())));
-                self.last = Some(taken);
-                Ok(Some(delivery))
-            }
-            Err(full) if *full.kind() == ErrorKind::BufferFull => {
-                let (sender, receiver) = oneshot::channel();
-                self.overflow.waiting.fetch_add(1, Ordering::AcqRel);
-                self.late(Late::Message(data.0, json, sender));
+        self.take(data.0, json).map_err(|refused| error::throw(env, &refused))
+    }
+
+    /// Takes messages of a JSON stream, one in each line. What is refused is told by its delivery, and by the next flush.
+    #[napi(catch_unwind, ts_return_type = "Taken")]
+    pub fn append_lines(&mut self, env: Env, #[napi(ts_arg_type = "string")] lines: Data) -> napi::Result<Raw> {
+        let (lines, mut deliveries, mut refused) = (lines.0, Vec::<(Option<Delivery>, u32)>::new(), false);
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', &lines).chain([lines.len()]) {
+            let delivery = self.take(lines.slice(start..end), true).unwrap_or_else(|error| {
+                refused = true;
                 self.last = None;
-                Ok(Some(Delivery(Mutex::new(Fate::Late(receiver)))))
+                self.core.note_refused(error.clone());
+                Some(Delivery(Mutex::new(Fate::Refused(error))))
+            });
+            match (delivery, deliveries.last_mut()) {
+                (None, Some((_, messages))) => *messages += 1,
+                (delivery, _) => deliveries.push((delivery, 1)),
             }
-            Err(refused) => Err(error::throw(env, &refused)),
+            start = end + 1;
         }
+        taken(env, deliveries, refused)
+    }
+
+    /// Whether the stream is known to be JSON.
+    #[napi(getter, catch_unwind)]
+    pub fn is_json(&self) -> bool {
+        self.core.is_json() == Some(true)
     }
 
     /// The same, or `BUFFER_FULL`.
@@ -142,7 +173,7 @@ impl Producer {
         json: bool,
     ) -> napi::Result<Delivery> {
         let taken = self.try_take(&data.0, json).map_err(|refused| error::throw(env, &refused))?;
-        Ok(Delivery(Mutex::new(Fate::Taken(taken))))
+        Ok(Delivery::of(taken))
     }
 
     /// Done once all that was appended so far has its place in the buffer.
@@ -199,6 +230,12 @@ impl Producer {
         call(env, abort, close, receipt)
     }
 
+    /// Gives up what is not settled, and takes no more messages.
+    #[napi(catch_unwind)]
+    pub fn abort(&self) {
+        self.core.abort(Error::new(ErrorKind::Cancelled, "the producer was aborted"));
+    }
+
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn restart(&self, env: Env) -> napi::Result<Raw> {
         let (core, after) = (self.core.clone(), self.after_overflow());
@@ -244,9 +281,16 @@ impl Producer {
 #[napi]
 pub struct Delivery(Mutex<Fate>);
 
+impl Delivery {
+    fn of(taken: CoreDelivery) -> Self {
+        Self(Mutex::new(Fate::Taken(taken)))
+    }
+}
+
 enum Fate {
     Taken(CoreDelivery),
     Late(oneshot::Receiver<everstream::Result<CoreDelivery>>),
+    Refused(Error),
     /// Somebody waits for it.
     Asked,
 }
@@ -262,6 +306,7 @@ impl Delivery {
             match fate {
                 Fate::Taken(delivery) => delivery.wait().await,
                 Fate::Late(taken) => taken.await.unwrap_or_else(gone)?.wait().await,
+                Fate::Refused(error) => Err(error),
                 Fate::Asked => Err(Error::new(ErrorKind::Internal, "a delivery was waited for twice")),
             }
         };
@@ -282,5 +327,21 @@ fn flushed(env: Env, flushed: everstream::Flushed) -> napi::Result<Raw> {
     it.set("offset", flushed.offset.as_ref().map(everstream::Offset::as_str))?;
     it.set("messages", flushed.messages as f64)?;
     it.set("duplicates", flushed.duplicates as f64)?;
+    Raw::of(env, it)
+}
+
+fn taken(env: Env, deliveries: Vec<(Option<Delivery>, u32)>, refused: bool) -> napi::Result<Raw> {
+    let mut end = 0;
+    let mut entries = Vec::with_capacity(deliveries.len());
+    for (delivery, messages) in deliveries {
+        end += messages;
+        let mut it = Object::new(&env)?;
+        it.set("delivery", delivery)?;
+        it.set("end", end)?;
+        entries.push(it);
+    }
+    let mut it = Object::new(&env)?;
+    it.set("deliveries", entries)?;
+    it.set("refused", refused)?;
     Raw::of(env, it)
 }

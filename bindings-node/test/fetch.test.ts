@@ -1,4 +1,5 @@
 import { DurableStream, IdempotentProducer, StreamNotFoundError, stream } from "everstream"
+import { getGlobalDispatcher, MockAgent, setGlobalDispatcher } from "undici"
 import { afterEach, describe, expect, it, vi } from "vitest"
 
 import { failure, useServer } from "./support.js"
@@ -151,6 +152,46 @@ describe("what tests written for the official client count on", () => {
     await vi.waitFor(() => expect(onFailedAttempt).toHaveBeenCalledTimes(3))
   })
 
+  it("and for each that has no answer in time", async () => {
+    const onFailedAttempt = vi.fn()
+    const fetch = vi.fn(() => new Promise<Response>(() => {}))
+    const backoffOptions = { initialDelay: 1, maxDelay: 2, multiplier: 1, maxRetries: 2, onFailedAttempt }
+    const handle = new DurableStream({ url: URL_OF_MOCK, fetch, timeoutMs: 20, backoffOptions })
+    expect(await failure(handle.head())).toMatchObject({ code: "TIMEOUT" })
+    await vi.waitFor(() => expect(onFailedAttempt).toHaveBeenCalledTimes(3))
+    expect(fetch).toHaveBeenCalledTimes(3)
+    const producer = new IdempotentProducer(handle, "p", { timeoutMs: 20 })
+    producer.append("x")
+    await vi.waitFor(() => expect(onFailedAttempt.mock.calls.length).toBeGreaterThanOrEqual(5))
+    expect(producer.pendingCount).toBe(1)
+  })
+
+  it("a producer with autoClaim makes no call but its batches, one of them until it is known to be the only one", async () => {
+    let first: (response: Response) => void = () => {}
+    const fetch = vi
+      .fn()
+      .mockReturnValueOnce(new Promise<Response>((resolve) => (first = resolve)))
+      .mockResolvedValue(ok("0_2"))
+    const handle = new DurableStream({ url: URL_OF_MOCK, contentType: "text/plain" })
+    const producer = new IdempotentProducer(handle, "p", { fetch, autoClaim: true, maxBatchBytes: 1 })
+    producer.append("a")
+    await vi.waitFor(() => expect(fetch).toHaveBeenCalledTimes(1))
+    producer.append("b")
+    const flushed = producer.flush()
+    first(ok("0_1"))
+    await flushed
+    const calls = fetch.mock.calls as Call[]
+    expect(calls.map(([, init]) => [init.method, init.headers["Producer-Seq"]])).toEqual([["POST", "0"], ["POST", "1"]])
+    expect(producer.lastSuccessfulOffset).toBe("0_2")
+  })
+
+  it("a producer refuses numbers that are none", () => {
+    const handle = new DurableStream({ url: URL_OF_MOCK })
+    for (const maxInFlight of [NaN, 0.5, 0, -1]) {
+      expect(() => new IdempotentProducer(handle, "p", { maxInFlight }), String(maxInFlight)).toThrow()
+    }
+  })
+
   it("a producer's last offset does not go back when answers come out of order", async () => {
     let first: (response: Response) => void = () => {}
     const fetch = vi
@@ -181,6 +222,26 @@ describe("a replaced globalThis.fetch", () => {
     vi.unstubAllGlobals()
     expect(await (await stream({ url, live: false })).json()).toEqual([1])
     expect(fetch).toHaveBeenCalledTimes(1)
+  })
+})
+
+describe("a dispatcher that was set for the platform's fetch", () => {
+  it("answers instead of a server, as long as it is there", async () => {
+    const { url } = await json({ body: [1] })
+    const before = getGlobalDispatcher()
+    const agent = new MockAgent()
+    agent.disableNetConnect()
+    const headers = { "content-type": "application/json", "stream-next-offset": "1", "stream-up-to-date": "true" }
+    agent.get(new URL(url).origin).intercept({ path: /./, method: "GET" }).reply(200, "[2]", { headers })
+    setGlobalDispatcher(agent)
+    try {
+      expect(await (await stream({ url, live: false })).json()).toEqual([2])
+      agent.assertNoPendingInterceptors()
+    } finally {
+      setGlobalDispatcher(before)
+      await agent.close()
+    }
+    expect(await (await stream({ url, live: false })).json()).toEqual([1])
   })
 })
 

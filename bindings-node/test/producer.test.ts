@@ -1,5 +1,5 @@
 import { DurableStream, FetchError, IdempotentProducer, StaleEpochError } from "everstream"
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, vi } from "vitest"
 
 import { failure, until, useServer } from "./support.js"
 
@@ -66,6 +66,81 @@ describe("append", () => {
   })
 })
 
+describe("messages of one turn of the event loop", () => {
+  it("are stored in the order of the calls, whatever they are, and have the receipts of their batches", async () => {
+    const stream = await json()
+    const producer = new IdempotentProducer(stream, "p", { maxBatchItems: 3 })
+    const messages: [unknown, unknown][] = []
+    for (let i = 0; i < 30; i += 1) {
+      messages.push([`{"i": ${i}, "text": "a \\"b\\" \\u00e9 é 🙂"}`, { i, text: 'a "b" é é 🙂' }])
+      messages.push([{ i, nested: [{ of: { values: [i] } }] }, { i, nested: [{ of: { values: [i] } }] }])
+      messages.push([`{\n"i": ${i},\t"deep": [[[[${i}]]]]\n}`, { i, deep: [[[[i]]]] }])
+      messages.push([new TextEncoder().encode(`"bytes ${i}"`), `bytes ${i}`])
+      messages.push([`"${"long".repeat(2000)}"`, "long".repeat(2000)])
+    }
+    const deliveries = messages.map(([message]) => producer.append(message as string))
+    const values = Array.from({ length: 30 }, (_, i) => producer.appendJson(`line\n${i}`))
+    const receipts = await Promise.all([...deliveries, ...values])
+    await producer.flush()
+    const expected = [...messages.map(([, value]) => value), ...values.map((_, i) => `line\n${i}`)]
+    expect(await stored(stream)).toEqual(expected)
+    const offsets = receipts.map(({ offset }) => offset)
+    expect(offsets).toEqual([...offsets].sort())
+    const perBatch = new Set(offsets.map((offset) => offsets.filter((it) => it === offset).length))
+    expect(perBatch).toEqual(new Set([3]))
+  })
+
+  it("are refused at the call one by one, and the others go on", async () => {
+    const stream = await json()
+    const producer = new IdempotentProducer(stream, "p")
+    const refused = [
+      "{", '{"a":1,}', "[1,]", "[1 2]", "1,2", "1\n2", '{"a"}', '"\n"', '"\u0000"', "01", "", "[,]", "{,}", '{"a":1 "b":2}', '"\\x"',
+      "tru", "-", "1.", "+1", ".5", "1e", "NaN", "'a'", "[".repeat(500), '{"a":1,'.repeat(500), '"\\u12"', "\ufeff1",
+    ]
+    producer.append("0")
+    for (const [i, text] of refused.entries()) {
+      expect(() => producer.append(text), text).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }))
+      producer.append(String(i + 1))
+    }
+    expect(await producer.flush()).toMatchObject({ messages: refused.length + 1 })
+    expect(await stored(stream)).toEqual(Array.from({ length: refused.length + 1 }, (_, i) => i))
+  })
+
+  it("are there for who looks in the same turn", async () => {
+    const producer = new IdempotentProducer(await json(), "p", { lingerMs: 60_000 })
+    producer.append("1")
+    producer.append("2")
+    producer.append("3")
+    expect([producer.pendingCount, producer.bufferedBytes]).toEqual([3, 6])
+    producer.append("4")
+    expect([producer.nextSeq, producer.inFlightCount, producer.bufferedBytes]).toEqual([0, 0, 8])
+    await producer.detach()
+  })
+
+  it("that come after the producer has stopped are told by their receipts and the next flush", async () => {
+    const stream = await json()
+    const producer = new IdempotentProducer(stream, "p", { lingerMs: 0 })
+    await stream.close()
+    const receipts: Promise<unknown>[] = []
+    const pause = new Int32Array(new SharedArrayBuffer(4))
+    // The event loop stands still; the producer's own thread hears of the closed stream meanwhile.
+    const appendUntilItThrows = () => {
+      for (;;) {
+        receipts.push(producer.append('"x"'))
+        expect(producer.pendingCount).toBeGreaterThanOrEqual(0)
+        Atomics.wait(pause, 0, 0, 1)
+      }
+    }
+    expect(appendUntilItThrows).toThrow(expect.objectContaining({ code: "STREAM_CLOSED" }))
+    const flushed = await failure<FetchError>(producer.flush())
+    const listed = (flushed as unknown as { failures: { messages: number }[] }).failures
+    expect(listed.reduce((sum, { messages }) => sum + messages, 0)).toBe(receipts.length)
+    for (const receipt of receipts) {
+      expect(await failure(Promise.resolve(receipt))).toMatchObject({ code: "STREAM_CLOSED" })
+    }
+  })
+})
+
 describe("what fails", () => {
   it("C1: is told by receipts, onError and the next flush, and never by an unhandled rejection", async () => {
     const unhandled: unknown[] = []
@@ -73,7 +148,7 @@ describe("what fails", () => {
     process.on("unhandledRejection", note)
     const stream = await json()
     const errors: Error[] = []
-    const producer = new IdempotentProducer(stream, "p", { onError: (error) => errors.push(error) })
+    const producer = new IdempotentProducer(stream, "p", { lingerMs: 60_000, onError: (error) => errors.push(error) })
     await stream.close()
     producer.append("1")
     const asked = producer.append("2")
@@ -159,6 +234,46 @@ describe("the end", () => {
     controller.abort(reason)
     expect(await failure(flushing)).toBe(reason)
     expect(() => producer.append("2")).toThrow(reason)
+  })
+
+  it("an abort takes back what is not sent, and ends the requests under way", async () => {
+    const signals: (AbortSignal | null | undefined)[] = []
+    const fetch = vi.fn((_url: unknown, init?: RequestInit) => {
+      signals.push(init?.signal)
+      return new Promise<Response>(() => {})
+    })
+    const stream = new DurableStream({ url: "https://example.com/stream", contentType: "application/json", fetch })
+    const controller = new AbortController()
+    const errors: Error[] = []
+    const producer = new IdempotentProducer(stream, "p", {
+      signal: controller.signal,
+      lingerMs: 0,
+      maxInFlight: 1,
+      onError: (error) => errors.push(error),
+    })
+    const sent = producer.append("1")
+    await until(() => signals.length === 1)
+    const unsent = producer.append("2")
+    controller.abort()
+    expect(await failure(Promise.resolve(sent))).toMatchObject({ code: "CANCELLED", outcomeUnknown: true })
+    expect(await failure(Promise.resolve(unsent))).toMatchObject({ code: "CANCELLED", outcomeUnknown: false })
+    await until(() => signals[0]?.aborted === true)
+    expect(producer.pendingCount).toBe(0)
+    expect(errors).toMatchObject([{ message: "Producer aborted" }])
+    expect(fetch).toHaveBeenCalledTimes(1)
+  })
+
+  it("an abort before the stream is known takes everything back", async () => {
+    const { url } = await json()
+    server.injectFault(new URL(url).pathname, { method: "HEAD", delayMs: 200 })
+    const controller = new AbortController()
+    const producer = new IdempotentProducer(new DurableStream({ url }), "p", { signal: controller.signal })
+    const delivery = producer.append("1")
+    controller.abort()
+    expect(await failure(Promise.resolve(delivery))).toMatchObject({ code: "CANCELLED" })
+    const other = new IdempotentProducer(new DurableStream({ url }), "q")
+    await other.append("2")
+    expect(await stored(new DurableStream({ url }))).toEqual([2])
   })
 })
 

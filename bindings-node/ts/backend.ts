@@ -20,6 +20,7 @@ export type {
   Reader,
   Receipt,
   Stream,
+  Taken,
   Values,
 } from "../native.js"
 

@@ -21,10 +21,38 @@ const PROTOCOL_NAMES = new Map(
     .map(([, name]) => [(name as string).toLowerCase(), name as string]),
 )
 
-/** Whether someone has put another `fetch` in the place of the platform's. */
+/**
+ * The `fetch` to use where someone has put another one in the place of the platform's, or has told the platform's how to
+ * send.
+ */
 export function replacedFetch(): Fetch | undefined {
   const current = globalThis.fetch
-  return current === undefined || current === platformFetch ? undefined : current
+  return current === undefined || (current === platformFetch && !hasOwnDispatcher()) ? undefined : current
+}
+
+/** What undici's `setGlobalDispatcher` sets, also for the `fetch` of Node, which puts an `Agent` there at its first use. */
+const DISPATCHER = Symbol.for("undici.globalDispatcher.1")
+
+function dispatcher(): object | undefined {
+  return (globalThis as Record<symbol, object | undefined>)[DISPATCHER]
+}
+
+const firstDispatcher = dispatcher()
+
+/** Whether `setGlobalDispatcher` was called, such as with a `MockAgent`. */
+function hasOwnDispatcher(): boolean {
+  const current = dispatcher()
+  switch (current?.constructor?.name) {
+    case undefined:
+    // Node's own for proxies of the environment, which the core knows of.
+    case "EnvHttpProxyAgent":
+      return false
+    case "Agent":
+      // It may be the one that Node made itself, unless there was another one before.
+      return firstDispatcher !== undefined && current !== firstDispatcher
+    default:
+      return true
+  }
 }
 
 // What is there when this module is loaded may be a replacement already. Node's own is a thin shell around undici.

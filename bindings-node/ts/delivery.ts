@@ -1,13 +1,18 @@
 import type { Delivery as NativeDelivery } from "./backend.js"
 import type { IdempotentAppendResult } from "./types.js"
 
+/** Where receipts are asked for. */
+export interface Receipts {
+  receipt(message: number): Promise<IdempotentAppendResult>
+}
+
 /** What the messages of one batch have in common: nobody asks for it, or one promise answers all of them. */
-export class Fate {
+export class Fate implements Receipts {
   #promise: Promise<IdempotentAppendResult> | undefined
 
   constructor(private readonly native: NativeDelivery) {}
 
-  get promise(): Promise<IdempotentAppendResult> {
+  receipt(): Promise<IdempotentAppendResult> {
     return (this.#promise ??= this.native.wait())
   }
 }
@@ -17,10 +22,12 @@ export class Fate {
  * it, so a failure that nobody asks for is no unhandled rejection; `flush` and `onError` tell of it.
  */
 export class Delivery implements Promise<IdempotentAppendResult> {
-  readonly #fate: Fate
+  readonly #receipts: Receipts
+  readonly #message: number
 
-  constructor(fate: Fate) {
-    this.#fate = fate
+  constructor(receipts: Receipts, message = 0) {
+    this.#receipts = receipts
+    this.#message = message
   }
 
   get [Symbol.toStringTag](): string {
@@ -31,14 +38,18 @@ export class Delivery implements Promise<IdempotentAppendResult> {
     onfulfilled?: ((value: IdempotentAppendResult) => A | PromiseLike<A>) | null,
     onrejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
-    return this.#fate.promise.then(onfulfilled, onrejected)
+    return this.#promise().then(onfulfilled, onrejected)
   }
 
   catch<B = never>(onrejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<IdempotentAppendResult | B> {
-    return this.#fate.promise.catch(onrejected)
+    return this.#promise().catch(onrejected)
   }
 
   finally(onfinally?: (() => void) | null): Promise<IdempotentAppendResult> {
-    return this.#fate.promise.finally(onfinally)
+    return this.#promise().finally(onfinally)
+  }
+
+  #promise(): Promise<IdempotentAppendResult> {
+    return this.#receipts.receipt(this.#message)
   }
 }

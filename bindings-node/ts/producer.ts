@@ -1,8 +1,9 @@
-import type { Abort, Producer } from "./backend.js"
+import type { Abort, Delivery as NativeDelivery, Producer } from "./backend.js"
 import { jsonText, stored } from "./data.js"
 import { Delivery, Fate } from "./delivery.js"
 import { AlreadyClosedError, DurableStreamError } from "./errors.js"
 import type { DurableStream } from "./handle.js"
+import { isPlainDocument, Lines } from "./lines.js"
 import { nativeStream } from "./native-stream.js"
 import { withSignals } from "./signal.js"
 import type { CloseResult, FlushResult, IdempotentProducerOptions } from "./types.js"
@@ -17,7 +18,13 @@ import { event } from "./values.js"
 export class IdempotentProducer {
   readonly #native: Producer
   readonly #signal: AbortSignal | undefined
+  /** Of the message before. */
   #fate: Fate | undefined
+  /** Whether the stream is known to be JSON. */
+  #json = false
+  /** What came in this turn of the event loop after a first message, which crosses alone. */
+  #lines: Lines | undefined
+  readonly #longest: number
   #stopped: { reason: unknown } | undefined
   #closing = false
   #release: (() => void) | undefined
@@ -26,13 +33,15 @@ export class IdempotentProducer {
   constructor(stream: DurableStream, producerId: string, options: IdempotentProducerOptions = {}) {
     const { headers, signal, onError } = options
     const settings = stream._settings(options.fetch)
-    const { stream: native } = nativeStream({
+    const { stream: native, carried } = nativeStream({
       ...settings,
       headers: { ...settings.headers, ...headers },
     })
     const given = {
       epoch: options.epoch,
       autoClaim: options.autoClaim,
+      // Who gives a `fetch` counts its calls.
+      askTail: !carried,
       lingerMs: options.lingerMs,
       maxBatchBytes: options.maxBatchBytes,
       maxBatchItems: options.maxBatchItems,
@@ -41,7 +50,9 @@ export class IdempotentProducer {
       deliveryTimeout: options.deliveryTimeoutMs,
       requestTimeout: options.timeoutMs,
     }
-    this.#native = native.producer(producerId, given, onError && event(onError))
+    const failed = onError && event((error: Error) => this.#stopped ?? onError(error))
+    this.#native = native.producer(producerId, given, failed)
+    this.#longest = Lines.longest(options.maxBufferedBytes)
     this.#signal = signal
     if (signal !== undefined) {
       this.#watch(signal, onError)
@@ -70,12 +81,14 @@ export class IdempotentProducer {
   tryAppend(body: Uint8Array | string | object | number | boolean | null): Delivery {
     const { data, json } = stored(body)
     this.#check()
+    this.#cross()
     return new Delivery(new Fate(this.#native.tryAppend(data, json)))
   }
 
   /** Takes a message once there is space for it; the promise gives its receipt, still on its way. */
   async send(body: Uint8Array | string | object | number | boolean | null): Promise<{ delivery: Delivery }> {
     const delivery = this.append(body)
+    this.#cross()
     if (this.#native.isFull) {
       await this.#call((abort) => this.#native.ready(abort))
     }
@@ -87,6 +100,7 @@ export class IdempotentProducer {
    * flush before was not stored; `failures` of the error lists them.
    */
   async flush(): Promise<FlushResult> {
+    this.#cross()
     const { offset, messages, duplicates } = await this.#call((abort) => this.#native.flush(abort))
     return { offset, messages, duplicates }
   }
@@ -96,6 +110,7 @@ export class IdempotentProducer {
    * second call gives the first result.
    */
   async close(finalMessage?: Uint8Array | string): Promise<CloseResult> {
+    this.#cross()
     this.#closing = true
     const closed = await this.#call((abort) => this.#native.close(finalMessage, abort))
     this.#release?.()
@@ -112,6 +127,7 @@ export class IdempotentProducer {
     if (this.#closing) {
       return
     }
+    this.#cross()
     this.#closing = true
     try {
       await this.#native.detach()
@@ -126,6 +142,7 @@ export class IdempotentProducer {
 
   /** Flushes, then starts anew under the next epoch. */
   async restart(): Promise<void> {
+    this.#cross()
     await this.#native.restart()
   }
 
@@ -135,21 +152,25 @@ export class IdempotentProducer {
 
   /** Number of the next batch. */
   get nextSeq(): number {
+    this.#cross()
     return this.#native.nextSeq
   }
 
   /** Messages that are not settled yet. */
   get pendingCount(): number {
+    this.#cross()
     return this.#native.pendingCount
   }
 
   /** Batches under way. */
   get inFlightCount(): number {
+    this.#cross()
     return this.#native.inFlightCount
   }
 
   /** Bytes of messages that are not settled yet. */
   get bufferedBytes(): number {
+    this.#cross()
     return this.#native.bufferedBytes
   }
 
@@ -160,12 +181,61 @@ export class IdempotentProducer {
 
   #append(data: string | Uint8Array, json: boolean): Delivery {
     this.#check()
-    const delivery = this.#native.append(data, json)
+    const lines = this.#lines
+    if (lines !== undefined && typeof data === "string" && data.length <= this.#longest && (json || isPlainDocument(data))) {
+      const delivery = lines.add(data)
+      if (lines.isFull) {
+        this.#cross()
+      }
+      return delivery
+    }
+    this.#cross()
+    const delivery = new Delivery(this.#settledBy(this.#native.append(data, json)))
+    if (lines === undefined && this.#json) {
+      this.#gather()
+    }
+    return delivery
+  }
+
+  /** Has what comes before the next turn of the event loop cross together. */
+  #gather(): void {
+    this.#lines = this.#newLines()
+    // Not queueMicrotask, which tests replace to hold time.
+    void Promise.resolve().then(() => {
+      this.#cross()
+      this.#lines = undefined
+    })
+  }
+
+  #newLines(): Lines {
+    return new Lines(() => this.#cross())
+  }
+
+  /** Hands over what waits on this side. */
+  #cross(): void {
+    const lines = this.#lines
+    if (lines === undefined || lines.isEmpty) {
+      return
+    }
+    this.#lines = this.#newLines()
+    const { refused } = lines.take(
+      (text) => this.#native.appendLines(text),
+      (delivery) => this.#settledBy(delivery),
+    )
+    if (refused) {
+      // What comes next is refused at the call.
+      this.#lines = undefined
+    }
+  }
+
+  /** The fate of a message, whose delivery may be that of the message before. */
+  #settledBy(delivery: NativeDelivery | null): Fate {
     if (delivery !== null || this.#fate === undefined) {
       // The first message always has a delivery of its own.
       this.#fate = new Fate(delivery!)
+      this.#json ||= this.#native.isJson
     }
-    return new Delivery(this.#fate)
+    return this.#fate
   }
 
   #check(): void {
@@ -184,7 +254,9 @@ export class IdempotentProducer {
   #watch(signal: AbortSignal, onError: ((error: Error) => void) | undefined): void {
     const stop = (): void => {
       this.#stopped = { reason: signal.reason }
-      if (this.#native.pendingCount > 0) {
+      const pending = this.pendingCount > 0
+      this.#native.abort()
+      if (pending) {
         onError?.(new DurableStreamError("Producer aborted", "ALREADY_CLOSED"))
       }
     }
