@@ -207,6 +207,7 @@ impl WriterPlan {
             max_buffered_bytes: dice.pick(&[100, 1000, 1 << 20]),
             delivery_timeout: dice.pick(&[Some(Duration::from_secs(2)), Some(Duration::from_secs(120)), None]),
             request_timeout: Duration::from_secs(1 + dice.below(5)),
+            ..ProducerOptions::default()
         };
         Self {
             kind: WriterKind::Producer(id, options),
