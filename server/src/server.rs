@@ -16,7 +16,7 @@ use crate::access::AccessConfig;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, UiMode};
 use crate::engine::{Engine, EngineError, EngineLimits};
-use crate::http::{App, Peer};
+use crate::http::{App, Peer, Turn};
 use crate::net::{self, Net, Tls};
 use crate::storage::{MemoryStorage, Storage};
 use crate::subscriptions::Subscriptions;
@@ -321,7 +321,7 @@ impl RunningServer {
     where
         B: http_body::Body<Data = Bytes>,
     {
-        self.app.answer(request, Arc::new(Peer { addr: peer, identity: None })).await
+        self.app.answer(request, &Peer { addr: peer, identity: None }, &Turn::default()).await
     }
 
     /// Sets a fault, as the JSON that `POST /_test/inject-error` takes: `path`, and what is to happen to requests

@@ -2,6 +2,8 @@
 //! or confirmed.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -213,6 +215,28 @@ async fn an_append_whose_client_went_away_is_still_published() {
     drop(abandoned);
     storage.release_one().await;
     assert_eq!(follower.changed(seen).await.position, Position(2));
+}
+
+#[tokio::test]
+async fn appends_of_a_connection_wait_for_the_disk_together_and_not_one_after_another() {
+    let storage = Arc::new(SlowStorage::default());
+    let server = support::quick().storage(Arc::clone(&storage) as Arc<dyn Storage>).start().await.unwrap();
+    let client = support::Client(&server);
+    client.put("s", &[support::TEXT], "").await;
+    let mut connection = support::Connection::open(&server).await;
+    for n in 0..20 {
+        connection.start("POST", "/v1/stream/s", &[support::TEXT], n.to_string().as_bytes()).await;
+    }
+    connection.start("GET", "/v1/stream/s", &[], b"").await;
+    support::eventually("all are under way", async || storage.held() == 20).await;
+    assert_eq!(client.get("s").await.text(), "");
+    let mut stored = String::new();
+    for n in 0..20 {
+        storage.release_one().await;
+        assert_eq!(connection.answer(false).await.status, 204);
+        stored += &n.to_string();
+    }
+    assert_eq!(connection.answer(false).await.text(), stored);
 }
 
 #[tokio::test]

@@ -32,13 +32,13 @@ fn new(meta: StreamMeta) -> NewStream {
 
 fn forked(name: &str, id: u64, source: &str, base: u64) -> NewStream {
     let mut meta = meta(name, id, "text/plain");
-    meta.fork = Some(ForkPoint {
+    meta.fork = Some(Box::new(ForkPoint {
         source: source.into(),
         offset: Position(base),
         sub_offset: 0,
         base: Position(base),
         inherited: Lifetime::Unlimited,
-    });
+    }));
     new(meta)
 }
 

@@ -16,7 +16,7 @@ use super::stream::Stream;
 
 const SHARDS: usize = 64;
 /// A shard looks for streams to drop when it has grown to this size, and again whenever it has doubled.
-const SWEEP_FROM: usize = 32;
+const SWEEP_FROM: usize = 8;
 
 /// The map.
 pub(super) struct Directory {

@@ -46,7 +46,7 @@ pub use self::state::{
     Append, Closure, Commit, Decision, Outcome, Payload, Receipt, StoredState, StreamConfig, StreamState,
 };
 pub(crate) use self::stream::RunToEnd;
-pub use self::stream::{ReadResult, Relations, Stream};
+pub use self::stream::{Appending, ReadResult, Relations, Stream};
 use crate::clock::Clock;
 use crate::metrics::StorageMetrics;
 use crate::storage::{Listed, Loaded, NewStream, Storage, StorageError, StorageErrorKind, StreamId, StreamMeta};
@@ -424,13 +424,13 @@ impl Engine {
             },
             lifetime: fork::lifetime(&request.lifetime, &source.meta().lifetime),
             created_at: self.shared.clock.now(),
-            fork: Some(ForkPoint {
+            fork: Some(Box::new(ForkPoint {
                 source: Arc::clone(&source.meta().name),
                 offset,
                 sub_offset: fork.sub_offset,
                 base,
                 inherited: source.meta().lifetime.clone(),
-            }),
+            })),
         })
     }
 
@@ -561,7 +561,7 @@ fn confirm(stream: &Stream, request: &CreateRequest) -> Result<(), EngineError> 
         content_type: &meta.content_type,
         lifetime: &meta.lifetime,
         closed: stream.tail().closed,
-        fork: meta.fork.as_ref(),
+        fork: meta.fork.as_deref(),
         soft_deleted: stream.is_kept_for_forks(),
     };
     create::confirm(existing, request)

@@ -46,7 +46,9 @@ pub enum Verdict {
 /// Epoch and last accepted seq of each producer of one stream (S-PROD-4).
 #[derive(Clone, Debug, Default)]
 pub struct Producers {
-    table: HashMap<Bytes, Last>,
+    /// None for the streams, most of them, that no producer has written to.
+    #[expect(clippy::box_collection, reason = "memory has one of these for each stream: a pointer instead of a map")]
+    table: Option<Box<HashMap<Bytes, Last>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,10 +61,11 @@ impl Producers {
     /// Remembers an accepted request.
     pub fn record(&mut self, tag: &ProducerTag) {
         let last = Last { epoch: tag.epoch, seq: tag.seq };
-        match self.table.get_mut(&tag.id) {
+        let table = self.table.get_or_insert_default();
+        match table.get_mut(&tag.id) {
             Some(known) => *known = last,
             None => {
-                self.table.insert(tag.id.clone(), last);
+                table.insert(tag.id.clone(), last);
             }
         }
     }
@@ -70,7 +73,7 @@ impl Producers {
     /// Judges a request by its tag alone (S-PROD-5). Changes nothing.
     pub fn check(&self, tag: &ProducerTag) -> Verdict {
         let (e, s) = (tag.epoch, tag.seq);
-        match self.table.get(&tag.id) {
+        match self.table.as_ref().and_then(|table| table.get(&tag.id)) {
             None if s == 0 => Verdict::Accept,
             None => Verdict::Gap { expected: 0, received: s },
             Some(last) if e < last.epoch => Verdict::Fence { epoch: last.epoch },
@@ -89,17 +92,21 @@ impl Producers {
 
     /// How many producers there are.
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.table.as_ref().map_or(0, |table| table.len())
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.len() == 0
     }
 
     /// All producers, each with its current epoch and last seq, in no order.
     pub fn iter(&self) -> impl Iterator<Item = ProducerTag> + '_ {
-        self.table.iter().map(|(id, last)| ProducerTag { id: id.clone(), epoch: last.epoch, seq: last.seq })
+        self.table.iter().flat_map(|table| table.iter()).map(|(id, last)| ProducerTag {
+            id: id.clone(),
+            epoch: last.epoch,
+            seq: last.seq,
+        })
     }
 }
 

@@ -164,8 +164,8 @@ pub struct StreamState {
 pub struct StoredState {
     /// The tail.
     pub tail: Position,
-    /// Whether and how it was closed.
-    pub closed: Option<Closure>,
+    /// Whether and how it was closed. Boxed, as is whatever most streams do not have: memory has one of these for each.
+    pub closed: Option<Box<Closure>>,
     /// The last accepted `Stream-Seq`.
     pub stream_seq: Option<Bytes>,
     /// Epoch and last seq of each producer.
@@ -190,7 +190,7 @@ impl StoredState {
             self.stream_seq = Some(seq.clone());
         }
         if commit.close && self.closed.is_none() {
-            self.closed = Some(Closure { by: commit.producer.clone() });
+            self.closed = Some(Box::new(Closure { by: commit.producer.clone() }));
         }
         self.touched = self.touched.max(commit.at);
     }

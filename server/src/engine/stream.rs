@@ -159,38 +159,48 @@ impl Stream {
     /// # Errors
     /// The row of T-POST that refuses it, or a failure of the storage.
     pub async fn append(self: &Arc<Self>, append: Append) -> Result<Receipt, EngineError> {
-        let (outcome, under_way) = {
-            let mut core = self.live_core()?;
-            let now = self.clock.now();
-            match core.decided.decide(&append, now) {
-                Ok(Decision::Commit(commit, _)) if self.is_too_much(&core, &commit) => {
-                    (Err(EngineError::StreamFull { limit: self.max_bytes }), Ok(core.issued))
-                }
-                Ok(Decision::Commit(commit, receipt)) => {
-                    let issued = self.issue(&mut core, commit);
-                    match issued.reply {
-                        Reply::Ready(result) => {
-                            let result = core.settle(issued.number, issued.tail, result.unwrap_or(Ok(())));
-                            drop(core);
-                            self.publish(&result, issued.tail.0, issued.grows);
-                            return result.map(|()| receipt);
-                        }
-                        Reply::Later(_) | Reply::Pending(_) => (Ok(receipt), Err(issued)),
-                    }
-                }
-                Ok(Decision::Answer(receipt)) => {
-                    self.touch(&mut core, now);
-                    (Ok(receipt), Ok(core.issued))
-                }
-                Err(error) => (Err(error), Ok(core.issued)),
+        self.begin_append(append)?.durable().await
+    }
+
+    /// Decides about an append and gives it its place in the order of the stream: whatever is begun after it comes after it.
+    /// It takes its course even if what is returned is dropped.
+    ///
+    /// # Errors
+    /// The stream cannot be used. What T-POST refuses is said by [`Appending::durable`].
+    pub fn begin_append(self: &Arc<Self>, append: Append) -> Result<Appending, EngineError> {
+        let mut core = self.live_core()?;
+        let now = self.clock.now();
+        let (outcome, number) = match core.decided.decide(&append, now) {
+            Ok(Decision::Commit(commit, _)) if self.is_too_much(&core, &commit) => {
+                (Err(EngineError::StreamFull { limit: self.max_bytes }), core.issued)
             }
+            Ok(Decision::Commit(commit, receipt)) => {
+                let issued = self.issue(&mut core, commit);
+                let rest = match issued.reply {
+                    Reply::Ready(result) => {
+                        let result = core.settle(issued.number, issued.tail, result.unwrap_or(Ok(())));
+                        drop(core);
+                        self.publish(&result, issued.tail.0, issued.grows);
+                        result?;
+                        Rest::Nothing
+                    }
+                    Reply::Later(_) | Reply::Pending(_) => {
+                        Rest::Reply(RunToEnd::new(Arc::clone(self).await_reply(issued)))
+                    }
+                };
+                return Ok(Appending { outcome: Ok(receipt), rest });
+            }
+            Ok(Decision::Answer(receipt)) => {
+                self.touch(&mut core, now);
+                (Ok(receipt), core.issued)
+            }
+            Err(error) => (Err(error), core.issued),
         };
-        match under_way {
-            Err(issued) => RunToEnd::new(Arc::clone(self).await_reply(issued)).await?,
-            // The answer may rest on commits that are not durable, so it waits for them.
-            Ok(number) => self.settled(number).await?,
-        }
-        outcome
+        // The answer may rest on commits that are not durable, so it waits for them.
+        let is_settled = core.settled >= number;
+        drop(core);
+        let rest = if is_settled { Rest::Nothing } else { Rest::Settled(Arc::clone(self), number) };
+        Ok(Appending { outcome, rest })
     }
 
     /// Reads whole messages from `from`, at most `max_bytes` but at least one message. A position inside
@@ -506,6 +516,46 @@ impl Stream {
             segment = source;
         }
         (segment, to)
+    }
+}
+
+/// An append that has its place in the order of its stream.
+#[must_use = "its outcome is not durable yet"]
+pub struct Appending {
+    outcome: Result<Receipt, EngineError>,
+    rest: Rest,
+}
+
+/// What is to happen before the outcome of an append is durable.
+enum Rest {
+    Nothing,
+    /// The storage answers.
+    Reply(RunToEnd<Result<(), EngineError>>),
+    /// The commits of the stream up to this one are durable.
+    Settled(Arc<Stream>, u64),
+}
+
+impl Appending {
+    /// Resolves when the outcome is durable.
+    ///
+    /// # Cancel safety
+    /// The append takes its course even if the future is dropped.
+    ///
+    /// # Errors
+    /// The row of T-POST that refuses it, or a failure of the storage.
+    pub async fn durable(self) -> Result<Receipt, EngineError> {
+        match self.rest {
+            Rest::Nothing => {}
+            Rest::Reply(reply) => reply.await?,
+            Rest::Settled(stream, number) => stream.settled(number).await?,
+        }
+        self.outcome
+    }
+}
+
+impl std::fmt::Debug for Appending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Appending").field("outcome", &self.outcome).finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use everstream::proto::names;
@@ -66,7 +65,7 @@ impl Gate {
     }
 
     /// Lets a request in, and says who asks.
-    pub(super) fn admit(&self, parts: &Parts, target: &Target<'_>, now: u64) -> Result<Caller, Refusal> {
+    pub(super) fn admit(&self, parts: &Parts, target: &Target<'_>, peer: &Peer, now: u64) -> Result<Caller, Refusal> {
         let Self::Checked(policy) = self else {
             return Ok(Caller::unchecked());
         };
@@ -85,7 +84,7 @@ impl Gate {
             }
             _ => None,
         };
-        let identity = parts.extensions.get::<Arc<Peer>>().and_then(|peer| peer.identity.as_ref());
+        let identity = peer.identity.as_ref();
         let credentials = Credentials {
             bearer: bearer(parts)?,
             certificate: identity.map(|it| Certificate { subject: &it.subject, names: &it.names }),

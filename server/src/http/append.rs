@@ -9,11 +9,17 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::body::{self, Body};
 use super::error::HttpError;
-use super::{App, extract, stream_headers, truth};
+use super::{App, Turn, extract, stream_headers, truth};
 use crate::engine::{Append, Outcome, Payload};
 use crate::metrics;
 
-pub(super) async fn handle<B>(app: &Arc<App>, name: &str, parts: &Parts, body: B) -> Result<Response<Body>, HttpError>
+pub(super) async fn handle<B>(
+    app: &Arc<App>,
+    name: &str,
+    parts: &Parts,
+    body: B,
+    turn: &Turn,
+) -> Result<Response<Body>, HttpError>
 where
     B: http_body::Body<Data = Bytes>,
 {
@@ -34,7 +40,9 @@ where
         producer,
         stream_seq: extract::stream_seq(&parts.headers),
     };
-    let receipt = stream.append(append).await?;
+    let appending = stream.begin_append(append)?;
+    turn.pass();
+    let receipt = appending.durable().await?;
     match receipt.outcome {
         Outcome::Appended => metrics::count(&app.metrics().appended_bytes, body_bytes),
         Outcome::Duplicate => metrics::count(&app.metrics().duplicate_appends, 1),

@@ -1,5 +1,6 @@
 //! Headers that every response carries: CORS and what keeps browsers from guessing (S-HTTP-6 to S-HTTP-9).
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// The names are those of `everstream::proto::names`, checked by a test below: a header value has to be
@@ -19,6 +20,8 @@ pub(super) struct CommonHeaders {
     list: [(HeaderName, HeaderValue); 5],
     origins: Origins,
     credentials: bool,
+    /// All of them as they are written, if they are the same for every page.
+    text: Option<Bytes>,
 }
 
 /// Whose pages may see answers.
@@ -60,7 +63,7 @@ impl CommonHeaders {
                 }
             }
         };
-        Ok(Self {
+        let mut common = Self {
             list: [
                 (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
                 (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin")),
@@ -73,7 +76,22 @@ impl CommonHeaders {
             ],
             origins,
             credentials,
-        })
+            text: None,
+        };
+        if matches!(common.origins, Origins::Always(_)) {
+            let mut headers = HeaderMap::new();
+            common.apply(None, &mut headers);
+            let lines = headers
+                .iter()
+                .map(|(name, value)| [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+            common.text = Some(lines.collect::<Vec<_>>().concat().into());
+        }
+        Ok(common)
+    }
+
+    /// The headers as they are written, if they are the same for every page.
+    pub(super) fn text(&self) -> Option<&Bytes> {
+        self.text.as_ref()
     }
 
     /// Adds the headers to the response to a request from a page of `origin`.

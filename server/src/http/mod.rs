@@ -23,6 +23,7 @@ mod rate;
 mod read;
 mod sse;
 mod subscriptions;
+mod turn;
 mod ui;
 
 use std::fmt;
@@ -38,7 +39,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use self::access::Gate;
-use self::body::{Body, Intake};
+pub(crate) use self::body::Body;
+use self::body::Intake;
 use self::budget::Budget;
 use self::cors::CommonHeaders;
 use self::error::HttpError;
@@ -48,6 +50,7 @@ use self::path::Target;
 pub(crate) use self::path::{check_name, encode_name};
 pub(crate) use self::probes::answer_admin;
 use self::rate::Rate;
+pub(crate) use self::turn::Turn;
 use crate::access::{Caller, Refusal};
 use crate::config::{Config, ConfigError};
 use crate::engine::{Engine, EngineError, Position, ReadResult, Stream};
@@ -79,13 +82,20 @@ pub(crate) struct App {
     rate: Option<Rate>,
 }
 
-/// Who is at the other end of a connection. Every request carries it as an extension.
+/// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     /// Its address.
     pub(crate) addr: SocketAddr,
     /// Who it is by its certificate, if it showed one (`tls.client_ca`).
     pub(crate) identity: Option<ClientIdentity>,
+}
+
+/// Who asks, and who waits behind.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    peer: &'a Peer,
+    turn: &'a Turn,
 }
 
 /// The connection is to be cut without an answer.
@@ -126,43 +136,77 @@ impl App {
         })
     }
 
-    /// Answers one request.
+    /// Answers one request of a peer's, as [`answer_bare`](Self::answer_bare), with the headers that every answer has.
     ///
     /// # Errors
     /// Only an injected fault: the connection is to be cut.
-    pub(crate) async fn answer<B>(self: &Arc<Self>, request: Request<B>, peer: Arc<Peer>) -> Result<Response<Body>, Cut>
+    pub(crate) async fn answer<B>(
+        self: &Arc<Self>,
+        request: Request<B>,
+        peer: &Peer,
+        turn: &Turn,
+    ) -> Result<Response<Body>, Cut>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let mut response = self.answer_bare(request, peer, turn).await?;
+        self.common.apply(origin.as_ref(), response.headers_mut());
+        Ok(response)
+    }
+
+    /// The headers that every answer has, as they are written, if all have the same.
+    pub(crate) fn common_headers(&self) -> Option<&Bytes> {
+        self.common.text()
+    }
+
+    /// Answers one request of a peer's. From the moment when `turn` is passed on, what this request does comes before
+    /// what the next one does.
+    ///
+    /// # Errors
+    /// Only an injected fault: the connection is to be cut.
+    pub(crate) async fn answer_bare<B>(
+        self: &Arc<Self>,
+        request: Request<B>,
+        peer: &Peer,
+        turn: &Turn,
+    ) -> Result<Response<Body>, Cut>
     where
         B: http_body::Body<Data = Bytes>,
     {
         let (mut parts, body) = request.into_parts();
-        parts.extensions.insert(peer);
+        let asker = Asker { peer, turn };
         let observation = Observation::begin(self, &parts);
         let span = observation.span(self, &parts);
         let mut response = if span.is_disabled() {
-            self.answer_with_faults(&mut parts, body).await?
+            self.answer_with_faults(&mut parts, body, asker).await?
         } else {
-            self.answer_with_faults(&mut parts, body).instrument(span).await?
+            self.answer_with_faults(&mut parts, body, asker).instrument(span).await?
         };
-        observation.end(self, &parts, &mut response);
-        self.common.apply(parts.headers.get(header::ORIGIN), response.headers_mut());
+        observation.end(self, &parts, peer, &mut response);
         if parts.method == Method::HEAD {
             *response.body_mut() = Body::Empty;
         }
         Ok(response)
     }
 
-    async fn answer_with_faults<B>(self: &Arc<Self>, parts: &mut Parts, body: B) -> Result<Response<Body>, Cut>
+    async fn answer_with_faults<B>(
+        self: &Arc<Self>,
+        parts: &mut Parts,
+        body: B,
+        asker: Asker<'_>,
+    ) -> Result<Response<Body>, Cut>
     where
         B: http_body::Body<Data = Bytes>,
     {
         let Some(faults) = &self.faults else {
-            return Ok(self.route(parts, body).await);
+            return Ok(self.route(parts, body, asker).await);
         };
         if parts.method == Method::OPTIONS || parts.uri.path() == fault::PATH {
-            return Ok(self.route(parts, body).await);
+            return Ok(self.route(parts, body, asker).await);
         }
         let Some(fault) = faults.take(parts.uri.path(), &parts.method) else {
-            return Ok(self.route(parts, body).await);
+            return Ok(self.route(parts, body, asker).await);
         };
         if let Some(delay) = fault.delay() {
             tokio::time::sleep(delay).await;
@@ -174,12 +218,12 @@ impl App {
             return Ok(answer);
         }
         fault.prepare(&mut parts.headers);
-        let response = self.route(parts, body).await;
+        let response = self.route(parts, body, asker).await;
         Ok(if parts.method == Method::GET { fault.spoil(response) } else { response })
     }
 
     /// The route table.
-    async fn route<B>(self: &Arc<Self>, parts: &Parts, body: B) -> Response<Body>
+    async fn route<B>(self: &Arc<Self>, parts: &Parts, body: B, asker: Asker<'_>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes>,
     {
@@ -189,8 +233,8 @@ impl App {
         let result = match parts.uri.path() {
             path @ (probes::HEALTH_PATH | probes::READY_PATH) => probes::health(self, &parts.method, path),
             path if ui::is_at(self, path) => ui::handle(self, parts).await,
-            _ => match self.check_rate(parts) {
-                Ok(()) => self.admit(parts, body).await,
+            _ => match self.check_rate(asker.peer) {
+                Ok(()) => self.admit(parts, body, asker).await,
                 Err(error) => Err(error),
             },
         };
@@ -205,12 +249,12 @@ impl App {
     }
 
     /// Lets a request in, and keeps answers to someone known out of shared caches.
-    async fn admit<B>(self: &Arc<Self>, parts: &Parts, body: B) -> Result<Response<Body>, HttpError>
+    async fn admit<B>(self: &Arc<Self>, parts: &Parts, body: B, asker: Asker<'_>) -> Result<Response<Body>, HttpError>
     where
         B: http_body::Body<Data = Bytes>,
     {
         let target = path::target(&self.config.server.stream_root, parts.uri.path());
-        let caller = match self.gate.admit(parts, &target, self.engine.clock().now() / 1000) {
+        let caller = match self.gate.admit(parts, &target, asker.peer, self.engine.clock().now() / 1000) {
             Ok(caller) => caller,
             Err(refusal) => {
                 let counter =
@@ -220,7 +264,7 @@ impl App {
                 return Ok(access::refused(refusal, access::Form::of(&target)));
             }
         };
-        let mut response = self.dispatch(parts, target, &caller, body).await?;
+        let mut response = self.dispatch(parts, target, &caller, body, asker.turn).await?;
         access::keep_private(&caller, &mut response);
         if self.config.log.requests {
             response.extensions_mut().insert(caller);
@@ -235,6 +279,7 @@ impl App {
         target: Target<'_>,
         caller: &Caller,
         body: B,
+        turn: &Turn,
     ) -> Result<Response<Body>, HttpError>
     where
         B: http_body::Body<Data = Bytes>,
@@ -259,7 +304,7 @@ impl App {
         }
         match (target, parts.method.as_str()) {
             (Target::Stream(name), "PUT") => create::handle(self, &name, parts, body, caller).await,
-            (Target::Stream(name), "POST") => append::handle(self, &name, parts, body).await,
+            (Target::Stream(name), "POST") => append::handle(self, &name, parts, body, turn).await,
             (Target::Stream(name), "GET") => read::handle(self, &name, parts).await,
             (Target::Stream(name), "HEAD") => head::handle(self, &name).await,
             (Target::Stream(name), "DELETE") => delete::handle(self, &name).await,
@@ -274,8 +319,8 @@ impl App {
     }
 
     /// Takes the request out of its client's budget.
-    fn check_rate(&self, parts: &Parts) -> Result<(), HttpError> {
-        let (Some(rate), Some(peer)) = (&self.rate, parts.extensions.get::<Arc<Peer>>()) else {
+    fn check_rate(&self, peer: &Peer) -> Result<(), HttpError> {
+        let Some(rate) = &self.rate else {
             return Ok(());
         };
         rate.check(peer.addr.ip()).map_err(|wait| {

@@ -10,9 +10,9 @@ use http::{HeaderName, HeaderValue, Method, Response};
 use http_body::Body as _;
 use tracing::Span;
 
-use super::App;
 use super::body::Body;
 use super::path::{self, Target};
+use super::{App, Peer};
 use crate::access::Caller;
 use crate::metrics::RequestKind;
 
@@ -54,12 +54,11 @@ impl Observation {
     }
 
     /// Notes the answer, and gives it the id of the request.
-    pub(super) fn end(self, app: &App, parts: &Parts, response: &mut Response<Body>) {
+    pub(super) fn end(self, app: &App, parts: &Parts, peer: &Peer, response: &mut Response<Body>) {
         let (status, elapsed) = (response.status(), self.started.elapsed());
         app.metrics().answered(self.kind, status, elapsed);
         if app.config().log.requests {
             let caller = response.extensions_mut().remove::<Caller>();
-            let peer = parts.extensions.get::<std::sync::Arc<super::Peer>>().map(|peer| peer.addr);
             tracing::info!(
                 target: "everstream_server::requests",
                 id = self.id(),
@@ -71,7 +70,7 @@ impl Observation {
                 // A live answer has no length yet.
                 bytes = response.body().size_hint().exact(),
                 micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-                peer = peer.map(tracing::field::display),
+                peer = %peer.addr,
                 caller = caller.as_ref().and_then(Caller::name),
                 "answered"
             );

@@ -1,12 +1,14 @@
 //! One connection, from the first byte to the last.
 
 use std::error::Error;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,8 +17,10 @@ use tokio::net::TcpStream;
 use super::Net;
 use super::activity::{Activity, Tracked};
 use super::guarded::Guarded;
+use super::pipeline::{End, Pipeline};
+use super::rewound::Rewound;
 use crate::aside::Aside;
-use crate::http::{Cut, Peer};
+use crate::http::{Cut, Peer, Turn};
 use crate::metrics;
 
 impl Net {
@@ -38,48 +42,31 @@ impl Net {
 
     async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, socket: S, peer: Peer) {
         let limits = &self.app.config().limits;
-        let activity = Arc::new(Activity::default());
-        let socket = TokioIo::new(Guarded::new(socket, Arc::clone(&activity), limits));
-        let (app, peer) = (&self.app, Arc::new(peer));
-        let requests = Arc::clone(&activity);
-        let service = service_fn(move |request| {
-            let (app, peer, busy) = (Arc::clone(app), Arc::clone(&peer), requests.begin());
-            async move {
-                let response = app.answer(request, peer).await?;
-                Ok::<_, Cut>(response.map(|body| Tracked::new(body, busy, Arc::clone(app.metrics()))))
-            }
-        });
-        let mut connection = pin!(self.http.serve_connection(socket, service));
-        let mut aside = Aside::new();
-        aside.add(async {
+        let (peer, activity) = (Arc::new(peer), Arc::new(Activity::default()));
+        let socket = Guarded::new(socket, Arc::clone(&activity), limits);
+        let mut beside = Beside::new();
+        beside.add(async {
             self.abort.cancelled().await;
             Event::Cut
         });
-        aside.add(async {
+        beside.add(async {
             self.stop.cancelled().await;
             Event::End
         });
-        aside.add(async {
+        beside.add(async {
             idle(&activity, limits.idle_timeout).await;
             Event::Idle
         });
-        let result = loop {
-            let event = tokio::select! {
-                biased;
-                result = connection.as_mut() => break result,
-                event = aside.next() => event,
-            };
-            match event {
-                Event::Cut => return,
-                Event::End => connection.as_mut().graceful_shutdown(),
-                Event::Idle => {
-                    connection.as_mut().graceful_shutdown();
-                    // A peer that has begun something and does not go on gets no more time than for a head.
-                    aside.add(async {
-                        tokio::time::sleep(limits.header_timeout).await;
-                        Event::Cut
-                    });
+        // Faults are for tests of clients, and spoil what only hyper can send.
+        let result = if self.app.faults().is_some() {
+            self.by_hyper(socket, &peer, &activity, &mut beside).await
+        } else {
+            match self.by_pipeline(socket, &peer, &activity, &mut beside).await {
+                Ok(Some((before, socket))) => {
+                    self.by_hyper(Rewound::new(before, socket), &peer, &activity, &mut beside).await
                 }
+                Ok(None) => Ok(()),
+                Err(error) => Err(error.into()),
             }
         };
         if let Err(error) = result {
@@ -89,7 +76,75 @@ impl Net {
             tracing::debug!(%error, "connection ended");
         }
     }
+
+    /// Serves whole, plain requests. What is left of the connection when another one comes is for hyper.
+    async fn by_pipeline<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &'a self,
+        socket: S,
+        peer: &Arc<Peer>,
+        activity: &Arc<Activity>,
+        beside: &mut Beside<'a>,
+    ) -> io::Result<Option<(Bytes, S)>> {
+        let mut pipeline = Pipeline::new(socket, Arc::clone(&self.app), Arc::clone(peer), Arc::clone(activity));
+        let end = loop {
+            let event = tokio::select! {
+                biased;
+                end = poll_fn(|cx| pipeline.poll(cx)) => break end?,
+                event = beside.next() => event,
+            };
+            match event {
+                Event::Cut => return Ok(None),
+                Event::End => pipeline.close(),
+                Event::Idle => {
+                    pipeline.close();
+                    beside.add(self.cut_soon());
+                }
+            }
+        };
+        Ok((end == End::HandOver).then(|| pipeline.into_rest()))
+    }
+
+    async fn by_hyper<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &'a self,
+        socket: S,
+        peer: &Arc<Peer>,
+        activity: &Arc<Activity>,
+        beside: &mut Beside<'a>,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let app = &self.app;
+        let service = service_fn(|request| {
+            let (app, peer, busy) = (Arc::clone(app), Arc::clone(peer), activity.begin());
+            async move {
+                let response = app.answer(request, &peer, &Turn::default()).await?;
+                Ok::<_, Cut>(response.map(|body| Tracked::new(body, busy, Arc::clone(app.metrics()))))
+            }
+        });
+        let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), service));
+        loop {
+            let event = tokio::select! {
+                biased;
+                result = connection.as_mut() => return result,
+                event = beside.next() => event,
+            };
+            match event {
+                Event::Cut => return Ok(()),
+                Event::End => connection.as_mut().graceful_shutdown(),
+                Event::Idle => {
+                    connection.as_mut().graceful_shutdown();
+                    beside.add(self.cut_soon());
+                }
+            }
+        }
+    }
+
+    /// A peer that has begun something and does not go on gets no more time than for a head.
+    async fn cut_soon(&self) -> Event {
+        tokio::time::sleep(self.app.config().limits.header_timeout).await;
+        Event::Cut
+    }
 }
+
+type Beside<'a> = Aside<'a, Event>;
 
 /// Whether a connection ended because the peer did not get on (`guarded`).
 fn is_timeout(error: &(dyn Error + 'static)) -> bool {

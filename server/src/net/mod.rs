@@ -1,9 +1,12 @@
-//! Connections: how many, for how long, and at what pace. HTTP is hyper's, requests are the `http` module's.
+//! Connections: how many, for how long, and at what pace. HTTP is hyper's, but for whole and plain requests
+//! (`pipeline`); what requests do is the `http` module's.
 
 mod activity;
 pub(crate) mod admin;
 mod connection;
 mod guarded;
+mod pipeline;
+mod rewound;
 mod tls;
 
 use std::net::SocketAddr;

@@ -132,7 +132,7 @@ pub struct StreamMeta {
     /// When it was created.
     pub created_at: Millis,
     /// How it was forked, if it was.
-    pub fork: Option<ForkPoint>,
+    pub fork: Option<Box<ForkPoint>>,
 }
 
 impl StreamMeta {

@@ -88,13 +88,13 @@ impl<'a> Decoder<'a> {
         let (name, content_type, lifetime) = (self.text()?, self.text()?, self.lifetime()?);
         let fork = match self.u8()? {
             0 => None,
-            1 => Some(ForkPoint {
+            1 => Some(Box::new(ForkPoint {
                 source: self.text()?,
                 offset: Position(self.u64()?),
                 sub_offset: self.u64()?,
                 base: Position(self.u64()?),
                 inherited: self.lifetime()?,
-            }),
+            })),
             _ => return Err(Malformed),
         };
         Ok(StreamMeta { name, id, content_type, lifetime, created_at, fork })
@@ -107,8 +107,8 @@ impl<'a> Decoder<'a> {
         }
         let closed = match flags & 3 {
             0 => None,
-            1 => Some(Closure { by: None }),
-            3 => Some(Closure { by: Some(self.producer()?) }),
+            1 => Some(Box::new(Closure { by: None })),
+            3 => Some(Box::new(Closure { by: Some(self.producer()?) })),
             _ => return Err(Malformed),
         };
         let stream_seq = if flags & 4 != 0 { Some(self.bytes()?) } else { None };

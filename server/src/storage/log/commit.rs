@@ -1,6 +1,6 @@
 //! The committer: takes what waits, writes it as one group, syncs, and only then lets it be seen.
 //!
-//! There is no delay: while one group is synced, the next one gathers.
+//! While one group is synced, the next one gathers; `pace` says when it is large enough.
 
 use std::collections::HashSet;
 use std::io;
@@ -12,6 +12,7 @@ use super::disk::DiskFile;
 use super::drain::Cut;
 use super::entry::Entry;
 use super::format::{Header, Kind, segment_name};
+use super::pace::Pace;
 use super::queue::{Answer, Op};
 use super::segment::{put_commit, put_create, put_delete, put_record};
 use super::{LogOptions, Shared, storage_error};
@@ -40,6 +41,7 @@ pub(super) struct Committer {
     /// Streams that have changed since the last cut.
     pub(super) dirty: Vec<Arc<Entry>>,
     pub(super) group: Group,
+    pub(super) pace: Pace,
     /// A new segment could not be made.
     pub(super) is_stuck: bool,
     /// Why nothing can be written any more.
@@ -96,7 +98,7 @@ impl Committer {
     /// Commits until the queue is closed.
     pub(super) fn run(mut self) {
         let mut ops = Vec::new();
-        while self.shared.queue.take(&mut ops) {
+        while self.shared.queue.take(&mut ops, &self.pace) {
             self.shared.drains.wait_below(CUTS);
             self.commit(&mut ops);
             // Lets those run who were just answered, if a core has nothing better to do: what they send next is in the
@@ -266,7 +268,9 @@ impl Committer {
             return Err(self.poison(&error));
         }
         *at = end;
-        self.shared.health.metrics.syncs.observe(begun.elapsed());
+        let took = begun.elapsed();
+        self.shared.health.metrics.syncs.observe(took);
+        self.pace.note(took, self.group.changes.len() + self.shared.queue.len());
         Ok(())
     }
 

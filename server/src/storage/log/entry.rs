@@ -4,10 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::files::Files;
+use super::pieces::Question;
 use super::queue::Op;
 use super::run::{Reader, RunRef};
 use super::{Shared, storage_error};
@@ -126,7 +128,7 @@ impl Entry {
                     }
                 }
             };
-            let read = self.with_run(run, |reader| reader.read(rest, at_least_one))?;
+            let read = self.read_run(run, rest, at_least_one)?;
             let Some((data, next)) = read else { break };
             piece.next = next;
             left = left.saturating_sub(data.len());
@@ -138,6 +140,19 @@ impl Entry {
             }
         }
         Ok(piece)
+    }
+
+    /// Reads in a run, or takes what somebody else has read there.
+    fn read_run(&self, run: RunRef, range: ReadRange, at_least_one: bool) -> io::Result<Option<(Bytes, Position)>> {
+        let question = Question::new(&run, range, at_least_one);
+        if let Some(known) = self.files.pieces.find(&question) {
+            return Ok(Some(known));
+        }
+        let read = self.with_run(run, |reader| reader.read(range, at_least_one))?;
+        if let Some((data, next)) = &read {
+            self.files.pieces.keep(question, data, *next);
+        }
+        Ok(read)
     }
 
     fn append_after(&self, at: Position) -> io::Result<Option<AppendShape>> {

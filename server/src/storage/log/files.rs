@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::disk::{Disk, DiskFile};
 use super::drain::Drains;
 use super::format::data_name;
+use super::pieces::Pieces;
 use super::run::RunRef;
 
 /// How many data files are open at most.
@@ -19,6 +20,7 @@ pub(super) struct Files {
     sizes: Mutex<HashMap<u64, Size>>,
     /// The one used last comes last.
     open: Mutex<Vec<(u64, Arc<dyn DiskFile>)>>,
+    pub(super) pieces: Pieces,
     /// Told when space was released.
     drains: Arc<Drains>,
 }
@@ -33,7 +35,7 @@ pub(super) struct Size {
 
 impl Files {
     pub(super) fn new(disk: Arc<dyn Disk>, drains: Arc<Drains>) -> Self {
-        Self { disk, sizes: Mutex::default(), open: Mutex::default(), drains }
+        Self { disk, sizes: Mutex::default(), open: Mutex::default(), pieces: Pieces::default(), drains }
     }
 
     /// A file that runs are about to live in.

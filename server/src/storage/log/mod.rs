@@ -30,6 +30,8 @@ mod format;
 mod fsck;
 mod health;
 mod manifest;
+mod pace;
+mod pieces;
 mod queue;
 mod recover;
 mod run;
@@ -56,6 +58,7 @@ use self::entry::Entry;
 use self::files::Files;
 pub use self::fsck::{Checked, check};
 use self::health::Health;
+use self::pace::Pace;
 use self::queue::{Op, Queue};
 use self::recover::Recovered;
 use super::{Listed, Loaded, NewStream, Reply, Storage, StorageError, StorageErrorKind, StreamId};
@@ -216,6 +219,7 @@ impl LogStorage {
             durable: next_seq - 1,
             dirty: Vec::new(),
             group: Group::default(),
+            pace: Pace::default(),
             is_stuck: false,
             failed: None,
         };

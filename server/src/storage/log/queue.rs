@@ -1,11 +1,13 @@
 //! What waits for the committer.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::entry::Entry;
+use super::pace::Pace;
 use crate::engine::{Commit, Removal};
 use crate::storage::{Loaded, NewStream, StorageError, StorageErrorKind, StreamId};
 
@@ -33,6 +35,8 @@ struct Waiting {
     /// Creates, deletes and loads among them and among what was taken and is not done.
     names: usize,
     stopped: bool,
+    /// The one who takes waits for so many.
+    wanted: usize,
 }
 
 impl Queue {
@@ -45,9 +49,16 @@ impl Queue {
         }
         waiting.names += usize::from(op.is_about_names());
         waiting.ops.push(op);
-        if waiting.ops.len() == 1 {
+        if waiting.ops.len() == waiting.wanted {
+            waiting.wanted = 0;
+            drop(waiting);
             self.filled.notify_one();
         }
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.lock().ops.len()
     }
 
     /// Whether a create, delete or load is under way.
@@ -62,18 +73,34 @@ impl Queue {
         }
     }
 
-    /// Swaps in everything that waits; `ops` is empty. Waits for something if there is nothing; `false` when
-    /// there will be nothing more.
-    pub(super) fn take(&self, ops: &mut Vec<Op>) -> bool {
+    /// Swaps in everything that waits; `ops` is empty. Waits for something if there is nothing, and for more as `pace`
+    /// says; `false` when there will be nothing more.
+    pub(super) fn take(&self, ops: &mut Vec<Op>, pace: &Pace) -> bool {
         let mut waiting = self.waiting.lock();
-        while waiting.ops.is_empty() {
-            if waiting.stopped {
-                return false;
+        let rounds = if pace.enough() > 1 { Some(pace.rounds()) } else { None };
+        for round in rounds.into_iter().flatten() {
+            let before = waiting.ops.len();
+            self.wait_for(&mut waiting, pace.enough(), Some(Instant::now() + round));
+            if waiting.ops.len() == before || waiting.ops.len() >= pace.enough() {
+                break;
             }
-            self.filled.wait(&mut waiting);
         }
+        self.wait_for(&mut waiting, 1, None);
         std::mem::swap(&mut waiting.ops, ops);
-        true
+        !ops.is_empty()
+    }
+
+    /// Waits until so many are there, the time is over, or there will be no more.
+    fn wait_for(&self, waiting: &mut MutexGuard<'_, Waiting>, count: usize, until: Option<Instant>) {
+        while waiting.ops.len() < count && !waiting.stopped {
+            waiting.wanted = count;
+            match until {
+                None => self.filled.wait(waiting),
+                Some(until) if self.filled.wait_until(waiting, until).timed_out() => break,
+                Some(_) => {}
+            }
+        }
+        waiting.wanted = 0;
     }
 
     /// Swaps in what waits now.

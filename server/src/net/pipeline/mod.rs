@@ -1,0 +1,264 @@
+//! HTTP/1.1 as most clients speak it: requests that arrive whole, many of them at once if the client does not wait for
+//! answers. hyper serves everything else, and takes one request of a connection after another.
+//!
+//! ```text
+//! bytes ──> request::take ──> App::answer ──> Output ──> bytes
+//!              │                 (several, answered in order)
+//!              └── anything unusual: the connection is hyper's from there on
+//! ```
+//! # Order
+//! Answers go out in the order of the requests (RFC 9112 section 9.3.2). An append lets the next append begin as soon as
+//! it has its place in its stream ([`Turn`]); so the commits of a connection become durable together, in the order in
+//! which they were sent. Every other request begins when all before it are answered, and nothing begins before it is.
+//!
+//! # Safety
+//! Where a request ends decides what the next one is. So only requests are taken that can be read in one way
+//! (`request`), and at the first other one hyper gets the connection, with all bytes from there on, and keeps it.
+
+mod request;
+mod response;
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use self::request::Next;
+use self::response::Output;
+use super::activity::{Activity, Busy};
+use crate::http::{App, Body, Cut, Peer, Turn};
+use crate::metrics;
+
+/// So many bytes are read at once.
+const READ: usize = 16 << 10;
+/// So many bytes of a connection may wait for their turn, be in requests under way, or in answers that are not taken. One
+/// whole request always fits.
+const HELD: usize = request::LARGEST_BODY + (16 << 10);
+/// So many requests of a connection may be under way.
+const DEPTH: usize = 64;
+
+/// A connection, from its first byte to its last whole and plain request.
+pub(super) struct Pipeline<S> {
+    socket: S,
+    app: Arc<App>,
+    peer: Arc<Peer>,
+    activity: Arc<Activity>,
+    turn: Turn,
+    input: Bytes,
+    next: Next,
+    under_way: VecDeque<Exchange>,
+    /// Bytes of the requests under way.
+    held: usize,
+    output: Output,
+    /// The peer sends nothing more.
+    is_ended: bool,
+    /// No request is taken any more.
+    is_closing: bool,
+}
+
+/// How a pipeline ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The connection is over.
+    Closed,
+    /// What comes next is for hyper.
+    HandOver,
+}
+
+/// A request under way.
+struct Exchange {
+    answer: Answer,
+    _busy: Busy,
+    is_head: bool,
+    size: usize,
+}
+
+type Answered = Result<Response<Body>, Cut>;
+
+enum Answer {
+    Later(Pin<Box<dyn Future<Output = Answered> + Send>>),
+    There(Answered),
+}
+
+impl Answer {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if let Self::Later(future) = self
+            && let Poll::Ready(answered) = future.as_mut().poll(cx)
+        {
+            *self = Self::There(answered);
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
+    pub(super) fn new(socket: S, app: Arc<App>, peer: Arc<Peer>, activity: Arc<Activity>) -> Self {
+        Self {
+            socket,
+            app,
+            peer,
+            activity,
+            turn: Turn::default(),
+            input: Bytes::new(),
+            next: Next::Begun { has_head: false },
+            under_way: VecDeque::new(),
+            held: 0,
+            output: Output::default(),
+            is_ended: false,
+            is_closing: false,
+        }
+    }
+
+    /// What is under way is the last.
+    pub(super) fn close(&mut self) {
+        self.is_closing = true;
+    }
+
+    /// What was read and not taken, and the socket.
+    pub(super) fn into_rest(self) -> (Bytes, S) {
+        (self.input, self.socket)
+    }
+
+    /// Goes on until the connection ends or is for hyper.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<End>> {
+        loop {
+            self.take_answers(cx)?;
+            let is_flushed = self.output.poll_flush(&mut self.socket, cx)?.is_ready();
+            let is_idle = self.under_way.is_empty() && is_flushed;
+            if is_idle && self.is_closing {
+                return Pin::new(&mut self.socket).poll_shutdown(cx).map_ok(|()| End::Closed);
+            }
+            if self.begin_next(is_flushed, cx) {
+                continue;
+            }
+            if is_idle && matches!(self.next, Next::Other) {
+                return Poll::Ready(Ok(End::HandOver));
+            }
+            if is_idle && self.is_ended {
+                self.is_closing = true;
+                continue;
+            }
+            if self.is_ended || self.is_closing || self.input.len() >= HELD {
+                return Poll::Pending;
+            }
+            match self.poll_read(cx)? {
+                Poll::Ready(()) => {}
+                // The rest of a body may take its time, and hyper knows how much it may take.
+                Poll::Pending if is_idle && matches!(self.next, Next::Begun { has_head: true }) => {
+                    return Poll::Ready(Ok(End::HandOver));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Takes answers that are there, in order.
+    fn take_answers(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.under_way.len() > 1
+            && !self.turn.is_passed()
+            && let Some(last) = self.under_way.back_mut()
+        {
+            // The others have their places: whatever they wait for comes without their being polled.
+            last.answer.poll(cx);
+        }
+        while let Some(first) = self.under_way.front_mut() {
+            first.answer.poll(cx);
+            if matches!(first.answer, Answer::Later(_)) {
+                break;
+            }
+            let Some(Exchange { answer: Answer::There(answered), is_head, size, .. }) = self.under_way.pop_front()
+            else {
+                break;
+            };
+            self.held -= size;
+            self.put(answered.map_err(io::Error::other)?, is_head)?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, response: Response<Body>, is_head: bool) -> io::Result<()> {
+        let (parts, body) = response.into_parts();
+        let Some(length) = body.size_hint().exact() else {
+            return Err(io::Error::other("an answer to a request that is not live has no length"));
+        };
+        let has_length = !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) && !is_head;
+        let is_last = self.is_closing && self.under_way.is_empty();
+        let common = self.app.common_headers().map_or(&[][..], |common| common);
+        self.output.put_head(parts.status, &parts.headers, common, has_length.then_some(length), is_last);
+        metrics::count(&self.app.metrics().served_bytes, length);
+        match body {
+            Body::Empty | Body::Live(_) => {}
+            Body::Full(block) => self.output.put_block(block),
+            Body::Blocks(blocks, _) => blocks.into_iter().for_each(|block| self.output.put_block(block)),
+        }
+        Ok(())
+    }
+
+    /// Begins the next request, if it is there and may begin.
+    fn begin_next(&mut self, is_flushed: bool, cx: &mut Context<'_>) -> bool {
+        if self.is_closing {
+            return false;
+        }
+        if matches!(self.next, Next::Begun { .. }) && !self.input.is_empty() {
+            self.next = request::take(&mut self.input);
+        }
+        let Next::Whole(request, _) = &self.next else { return false };
+        let is_first = self.under_way.is_empty() && is_flushed;
+        let may_follow = request.method() == Method::POST
+            && self.under_way.len() < DEPTH
+            && self.held < HELD
+            && self.output.len() < HELD
+            && self
+                .under_way
+                .back()
+                .is_none_or(|last| matches!(last.answer, Answer::There(_)) || self.turn.is_passed());
+        if !is_first && !may_follow {
+            return false;
+        }
+        if let Next::Whole(request, size) = std::mem::replace(&mut self.next, Next::Begun { has_head: false }) {
+            self.begin(*request, size, cx);
+        }
+        true
+    }
+
+    fn begin(&mut self, request: Request<Bytes>, size: usize, cx: &mut Context<'_>) {
+        let busy = self.activity.begin();
+        let is_head = request.method() == Method::HEAD;
+        let (app, peer, turn) = (Arc::clone(&self.app), Arc::clone(&self.peer), self.turn.clone());
+        turn.take();
+        let request = request.map(Body::from);
+        let mut answer = Answer::Later(Box::pin(async move {
+            if app.common_headers().is_some() {
+                app.answer_bare(request, &peer, &turn).await
+            } else {
+                app.answer(request, &peer, &turn).await
+            }
+        }));
+        answer.poll(cx);
+        self.held += size;
+        self.under_way.push_back(Exchange { answer, _busy: busy, is_head, size });
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A connection at rest holds no buffer.
+        let mut room = [std::mem::MaybeUninit::uninit(); READ];
+        let mut room = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, &mut room))?;
+        match room.filled() {
+            [] => self.is_ended = true,
+            more if self.input.is_empty() => self.input = Bytes::copy_from_slice(more),
+            more => {
+                let mut joined = BytesMut::with_capacity(self.input.len() + more.len());
+                joined.extend_from_slice(&self.input);
+                joined.extend_from_slice(more);
+                self.input = joined.freeze();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}

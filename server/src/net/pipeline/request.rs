@@ -1,0 +1,178 @@
+//! Requests that are there as a whole and can be read in one way only.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf as _, Bytes};
+use everstream::proto::names;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use httparse::Status;
+
+/// Larger heads, and heads with more fields, are left to hyper.
+const LARGEST_HEAD: usize = 8 << 10;
+const MOST_FIELDS: usize = 32;
+/// So are larger bodies: they seldom arrive as a whole.
+pub(super) const LARGEST_BODY: usize = 64 << 10;
+
+/// What received bytes begin with.
+pub(super) enum Next {
+    /// A request, with so many bytes.
+    Whole(Box<Request<Bytes>>, usize),
+    /// The beginning of what may become one.
+    Begun {
+        /// Its head is complete.
+        has_head: bool,
+    },
+    /// Something else.
+    Other,
+}
+
+/// Takes the next request off `input`. What is not taken stays there.
+///
+/// The parser is hyper's own, and what it accepts here is a part of what hyper accepts, with the same end: the head says
+/// the length once, in digits, or there is no body. So whoever reads the connection, the next request begins at the same
+/// byte.
+pub(super) fn take(input: &mut Bytes) -> Next {
+    let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let mut head = httparse::Request::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut head, input, &mut fields);
+    let head_len = match parsed {
+        Ok(Status::Complete(len)) if len <= LARGEST_HEAD => len,
+        // The preface of HTTP/2 is no head.
+        Ok(Status::Partial) if input.len() < LARGEST_HEAD && !input.starts_with(b"PRI") => {
+            return Next::Begun { has_head: false };
+        }
+        _ => return Next::Other,
+    };
+    let Some((mut request, body_len)) = plain(input, &head) else {
+        return Next::Other;
+    };
+    let size = head_len + body_len;
+    if input.len() < size {
+        return Next::Begun { has_head: true };
+    }
+    *request.body_mut() = input.slice(head_len..size);
+    input.advance(size);
+    Next::Whole(Box::new(request), size)
+}
+
+/// The request and the length of its body, if nothing about it needs hyper.
+fn plain(input: &Bytes, head: &httparse::Request<'_, '_>) -> Option<(Request<Bytes>, usize)> {
+    let (method, path) = (head.method?, head.path?);
+    if head.version != Some(1) || !path.starts_with('/') || is_live(path) {
+        return None;
+    }
+    let mut request = Request::new(Bytes::new());
+    *request.method_mut() = match method {
+        "GET" => Method::GET,
+        "HEAD" => Method::HEAD,
+        "POST" => Method::POST,
+        "PUT" => Method::PUT,
+        "DELETE" => Method::DELETE,
+        "OPTIONS" => Method::OPTIONS,
+        _ => return None,
+    };
+    *request.uri_mut() = Uri::from_maybe_shared(input.slice_ref(path.as_bytes())).ok()?;
+    let mut body_len = None;
+    let mut headers = HeaderMap::with_capacity(head.headers.len());
+    for field in &*head.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        match name.as_str() {
+            "content-length" if body_len.is_some() => return None,
+            "content-length" => body_len = Some(length(field.value)?),
+            "connection" if field.value.eq_ignore_ascii_case(b"keep-alive") => {}
+            "connection" | "expect" | "transfer-encoding" | "upgrade" => return None,
+            _ => {}
+        }
+        headers.append(name, HeaderValue::from_maybe_shared(input.slice_ref(field.value)).ok()?);
+    }
+    *request.headers_mut() = headers;
+    Some((request, body_len.unwrap_or(0)))
+}
+
+/// Whether it may be a live read. Those wait for long, and whether anybody still waits for them is hyper's to watch.
+fn is_live(path: &str) -> bool {
+    path.split_once('?').is_some_and(|(_, query)| query.contains(names::QUERY_LIVE) || query.contains('%'))
+}
+
+/// A length in plain digits, of a body that is not too large.
+fn length(value: &[u8]) -> Option<usize> {
+    if value.is_empty() || value.len() > 6 || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let length = std::str::from_utf8(value).ok()?.parse().ok()?;
+    (length <= LARGEST_BODY).then_some(length)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_requests_are_taken_one_after_another() {
+        let first = "POST /v1/stream/a HTTP/1.1\r\nHost: x\r\nX-A: 1\r\nX-A: 2\r\nContent-Length: 3\r\n\r\nabc";
+        let length = first.len();
+        let mut input = Bytes::from(format!(
+            "{first}GET /v1/stream/a?offset=-1 HTTP/1.1\r\nconnection: Keep-Alive\r\n\r\nPUT /v1/stream/b HTTP/1.1\r\n"
+        ));
+        let Next::Whole(first, size) = take(&mut input) else { panic!("the first is whole") };
+        assert_eq!(
+            (first.method(), first.uri().path(), &first.body()[..]),
+            (&Method::POST, "/v1/stream/a", &b"abc"[..])
+        );
+        assert_eq!(first.headers().get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(size, length);
+        let Next::Whole(second, _) = take(&mut input) else { panic!("the second is whole") };
+        assert_eq!((second.method(), second.uri().query()), (&Method::GET, Some("offset=-1")));
+        assert!(second.body().is_empty());
+        assert!(matches!(take(&mut input), Next::Begun { has_head: false }));
+        assert_eq!(input, "PUT /v1/stream/b HTTP/1.1\r\n");
+    }
+
+    #[test]
+    fn a_body_that_is_not_all_there_leaves_everything_where_it_is() {
+        let text = b"POST /a HTTP/1.1\r\ncontent-length: 4\r\n\r\nabc";
+        let mut input = Bytes::from_static(text);
+        assert!(matches!(take(&mut input), Next::Begun { has_head: true }));
+        assert_eq!(input, &text[..]);
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_or_needs_more_is_not_taken() {
+        let rows: &[&[u8]] = &[
+            b"POST /a HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\nx",
+            b"POST /a HTTP/1.1\r\ncontent-length: +1\r\n\r\nx",
+            b"POST /a HTTP/1.1\r\ncontent-length: 1, 1\r\n\r\nx",
+            b"POST /a HTTP/1.1\r\ncontent-length: \r\n\r\nx",
+            b"POST /a HTTP/1.1\r\ncontent-length: 0x1\r\n\r\nx",
+            b"POST /a HTTP/1.1\r\ncontent-length: 99999999999999999999\r\n\r\nx",
+            b"POST /a HTTP/1.1\r\ncontent-length : 1\r\n\r\nx",
+            b"POST /a HTTP/1.1\r\ncontent-length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx",
+            b"POST /a HTTP/1.1\r\ntransfer-encoding: identity\r\n\r\n",
+            b"POST /a HTTP/1.1\r\nx: y\r\n z\r\n\r\n",
+            b"POST /a HTTP/1.1\r\nx: y\0z\r\n\r\n",
+            b"POST /a HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\nx",
+            b"GET /a HTTP/1.1\r\nconnection: close\r\n\r\n",
+            b"GET /a HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
+            b"GET /a HTTP/1.0\r\n\r\n",
+            b"GET http://x/a HTTP/1.1\r\n\r\n",
+            b"GET /a?offset=-1&live=sse HTTP/1.1\r\n\r\n",
+            b"GET /a?offset=-1&l%69ve=sse HTTP/1.1\r\n\r\n",
+            b"OPTIONS * HTTP/1.1\r\n\r\n",
+            b"CONNECT x:1 HTTP/1.1\r\n\r\n",
+            b"BREW /a HTTP/1.1\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"PRI * HT",
+            b"\0\0\0\0",
+        ];
+        for row in rows {
+            let mut input = Bytes::from_static(row);
+            assert!(matches!(take(&mut input), Next::Other), "{:?}", String::from_utf8_lossy(row));
+            assert_eq!(input, row);
+        }
+        for fields in [("x: y\r\n".repeat(40)), format!("x: {}\r\n", "y".repeat(LARGEST_HEAD))] {
+            let mut input = Bytes::from(format!("GET /a HTTP/1.1\r\n{fields}\r\n"));
+            assert!(matches!(take(&mut input), Next::Other));
+        }
+    }
+}

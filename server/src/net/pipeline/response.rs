@@ -1,0 +1,235 @@
+//! Answers on their way to the peer.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{Buf as _, Bytes};
+use http::{HeaderMap, StatusCode, header};
+use tokio::io::AsyncWrite;
+
+/// Smaller blocks are copied behind the head, so that they go out together.
+const COPY_BELOW: usize = 16 << 10;
+/// A buffer that has grown beyond this is not kept.
+const KEPT: usize = 32 << 10;
+/// So many blocks are written at once.
+const SLICES: usize = 16;
+
+/// What is to be written: heads and small bodies together, larger blocks as they are.
+#[derive(Default)]
+pub(super) struct Output {
+    blocks: VecDeque<Bytes>,
+    /// Comes after the blocks.
+    text: Vec<u8>,
+    /// How much of `text` is written.
+    written: usize,
+    /// There is something to flush.
+    is_dirty: bool,
+}
+
+impl Output {
+    /// `common` are more headers, as they are written.
+    pub(super) fn put_head(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        common: &[u8],
+        length: Option<u64>,
+        is_last: bool,
+    ) {
+        let out = &mut self.text;
+        out.reserve(1024);
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(status.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
+        out.extend_from_slice(b"\r\n");
+        for (name, value) in headers {
+            out.extend_from_slice(name.as_str().as_bytes());
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(common);
+        if let Some(length) = length {
+            out.extend_from_slice(b"content-length: ");
+            put_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        if is_last {
+            out.extend_from_slice(b"connection: close\r\n");
+        }
+        if !headers.contains_key(header::DATE) {
+            out.extend_from_slice(b"date: ");
+            put_date(out);
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        self.is_dirty = true;
+    }
+
+    pub(super) fn put_block(&mut self, block: Bytes) {
+        if block.len() < COPY_BELOW {
+            self.text.extend_from_slice(&block);
+        } else {
+            self.push_text();
+            self.blocks.push_back(block);
+        }
+        self.is_dirty = true;
+    }
+
+    /// Bytes that are not written yet.
+    pub(super) fn len(&self) -> usize {
+        self.text.len() - self.written + self.blocks.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    fn push_text(&mut self) {
+        let mut text = Bytes::from(std::mem::take(&mut self.text));
+        text.advance(std::mem::take(&mut self.written));
+        if !text.is_empty() {
+            self.blocks.push_back(text);
+        }
+    }
+
+    /// Writes and flushes everything.
+    pub(super) fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        socket: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.is_dirty {
+            return Poll::Ready(Ok(()));
+        }
+        while self.written < self.text.len() || !self.blocks.is_empty() {
+            let written = if self.blocks.is_empty() {
+                ready!(Pin::new(&mut *socket).poll_write(cx, &self.text[self.written..]))?
+            } else {
+                self.push_text();
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count =
+                    self.blocks.iter().zip(&mut slices).map(|(block, slice)| *slice = IoSlice::new(block)).count();
+                ready!(Pin::new(&mut *socket).poll_write_vectored(cx, &slices[..count]))?
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(written);
+        }
+        ready!(Pin::new(socket).poll_flush(cx))?;
+        self.text.clear();
+        self.text.shrink_to(KEPT);
+        (self.written, self.is_dirty) = (0, false);
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while let Some(block) = self.blocks.front_mut() {
+            let of_block = block.len().min(written);
+            block.advance(of_block);
+            written -= of_block;
+            if !block.is_empty() {
+                return;
+            }
+            self.blocks.pop_front();
+        }
+        self.written += written;
+    }
+}
+
+fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// The present moment. The text is made once a second.
+fn put_date(out: &mut Vec<u8>) {
+    const LENGTH: usize = "Thu, 01 Jan 1970 00:00:00 GMT".len();
+    thread_local! {
+        static LAST: Cell<(u64, [u8; LENGTH])> = const { Cell::new((u64::MAX, [b' '; LENGTH])) };
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (mut at, mut text) = LAST.get();
+    if at != now {
+        let made = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
+        if let Ok(made) = made.as_bytes().try_into() {
+            (at, text) = (now, made);
+            LAST.set((at, text));
+        }
+    }
+    out.extend_from_slice(&text);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    /// Takes a few bytes at a time.
+    struct Narrow(Vec<u8>);
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let taken = bytes.len().min(7);
+            self.0.extend_from_slice(&bytes[..taken]);
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn heads_and_blocks_go_out_in_order_whatever_a_write_takes() {
+        let (mut output, mut socket) = (Output::default(), Narrow(Vec::new()));
+        let mut headers = HeaderMap::new();
+        headers.insert("date", HeaderValue::from_static("now"));
+        headers.append("x", HeaderValue::from_static("1"));
+        headers.append("x", HeaderValue::from_static("2"));
+        let large = Bytes::from(vec![b'y'; COPY_BELOW]);
+        output.put_head(StatusCode::OK, &headers, b"y: 3\r\n", Some(COPY_BELOW as u64), false);
+        output.put_block(large.clone());
+        output.put_head(StatusCode::NO_CONTENT, &headers, b"", None, true);
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(output.poll_flush(&mut socket, cx).is_ready());
+        output.put_head(StatusCode::OK, &headers, b"y: 3\r\n", Some(3), false);
+        output.put_block(Bytes::from_static(b"abc"));
+        assert!(output.poll_flush(&mut socket, cx).is_ready());
+        let expected = [
+            &b"HTTP/1.1 200 OK\r\ndate: now\r\nx: 1\r\nx: 2\r\ny: 3\r\ncontent-length: 16384\r\n\r\n"[..],
+            &large[..],
+            b"HTTP/1.1 204 No Content\r\ndate: now\r\nx: 1\r\nx: 2\r\nconnection: close\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ndate: now\r\nx: 1\r\nx: 2\r\ny: 3\r\ncontent-length: 3\r\n\r\nabc",
+        ];
+        assert_eq!(String::from_utf8_lossy(&socket.0), String::from_utf8_lossy(&expected.concat()));
+    }
+
+    #[test]
+    fn a_date_is_one() {
+        let mut out = Vec::new();
+        put_date(&mut out);
+        put_date(&mut out);
+        let (first, second) = out.split_at(29);
+        for date in [first, second] {
+            httpdate::parse_http_date(std::str::from_utf8(date).unwrap()).unwrap();
+        }
+    }
+}

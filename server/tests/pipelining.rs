@@ -1,0 +1,166 @@
+//! Requests that a connection sends without waiting for answers, and connections that change from plain requests to
+//! others.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use support::{Client, Connection, JSON, TEXT, quick};
+
+fn post(body: &str, headers: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\n{headers}content-length: {length}\r\n\r\n{body}"
+    )
+}
+
+const GET: &str = "GET /v1/stream/s HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[tokio::test]
+async fn appends_and_reads_sent_together_happen_and_are_answered_in_order() {
+    let server = quick().start().await.unwrap();
+    Client(&server).put("s", &[TEXT], "").await;
+    let mut connection = Connection::open(&server).await;
+    // More than may be under way, and more than is read at once.
+    let appends: String = (0..500).map(|n| post(&format!("{n:03};"), "")).collect();
+    connection.send(format!("{appends}{GET}{}{GET}", post("end", "")).as_bytes()).await;
+    let mut last = String::new();
+    for _ in 0..500 {
+        let answer = connection.answer(false).await;
+        assert_eq!(answer.status, 204);
+        assert!(answer.offset() > last, "{} after {last}", answer.offset());
+        last = answer.offset();
+    }
+    let all: String = (0..500).map(|n| format!("{n:03};")).collect();
+    assert_eq!(connection.answer(false).await.text(), all);
+    assert_eq!(connection.answer(false).await.status, 204);
+    assert_eq!(connection.answer(false).await.text(), format!("{all}end"));
+}
+
+#[tokio::test]
+async fn a_refused_append_is_answered_in_its_place_and_stores_nothing() {
+    let server = quick().start().await.unwrap();
+    Client(&server).put("s", &[TEXT], "").await;
+    let mut connection = Connection::open(&server).await;
+    let batch =
+        |seq: u32| post(&seq.to_string(), &format!("producer-id: p\r\nproducer-epoch: 0\r\nproducer-seq: {seq}\r\n"));
+    // The third is a repeat, the fourth leaves one out.
+    let sent: String = [0, 1, 1, 3, 2].into_iter().map(batch).collect();
+    connection.send(format!("{sent}{}{GET}", post("", "")).as_bytes()).await;
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        statuses.push(connection.answer(false).await.status);
+    }
+    assert_eq!(statuses, [200, 200, 204, 409, 200, 400]);
+    assert_eq!(connection.answer(false).await.text(), "012");
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_when_a_request_of_another_kind_comes() {
+    let server = quick().start().await.unwrap();
+    Client(&server).put("s", &[TEXT], "").await;
+    let chunked = "POST /v1/stream/s HTTP/1.1\r\nhost: x\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n\
+                   2\r\nb;\r\n0\r\n\r\n";
+    let mut connection = Connection::open(&server).await;
+    let sent = format!("{}{chunked}{}{GET}", post("a;", ""), post("c;", ""));
+    connection.send(sent.as_bytes()).await;
+    for _ in 0..3 {
+        assert_eq!(connection.answer(false).await.status, 204);
+    }
+    assert_eq!(connection.answer(false).await.text(), "a;b;c;");
+    // A live read behind an append.
+    let mut connection = Connection::open(&server).await;
+    let live = "GET /v1/stream/s?offset=now&live=long-poll HTTP/1.1\r\nhost: x\r\n\r\n";
+    connection.send(format!("{}{live}", post("d;", "")).as_bytes()).await;
+    assert_eq!(connection.answer(false).await.status, 204);
+    let end = connection.answer(false).await;
+    assert_eq!((end.status, end.header("stream-up-to-date")), (204, Some("true")));
+    // The last request of a connection.
+    let mut connection = Connection::open(&server).await;
+    connection.send(format!("{GET}GET /v1/stream/s HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await;
+    for _ in 0..2 {
+        assert_eq!(connection.answer(false).await.text(), "a;b;c;d;");
+    }
+    assert!(connection.is_closed().await);
+}
+
+#[tokio::test]
+async fn requests_may_come_in_any_pieces() {
+    let server = quick().start().await.unwrap();
+    Client(&server).put("s", &[TEXT], "").await;
+    let sent = format!("{}{}{GET}", post("abc", ""), post("def", ""));
+    for at in [1, 20, sent.find("abc").unwrap(), sent.find("bc").unwrap(), sent.len() - 1] {
+        let mut connection = Connection::open(&server).await;
+        for part in [&sent[..at], &sent[at..]] {
+            connection.send(part.as_bytes()).await;
+            // The server has most likely seen the first part before the second leaves.
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..2 {
+            assert_eq!(connection.answer(false).await.status, 204, "{at}");
+        }
+        assert!(connection.answer(false).await.text().ends_with("abcdef"), "{at}");
+    }
+    // A large body, of which the first part comes with the head.
+    let large = "x".repeat(60_000);
+    let mut connection = Connection::open(&server).await;
+    connection.send(post(&large, "").as_bytes()).await;
+    assert_eq!(connection.answer(false).await.status, 204);
+    assert_eq!(connection.request("GET", "/v1/stream/s", &[], b"").await.body.len(), 30 + large.len());
+}
+
+#[tokio::test]
+async fn what_was_sent_before_the_sending_side_ended_is_answered() {
+    let server = quick().start().await.unwrap();
+    Client(&server).put("s", &[TEXT], "").await;
+    let mut connection = Connection::open(&server).await;
+    connection.send(format!("{}{}{GET}", post("a", ""), post("b", "")).as_bytes()).await;
+    connection.finish().await;
+    let all = String::from_utf8(connection.everything().await).unwrap();
+    assert_eq!(all.matches("HTTP/1.1 204").count(), 2);
+    assert!(all.ends_with("\r\n\r\nab"), "{all}");
+}
+
+#[tokio::test]
+async fn who_sends_and_never_reads_is_not_served_for_ever() {
+    let server = quick().start().await.unwrap();
+    Client(&server).put("s", &[TEXT], "").await;
+    let mut connection = Connection::open(&server).await;
+    // Many times more answers than the buffers of both sockets and of the server hold.
+    let many = post("x", "").repeat(1000);
+    let sending = async {
+        for _ in 0..200 {
+            connection.send(many.as_bytes()).await;
+        }
+    };
+    tokio::select! {
+        () = sending => panic!("the server takes whatever comes"),
+        () = support::eventually("the server waits for the reader", async || {
+            let before = server.engine().stream("s").await.unwrap().tail();
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            server.engine().stream("s").await.unwrap().tail() == before && before.position.0 > 0
+        }) => {}
+    }
+    assert!(server.engine().stream("s").await.unwrap().tail().position.0 < 200_000);
+}
+
+#[tokio::test]
+async fn answers_have_the_headers_that_http_asks_for() {
+    let server = quick().start().await.unwrap();
+    Client(&server).put("j", &[JSON], "[1,2]").await;
+    let mut connection = Connection::open(&server).await;
+    let got = connection.request("GET", "/v1/stream/j", &[], b"").await;
+    assert_eq!((got.status, got.text(), got.header("content-length")), (200, "[1,2]", Some("5")));
+    assert!(got.header("date").unwrap().ends_with(" GMT"));
+    assert_eq!(got.header("access-control-allow-origin"), Some("*"));
+    let tag = got.header("etag").unwrap();
+    let same = connection.request("GET", "/v1/stream/j", &[("if-none-match", tag)], b"").await;
+    assert_eq!((same.status, same.header("content-length")), (304, None));
+    let head = connection.request("HEAD", "/v1/stream/j", &[], b"").await;
+    assert_eq!((head.status, head.header("content-length")), (200, None));
+    let gone = connection.request("DELETE", "/v1/stream/j", &[], b"").await;
+    assert_eq!((gone.status, gone.header("content-length")), (204, None));
+    let missing = connection.request("GET", "/v1/stream/j", &[], b"").await;
+    assert_eq!(missing.status, 404);
+    let made = connection.request("PUT", "/v1/stream/j", &[JSON], b"").await;
+    assert_eq!((made.status, made.header("content-length")), (201, Some("0")));
+}
