@@ -37,8 +37,9 @@ export function isPlainDocument(text: string): boolean {
  * core frames, numbers and sends them as if they had come one by one.
  */
 export class Lines {
-  #text = ""
-  #messages = 0
+  #texts: string[] = []
+  /** Of all texts. */
+  #length = 0
   /** What became of them, in order, each up to a message. */
   #fates: { end: number; fate: Fate }[] = []
 
@@ -52,24 +53,23 @@ export class Lines {
   }
 
   get isEmpty(): boolean {
-    return this.#messages === 0
+    return this.#texts.length === 0
   }
 
   get isFull(): boolean {
-    return this.#text.length >= FULL
+    return this.#length >= FULL
   }
 
   /** Takes the text of a document that has no line break in it. */
   add(text: string): Delivery {
-    this.#text = this.#messages === 0 ? text : `${this.#text}\n${text}`
-    this.#messages += 1
-    return new Delivery(this, this.#messages - 1)
+    this.#length += text.length
+    return new Delivery(this, this.#texts.push(text) - 1)
   }
 
   /** Hands the lines over. `fate` makes one of a delivery, which is `null` where the one before goes on. */
   take(cross: (lines: string) => Taken, fate: (delivery: NativeDelivery | null) => Fate): Taken {
-    const taken = cross(this.#text)
-    this.#text = ""
+    const taken = cross(this.#texts.join("\n"))
+    this.#texts = []
     this.#fates = taken.deliveries.map(({ delivery, end }) => ({ end, fate: fate(delivery) }))
     return taken
   }
