@@ -6,7 +6,8 @@ export const BEGINNING = '-1'
 
 /** The number of bytes before an offset. */
 export function positionOf(offset) {
-  return offset === BEGINNING ? 0 : Number(offset.split('_')[1])
+  // The sentinels `-1` and `now` are no positions.
+  return isOffset(offset) && offset !== BEGINNING ? Number(offset.split('_')[1]) : 0
 }
 
 export function offsetOf(position) {

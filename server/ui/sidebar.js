@@ -98,7 +98,7 @@ export class Sidebar {
       state === 'ready' ? (isSearch ? `${format.number(shown)} of ${format.plural(size, 'stream')}` : format.plural(size, 'stream')) : ''
     const text = {
       loading: 'Loading streams…',
-      refused: 'This token may not list streams. Type the path of one above and press Enter.',
+      refused: 'This token may not list all streams. Type the path of one, or what those begin with that it may list, and press Enter.',
       failed: `Streams cannot be listed: ${this.#streams.error}`,
       ready: isSearch ? 'No stream matches. Press Enter to open this path.' : 'There are no streams yet.',
     }[state]
@@ -143,13 +143,21 @@ export class Sidebar {
       event.preventDefault()
       this.#focus(0)
     } else if (event.key === 'Enter') {
-      const typed = this.#search.value.trim()
-      const path = this.#shown.length > 0 ? this.#shown[0].path : typed
-      if (typed && path) this.#actions.open(path)
+      this.#enter(this.#search.value.trim())
     } else if (event.key === 'Escape') {
       this.#search.value = ''
       this.update(true)
     }
+  }
+
+  /** Opens the first stream found, or the one of that path; a token that may not list all may list some. */
+  async #enter(typed) {
+    if (typed === '') return
+    if (this.#streams.state === 'refused') {
+      await this.#streams.start(typed)
+      if (this.#streams.state === 'ready') return
+    }
+    this.#actions.open(this.#shown[0]?.path ?? typed)
   }
 
   #key(event) {

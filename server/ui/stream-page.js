@@ -1,10 +1,11 @@
 // The page of one stream: what is known of it, its messages as they come, and where to write.
 
-import { config, isSystem, onControl, onStream } from './api.js'
+import { config, isSystem } from './api.js'
 import { Chart } from './chart.js'
 import { Composer } from './composer.js'
 import * as dialogs from './dialogs.js'
-import { copy, h, notify } from './dom.js'
+import { h, notify } from './dom.js'
+import { Facts } from './facts.js'
 import * as format from './format.js'
 import { HexView } from './hex-view.js'
 import { JsonView } from './json-view.js'
@@ -38,7 +39,7 @@ export class StreamPage {
   #path
   #streams
   #presence
-  #facts = null
+  #facts
   #reader = null
   #view = null
   #composer = null
@@ -49,9 +50,6 @@ export class StreamPage {
   #listeners = new AbortController()
   #wasPausedForHiding = false
   #state = h('span', { class: 'state', role: 'status' })
-  #factLine = h('span', { class: 'fact-line' })
-  #factTable = h('dl', { class: 'facts' })
-  #panel = h('details', { class: 'fact-panel' }, h('summary', {}, this.#factLine), this.#factTable)
   #notice = h('div', { class: 'strip', hidden: true })
   #body = h('div', { class: 'messages' })
   #foot = h('div', { class: 'foot' })
@@ -72,6 +70,7 @@ export class StreamPage {
     this.#path = path
     this.#streams = streams
     this.#presence = presence
+    this.#facts = new Facts(path, streams)
     const canChange = !config.readOnly
     this.element = h(
       'section',
@@ -91,7 +90,7 @@ export class StreamPage {
           canChange && path !== '__registry__' && h('button', { class: 'button small danger-text', onclick: () => this.remove() }, 'Delete'),
         ),
       ),
-      this.#panel,
+      this.#facts.element,
       h('div', { class: 'tools' }, this.#filter, this.#matches, h('span', { class: 'grow' }), this.#jump, this.#unfold, this.#pause, this.#end),
       this.#notice,
       h('div', { class: 'messages-frame' }, this.#body, this.#newer),
@@ -167,7 +166,6 @@ export class StreamPage {
     this.#jump.addEventListener('keydown', (event) => {
       if (event.key === 'Enter') this.#goTo(this.#jump.value.trim())
     })
-    this.#panel.addEventListener('toggle', () => this.#loadRelations())
     this.#presence.addEventListener('change', () => this.#showPeople(), { signal })
     let hiding
     document.addEventListener(
@@ -290,7 +288,7 @@ export class StreamPage {
     this.#state.className = `state ${state}`
     let text = STATES[state]
     if (state === 'waiting') text = `Reconnecting in ${Math.max(1, Math.round(detail / 1000))} s`
-    if (state === 'live' && detail === 'long-poll' && this.#facts?.kind !== 'binary') text = 'Live (long-poll)'
+    if (state === 'live' && detail === 'long-poll' && this.#facts.kind !== 'binary') text = 'Live (long-poll)'
     this.#state.textContent = text
     this.#state.title = state === 'live' ? `Follows by ${detail === 'sse' ? 'server-sent events' : 'long-polls'}` : ''
     this.element.dataset.state = state
@@ -315,38 +313,10 @@ export class StreamPage {
     this.#notice.hidden = false
   }
 
-  // What is known of the stream.
-
   async #loadFacts() {
-    const answer = await onStream('HEAD', this.#path)
-    const { headers } = answer
-    const contentType = headers.get('content-type') ?? 'application/octet-stream'
-    this.#facts = {
-      ...this.#facts,
-      contentType,
-      kind: format.kindOf(contentType),
-      offset: headers.get('stream-next-offset'),
-      closed: headers.get('stream-closed') === 'true',
-      etag: headers.get('etag'),
-      ttl: headers.get('stream-ttl'),
-      expiresAt: headers.get('stream-expires-at'),
-      incarnation: headers.get('stream-incarnation'),
-    }
-    this.#tail = positionOf(this.#facts.offset)
-    this.#showFacts()
-    if (this.#panel.open) await this.#loadRelations()
-  }
-
-  /** Forks and producers, where the token may know. */
-  async #loadRelations() {
-    if (!this.#panel.open || !this.#facts) return
-    try {
-      const answer = await onControl('GET', `streams/${this.#path.split('/').map(encodeURIComponent).join('/')}`)
-      this.#facts.relations = await answer.json()
-    } catch (error) {
-      this.#facts.relations = { refused: error.message }
-    }
-    this.#showFacts()
+    await this.#facts.load()
+    this.#tail = Math.max(positionOf(this.#facts.offset), this.#reader ? positionOf(this.#reader.offset) : 0)
+    this.#close.hidden = this.#facts.closed
   }
 
   async #refresh() {
@@ -356,43 +326,6 @@ export class StreamPage {
 
   #lag() {
     return Math.max(0, this.#tail - Math.max(0, positionOf(this.#reader.offset)))
-  }
-
-  #showFacts() {
-    const { contentType, closed, offset, etag, ttl, expiresAt, incarnation, relations } = this.#facts
-    const life = ttl ? `${format.seconds(Number(ttl))} after its last use` : expiresAt ? format.time(expiresAt) : 'until it is deleted'
-    const facts = [
-      h('span', { class: `type ${this.#facts.kind}` }, format.shortType(contentType)),
-      h('span', {}, format.bytes(this.#tail)),
-      closed ? h('span', { class: 'tag' }, 'closed') : null,
-      ttl || expiresAt ? h('span', { class: 'tag' }, `expires ${life}`) : null,
-      h('span', { class: 'mono muted offset' }, offset),
-    ]
-    this.#factLine.replaceChildren(...facts.filter((fact) => fact !== null))
-    this.#close.hidden = closed
-    const rows = [
-      ['Offset', offset],
-      ['Content type', contentType],
-      ['Lives', life],
-      ['Closed', closed ? 'yes' : 'no'],
-      ['ETag', etag],
-      ['Incarnation', incarnation],
-    ]
-    if (relations?.refused) rows.push(['Forks, producers', relations.refused])
-    else if (relations) {
-      rows.push(['Created', format.time(relations.createdAt)])
-      if (relations.forkedFrom) rows.push(['Forked from', link(relations.forkedFrom, ` at ${relations.forkOffset}`)])
-      const forks = this.#streams.forksOf(this.#path).map((fork) => link(fork.path))
-      rows.push(['Forks', h('span', { class: 'list' }, format.number(relations.forks), ...forks)])
-      const producers = relations.producers.map(({ id, epoch, seq }) => h('span', { class: 'mono' }, `${id} (epoch ${epoch}, seq ${seq})`))
-      rows.push(['Producers', h('span', { class: 'list' }, format.number(relations.producerCount), ...producers)])
-    }
-    this.#factTable.replaceChildren(
-      ...rows.flatMap(([name, value]) => [
-        h('dt', {}, name),
-        h('dd', {}, typeof value === 'string' ? h('button', { class: 'copy-value mono', title: 'Copy', onclick: () => copy(value, name) }, value) : value),
-      ]),
-    )
   }
 
   // What the user does.
@@ -478,8 +411,4 @@ export class StreamPage {
     const typing = viewers.filter((viewer) => viewer.isTyping).map((viewer) => viewer.id)
     this.#typing.textContent = typing.length > 0 ? `${typing.join(', ')} typing…` : ''
   }
-}
-
-function link(path, text = '') {
-  return h('span', {}, h('a', { href: `#/s/${encodeURIComponent(path)}`, class: 'mono' }, path), text)
 }

@@ -38,6 +38,7 @@ static FILES: &[(&str, &[u8])] = &files![
     "composer.js",
     "dialogs.js",
     "dom.js",
+    "facts.js",
     "format.js",
     "hex-view.js",
     "icon.svg",

@@ -25,6 +25,10 @@ grants = [{ streams = ["**"], allow = ["read", "append", "create", "delete", "ad
 name = "some"
 sha256 = "${sha256('a-little')}"
 grants = [{ streams = ["open/*"], allow = ["read"] }]
+[[access.tokens]]
+name = "part"
+sha256 = "${sha256('one-folder')}"
+grants = [{ streams = ["open/**"], allow = ["read", "admin"] }]
 `,
   )
   const server = await Server.start('--config', config)
@@ -65,13 +69,23 @@ grants = [{ streams = ["open/*"], allow = ["read"] }]
 
   await other.getByRole('dialog').getByLabel('Bearer token').fill('a-little')
   await other.getByRole('dialog').getByRole('button', { name: 'Use it' }).click()
-  await other.getByText('This token may not list streams').waitFor()
+  await other.getByText('This token may not list all streams').waitFor()
   await other.getByLabel('Search streams').fill('open/a')
   await other.keyboard.press('Enter')
   await other.locator('[aria-label="Message 2"]').waitFor()
   await other.getByLabel('Message', { exact: true }).fill('3')
   await other.keyboard.press('Enter')
   await other.getByText('this token may not do that').waitFor()
+
+  await other.getByRole('button', { name: 'Token' }).click()
+  await other.getByRole('dialog').getByLabel('Bearer token').fill('one-folder')
+  await other.getByRole('dialog').getByRole('button', { name: 'Use it' }).click()
+  await other.getByText('This token may not list all streams').waitFor()
+  await other.getByLabel('Search streams').fill('open/')
+  await other.keyboard.press('Enter')
+  await other.locator('.stream-path', { hasText: 'open/a' }).waitFor()
+  await server.create('open/b', JSON_TYPE, auth)
+  await other.locator('.stream-path', { hasText: 'open/b' }).waitFor()
   await person.close()
   browser.check()
 })

@@ -67,6 +67,30 @@ test('searching narrows the list by path and type, and orders it', async () => {
   await page.close()
 })
 
+test('thousands of streams are listed, searched, and followed where one looks', async (t) => {
+  const crowded = await Server.start()
+  t.after(() => crowded.end())
+  for (let from = 0; from < 2500; from += 50) {
+    await Promise.all(Array.from({ length: 50 }, (_, n) => crowded.create(`many/${String(from + n).padStart(4, '0')}`, 'text/plain')))
+  }
+  const page = await browser.tab(person, `${crowded.url}/ui/`)
+  // The registry and presence are streams too.
+  await page.getByText('2,502 streams', { exact: true }).waitFor()
+  assert((await page.locator('.stream').count()) < 60)
+  await page.locator('.streams').focus()
+  await page.keyboard.press('End')
+  await row(page, 'many/2499').waitFor()
+  await crowded.append('many/2499', 'text/plain', 'x'.repeat(2048))
+  await row(page, 'many/2499').getByText('2.0 KiB').waitFor()
+  await crowded.request('DELETE', 'many/2498')
+  await row(page, 'many/2498').waitFor({ state: 'detached' })
+  await crowded.create('zz', JSON_TYPE)
+  await page.getByText('2,502 streams', { exact: true }).waitFor()
+  await page.getByLabel('Search streams').fill('/12')
+  await page.getByText('100 of 2,502 streams').waitFor()
+  await page.close()
+})
+
 test('streams are created with type, lifetime and closure', async () => {
   const page = await browser.tab(person, `${server.url}/ui/`)
   await page.locator('.stream').first().waitFor()
