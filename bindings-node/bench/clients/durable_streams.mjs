@@ -1,43 +1,9 @@
 /** The official client. Reads that are not live end after one page, so these are, and end at the tail. */
-import { DurableStream, IdempotentProducer, stream } from "@durable-streams/client"
+import * as official from "@durable-streams/client"
 
-const contentType = "application/json"
+import { surface } from "../surface.mjs"
 
-export async function produce(url, messages) {
-  const producer = new IdempotentProducer(new DurableStream({ url, contentType }), "bench")
-  for (const message of messages) {
-    producer.append(message)
-  }
-  await producer.flush()
-  await producer.detach()
-}
-
-export function appender(url) {
-  const handle = new DurableStream({ url, contentType })
-  return (message) => handle.append(message)
-}
-
-export async function readJson(url) {
-  return (await stream({ url, live: true })).json()
-}
-
-export async function iterJson(url, take) {
-  for await (const item of (await stream({ url, live: true })).jsonStream()) {
-    if (take(item)) {
-      return
-    }
-  }
-}
-
-export async function readBytes(url) {
-  return (await stream({ url, live: true })).body()
-}
-
-/** Follows a stream until it is told that this is enough. */
-export async function tail(url, take) {
-  for await (const item of (await stream({ url, live: "sse" })).jsonStream()) {
-    if (take(item)) {
-      return
-    }
-  }
-}
+export const { produce, appender, readJson, iterJson, readBytes, tail } = surface(official, {
+  live: true,
+  items: (response) => response.jsonStream(),
+})

@@ -96,12 +96,46 @@ fn cpu(cost: &Cost, unit: Unit) -> String {
 
 /// Puts the text between the marks of this command.
 pub(super) fn write(command: &str, text: &str) -> Result<()> {
+    change(command, |_| text.to_owned())
+}
+
+/// Puts the section of one measurement among the others of this command, in the order of `names`.
+pub(super) fn write_section(command: &str, names: &[&str], name: &str, text: &str) -> Result<()> {
+    change(command, |old| with_section(old, names, name, text))
+}
+
+fn with_section(old: &str, names: &[&str], name: &str, text: &str) -> String {
+    let heading = |name: &str| format!("#### {name}\n");
+    let sections: Vec<String> = old.split("#### ").skip(1).map(|rest| format!("#### {}\n", rest.trim_end())).collect();
+    let kept = |one: &str| sections.iter().find(|section| section.starts_with(&heading(one))).cloned();
+    let all = names.iter().filter_map(|one| if *one == name { Some(text.to_owned()) } else { kept(one) });
+    all.collect::<Vec<_>>().join("\n")
+}
+
+/// Changes what is between the marks of this command.
+fn change(command: &str, results: impl FnOnce(&str) -> String) -> Result<()> {
     let begin = format!("<!-- results: written by `cargo xtask {command} --write` -->");
     let path = root().join(FILE);
     let old = fs::read_to_string(&path).with_context(|| format!("cannot read {FILE}"))?;
     let (before, rest) = old.split_once(&begin).with_context(|| format!("no place for results in {FILE}"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("no end of results in {FILE}"))?;
+    let (results_before, after) = rest.split_once(END).with_context(|| format!("no end of results in {FILE}"))?;
+    let text = results(results_before);
     fs::write(&path, format!("{before}{begin}\n\n{text}\n{END}{after}"))?;
     println!("{FILE} is up to date");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_section;
+
+    #[test]
+    fn a_section_takes_its_place_and_leaves_the_others() {
+        let names = ["a", "ab", "c"];
+        let old = "Taken once.\n\n#### a\n\nold a\n\n#### c\n\nold c\n\n";
+        let new = with_section(old, &names, "ab", "#### ab\n\nnew\n");
+        assert_eq!(new, "#### a\n\nold a\n\n#### ab\n\nnew\n\n#### c\n\nold c\n");
+        let again = with_section(&new, &names, "a", "#### a\n\nnewer\n");
+        assert_eq!(again, "#### a\n\nnewer\n\n#### ab\n\nnew\n\n#### c\n\nold c\n");
+    }
 }

@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use self::report::Table;
-use super::report::{Conditions, write};
+use super::report::{Conditions, write_section};
 use super::roles::ServerProcess;
 use super::{data, read};
 use crate::process::runtime;
@@ -25,8 +25,8 @@ pub(super) struct Arguments {
     /// How often each client runs, after once that does not count
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Puts the results into docs/benchmarks.md
-    #[arg(long, conflicts_with = "only")]
+    /// Puts the results into docs/benchmarks.md; those of other measurements stay as they are
+    #[arg(long)]
     write: bool,
 }
 
@@ -145,18 +145,19 @@ pub(super) fn run(language: &Language, arguments: &Arguments) -> Result<()> {
         }
         filled.push(name);
     }
-    let mut conditions = Conditions::now(arguments.rounds as usize)?;
-    let mut text = String::new();
+    let names: Vec<&str> = language.measurements.iter().map(|one| one.name).collect();
     for measurement in measurements {
-        let table = Table { measurement, samples: rounds(measurement, arguments.rounds, &runner, &server)? };
+        let mut conditions = Conditions::now(arguments.rounds as usize)?;
+        let samples = rounds(measurement, arguments.rounds, &runner, &server)?;
+        conditions.end()?;
+        let table = Table { measurement, samples };
         eprint!("{}", table.medians());
-        text.push_str(&table.markdown());
-    }
-    conditions.end()?;
-    let text = conditions.markdown() + &text;
-    println!("{text}");
-    if arguments.write {
-        write(language.command, &text)?;
+        let text = table.markdown(&conditions);
+        println!("{text}");
+        // Each at once: what was measured is not lost when a later run fails.
+        if arguments.write {
+            write_section(language.command, &names, measurement.name, &text)?;
+        }
     }
     Ok(())
 }

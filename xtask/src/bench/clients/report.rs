@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::compare::median;
+use super::super::report::Conditions;
 use super::{Comparison, Measurement, Sample, Unit};
 
 pub(super) struct Table<'a> {
@@ -24,8 +25,9 @@ impl Table<'_> {
         text
     }
 
-    pub(super) fn markdown(&self) -> String {
-        let mut text = format!("\n#### {}\n\n{}.\n\n", self.measurement.name, self.measurement.what);
+    pub(super) fn markdown(&self, conditions: &Conditions) -> String {
+        let what = format!("{}. {}", self.measurement.what, conditions.markdown());
+        let mut text = format!("#### {}\n\n{what}\n", self.measurement.name);
         // One by one or not, it is the same for all.
         let timed = self.samples.iter().flat_map(|(_, samples)| samples).all(|sample| sample.p50.is_some());
         let mut columns = vec!["Ours", "Against", "Aim", "Speed", "CPU"];
@@ -129,7 +131,8 @@ mod tests {
         let ours = vec![sample(1.0, 2.0), sample(2.0, 2.0), sample(4.0, 2.0)];
         let theirs = vec![sample(2.0, 1.0), sample(8.0, 4.0), sample(4.0, 8.0)];
         let table = Table { measurement: &measurement, samples: vec![("a", ours), ("b", theirs)] };
-        let row = table.markdown().lines().last().unwrap_or_default().to_owned();
+        let text = table.markdown(&Conditions::now(3).expect("Linux"));
+        let row = text.lines().last().unwrap_or_default().to_owned();
         let speed = "2.00 (1.00 to 4.00)";
         let cpu = "0.50 (0.25 to 2.00)";
         assert_eq!(
