@@ -34,8 +34,8 @@ class ResponseBase(Generic[T]):
         self._url = url
         self._live: LiveMode = live
         self._start_offset = start.offset
-        self._position = start
-        """After everything before the batch in hand."""
+        self._position: Checkpoint | None = start
+        """After everything before the batch in hand; `None` where that is the start of the batch."""
         self._cursor = cursor
         self._store = store
         self._saved = start
@@ -78,7 +78,7 @@ class ResponseBase(Generic[T]):
     @property
     def cursor(self) -> str | None:
         """The cursor of the last batch, for caches."""
-        return self._cursor
+        return (self._batch and self._batch.cursor) or self._cursor
 
     @property
     def up_to_date(self) -> bool:
@@ -131,13 +131,13 @@ class ResponseBase(Generic[T]):
 
     def checkpoint(self) -> Checkpoint:
         """Where to go on after the last item handed over: exact, also in the middle of a batch."""
-        if self._batch is None:
-            return self._position
-        handed = self._handed()
+        batch = self._batch
+        handed = self._handed() if batch is not None else 0
         # What an earlier batch left undecoded is before this one's start.
-        if handed == 0 and self._batch.units > 0:
+        if self._position is not None and (batch is None or (handed == 0 and batch.units > 0)):
             return self._position
-        return Checkpoint(*self._batch.checkpoint(handed))
+        assert batch is not None, "there is a position where there is no batch"
+        return Checkpoint(*batch.checkpoint(handed))
 
     def _consume(self, method: str, *, json: bool = False) -> None:
         if self._consumed_by is not None:
@@ -148,10 +148,12 @@ class ResponseBase(Generic[T]):
 
     def _take(self, batch: _native.Batch, handed: Callable[[], int]) -> None:
         """The batch in hand is another one; what `handed` tells of it counts."""
-        self._settle()
+        before = self._batch
+        if before is not None:
+            # Most are handed over whole, and few are asked for their checkpoint.
+            self._position = None if self._handed() >= before.units else self.checkpoint()
         self._batch = batch
         self._handed = handed
-        self._cursor = batch.cursor or self._cursor
         self._etag = batch.etag or self._etag
         self._is_json = batch.is_json
 
@@ -160,6 +162,7 @@ class ResponseBase(Generic[T]):
         if self._batch is None:
             return
         self._position = self.checkpoint()
+        self._cursor = self._batch.cursor or self._cursor
         self._up_to_date, self._stream_closed = self._batch.up_to_date, self._batch.closed
         self._batch = None
 
