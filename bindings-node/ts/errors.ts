@@ -212,6 +212,10 @@ export class InternalError extends DurableStreamError {}
 export class InvalidArgumentError extends DurableStreamError {}
 /** The server does not know the offset. */
 export class InvalidOffsetError extends FetchError {}
+/** A webhook is not known to be from the server: answer 401. */
+export class InvalidSignatureError extends DurableStreamError {}
+/** 409: the wake of a subscription is over, or another worker has it. Stop working on it. */
+export class LeaseLostError extends FetchError {}
 /** No answer: the connection could not be made, or broke. */
 export class NetworkError extends DurableStreamError {}
 /** 404: no such stream. */
@@ -251,10 +255,12 @@ export const CLASSES: Readonly<Record<string, abstract new (...args: never[]) =>
   CONFLICT_CONTENT_TYPE: ContentTypeConflictError,
   CONFLICT_EXISTS: StreamExistsError,
   CONFLICT_SEQ: SeqConflictError,
+  FENCED: LeaseLostError,
   FORBIDDEN: ForbiddenError,
   INTERNAL_ERROR: InternalError,
   INVALID_ARGUMENT: InvalidArgumentError,
   INVALID_OFFSET: InvalidOffsetError,
+  INVALID_SIGNATURE: InvalidSignatureError,
   NETWORK_ERROR: NetworkError,
   NOT_FOUND: StreamNotFoundError,
   NOT_SUPPORTED: NotSupportedError,
@@ -282,6 +288,8 @@ const NAMES = new Map(Object.entries({
   InternalError,
   InvalidArgumentError,
   InvalidOffsetError,
+  InvalidSignatureError,
+  LeaseLostError,
   NetworkError,
   NotSupportedError,
   OperationCancelledError,

@@ -20,6 +20,8 @@ export {
   InvalidArgumentError,
   InvalidOffsetError,
   InvalidSignalError,
+  InvalidSignatureError,
+  LeaseLostError,
   MissingStreamUrlError,
   NetworkError,
   NotSupportedError,

@@ -60,6 +60,10 @@ pub enum ErrorKind {
     InvalidArgument,
     /// 400 on a read: the server does not know the offset.
     InvalidOffset,
+    /// A webhook is not known to be from the server: its signature is missing, wrong or old.
+    InvalidSignature,
+    /// 409 from a subscription: the wake is over, or another worker has it.
+    LeaseLost,
     /// No answer: the connection could not be made, or broke.
     Network,
     /// 404: no such stream.
@@ -122,6 +126,8 @@ impl ErrorKind {
             Self::Internal => "INTERNAL_ERROR",
             Self::InvalidArgument => "INVALID_ARGUMENT",
             Self::InvalidOffset => "INVALID_OFFSET",
+            Self::InvalidSignature => "INVALID_SIGNATURE",
+            Self::LeaseLost => "FENCED",
             Self::Network => "NETWORK_ERROR",
             Self::NotFound => "NOT_FOUND",
             Self::NotSupported => "NOT_SUPPORTED",
@@ -219,6 +225,16 @@ impl Error {
     #[must_use]
     pub(crate) fn prefixed(self, what: String) -> Self {
         self.with(|inner| inner.message = format!("{what}: {}", inner.message))
+    }
+
+    /// The same failure, of a class that only what called can tell.
+    #[must_use]
+    pub(crate) fn reclassified(self, kind: ErrorKind, message: &str) -> Self {
+        self.with(|inner| {
+            inner.retryable = kind.is_transient();
+            inner.kind = kind;
+            inner.message = message.to_owned();
+        })
     }
 
     /// Keeps the error below.
@@ -395,6 +411,8 @@ mod tests {
             Internal,
             InvalidArgument,
             InvalidOffset,
+            InvalidSignature,
+            LeaseLost,
             Network,
             NotFound,
             NotSupported,
@@ -417,7 +435,8 @@ mod tests {
         for kind in &kinds {
             match kind {
                 AlreadyClosed | BadRequest | BufferFull | Cancelled | ContentTypeConflict | CreateConflict => {}
-                Forbidden | Gone | Internal | InvalidArgument | InvalidOffset | Network | NotFound => {}
+                Forbidden | Gone | Internal | InvalidArgument | InvalidOffset | InvalidSignature => {}
+                LeaseLost | Network | NotFound => {}
                 NotSupported | Parse | PayloadTooLarge | ProducerFenced { .. } | Protocol | RateLimited => {}
                 SequenceConflict | SequenceGap { .. } | ServerError | StreamClosed { .. } | StreamRecreated => {}
                 Timeout | Unauthorized | Unavailable | UnexpectedStatus => {}

@@ -44,8 +44,8 @@ pub use self::checkpoint::Checkpoint;
 #[cfg(feature = "client")]
 pub use self::client::{
     Appended, BoxBody, BoxFuture, CheckpointFile, Client, ClientBuilder, Closed, Created, Delivery, DurableStream,
-    Extras, HttpRequest, HttpResponse, ListedStream, OnSent, Producer, Provider, Reader, RequestBody, StreamInfo,
-    Transport, TransportError,
+    Extras, HttpRequest, HttpResponse, Lease, ListedStream, OnSent, Producer, Provider, Reader, RequestBody,
+    StreamInfo, Subscriptions, Transport, TransportError, WebhookVerifier, Worker,
 };
 pub use self::error::{BatchFailure, Error, ErrorKind, ErrorResponse, Result};
 pub use self::options::{AppendOptions, CreateOptions, Fork, LiveMode, ProducerOptions, ReadOptions, SseResilience};
@@ -53,3 +53,6 @@ pub use self::proto::offset::{Offset, ReadFrom};
 pub use self::proto::producer::{Flushed, Receipt};
 pub use self::proto::read::Batch;
 pub use self::proto::retry::{Backoff, RetryPolicy};
+pub use self::proto::subscription::{
+    LinkedStream, Subscription, SubscriptionKind, SubscriptionOptions, SubscriptionStatus, Wake,
+};

@@ -118,6 +118,14 @@ class InvalidOffsetError(FetchError, ValueError):
     """The server does not know the offset, or it cannot be one."""
 
 
+class InvalidSignatureError(DurableStreamError):
+    """A webhook is not known to be from the server: answer 401."""
+
+
+class LeaseLostError(FetchError):
+    """409: the wake of a subscription is over, or another worker has it. Stop working on it."""
+
+
 class NetworkError(FetchError, ConnectionError):
     """No answer: the connection could not be made, or broke."""
 
@@ -254,10 +262,12 @@ BY_CODE: dict[str, type[DurableStreamError]] = {
     "CONFLICT_CONTENT_TYPE": ContentTypeConflictError,
     "CONFLICT_EXISTS": StreamExistsError,
     "CONFLICT_SEQ": SeqConflictError,
+    "FENCED": LeaseLostError,
     "FORBIDDEN": ForbiddenError,
     "INTERNAL_ERROR": InternalError,
     "INVALID_ARGUMENT": InvalidArgumentError,
     "INVALID_OFFSET": InvalidOffsetError,
+    "INVALID_SIGNATURE": InvalidSignatureError,
     "NETWORK_ERROR": NetworkError,
     "NOT_FOUND": StreamNotFoundError,
     "NOT_SUPPORTED": NotSupportedError,

@@ -16,6 +16,7 @@ mod producer;
 mod read;
 mod reqwest_transport;
 mod stream;
+mod subscriptions;
 mod transport;
 
 pub use self::builder::ClientBuilder;
@@ -26,6 +27,7 @@ pub use self::list::ListedStream;
 pub use self::producer::{Delivery, Producer};
 pub use self::read::Reader;
 pub use self::stream::{Appended, Closed, Created, DurableStream, StreamInfo};
+pub use self::subscriptions::{Lease, Subscriptions, WebhookVerifier, Worker};
 pub use self::transport::{
     BoxBody, BoxFuture, HttpRequest, HttpResponse, OnSent, RequestBody, Transport, TransportError,
 };
@@ -79,5 +81,13 @@ impl Client {
     /// `NotFound` from servers that cannot list; `Parse`; and as all requests.
     pub async fn list(&self, root: &str, prefix: &str) -> Result<Vec<ListedStream>> {
         list::list(&self.core, root, prefix).await
+    }
+
+    /// The subscriptions of the server with this stream root, and what their workers need.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is not an `http` or `https` URL.
+    pub fn subscriptions(&self, root: &str) -> Result<Subscriptions> {
+        Subscriptions::new(self.core.clone(), root)
     }
 }

@@ -84,7 +84,7 @@ impl Call {
         match delay {
             Some(delay) => Step::Retry(now.saturating_add(delay), error),
             None => {
-                let is_write = !matches!(self.request.operation, Operation::Read | Operation::Head | Operation::List);
+                let is_write = !self.request.method.is_safe();
                 Step::Done(Err(error.with_outcome_unknown(is_write && self.unanswered)))
             }
         }

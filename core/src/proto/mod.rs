@@ -18,6 +18,7 @@ pub mod request;
 pub mod response;
 pub mod retry;
 pub mod sse;
+pub mod subscription;
 pub mod url;
 
 /// A moment, as the time since the driver's own start. Comparable only within one driver.

@@ -76,6 +76,10 @@ pub const DEFAULT_PORT: u16 = 4437;
 pub const STREAM_ROOT: &str = "/v1/stream";
 /// First path segment reserved for the control API (S-URL-3).
 pub const CONTROL_SEGMENT: &str = "__ds";
+/// Where subscriptions are, below the control segment (T-ROUTE).
+pub const SUBSCRIPTIONS_ROUTE: &str = "subscriptions";
+/// Where the public keys of webhooks are, below the control segment (S-HOOK-3).
+pub const JWKS_ROUTE: &str = "jwks.json";
 /// Where our server lists its streams, below the control segment (an extension, S-HTTP-19).
 pub const LIST_ROUTE: &str = "streams";
 /// The stream in which a server says which streams there are (API.md section 5).

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, IF_NONE_MATCH};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::content_type::DEFAULT_CONTENT_TYPE;
@@ -26,6 +26,8 @@ pub enum Operation {
     Append,
     /// POST with `Stream-Closed: true`.
     Close,
+    /// Anything about subscriptions.
+    Control,
     /// PUT.
     Create,
     /// DELETE.
@@ -46,6 +48,7 @@ impl Operation {
         match self {
             Self::Append => "append",
             Self::Close => "close",
+            Self::Control => "control",
             Self::Create => "create",
             Self::Delete => "delete",
             Self::Head => "head",
@@ -231,6 +234,23 @@ impl Request {
         request.query.push(("prefix", prefix.to_owned()));
         request.query.extend(after.map(|after| ("after", after.to_owned())));
         request
+    }
+
+    /// A request of the control API of subscriptions (PROTOCOL.md section 17), with a JSON body unless it is empty.
+    /// `token` is what a lease shows (S-LEASE-3).
+    ///
+    /// # Errors
+    /// A token that no header can hold.
+    pub fn control(method: Method, body: Bytes, token: Option<&str>) -> Result<Self> {
+        let mut request = Self::new(Operation::Control, method);
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json")?;
+        }
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"))?;
+        }
+        request.body = body;
+        Ok(request)
     }
 
     /// DELETE.

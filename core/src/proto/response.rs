@@ -99,7 +99,10 @@ impl ResponseHead {
                 ),
                 _ => plain(ErrorKind::Forbidden, "the server does not allow this"),
             },
+            (404, Operation::Control) => plain(ErrorKind::NotFound, "no such subscription, or the server has none"),
             (404, _) => plain(ErrorKind::NotFound, "no such stream"),
+            // The body tells which one (T-SUBERR).
+            (409, Operation::Control) => plain(ErrorKind::UnexpectedStatus, "the server refused it as it is now"),
             (409, operation) => self.classify_conflict(operation, request),
             (410, _) => plain(ErrorKind::Gone, "the stream or this part of it is gone; start from -1 or now"),
             (413, _) => plain(ErrorKind::PayloadTooLarge, "more than the server takes in one request"),

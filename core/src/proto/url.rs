@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 /// Everything but the unreserved characters of RFC 3986 is encoded in a query value.
 const QUERY_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
+/// The same, and slashes, in a path.
+const PATH: &AsciiSet = &QUERY_VALUE.remove(b'/');
+
 /// What a query can hold in no case; line ends in it would vanish on the way.
 const NEVER_IN_QUERY: &AsciiSet = &CONTROLS.add(b' ');
 
@@ -95,6 +98,16 @@ impl StreamUrl {
     }
 }
 
+/// The name of a stream, or of anything else below a stream root, as a part of a path: slashes stay.
+pub fn encode_path(name: &str) -> String {
+    utf8_percent_encode(name, PATH).to_string()
+}
+
+/// A name that is one segment of a path (S-SUB-1).
+pub fn encode_segment(name: &str) -> String {
+    utf8_percent_encode(name, QUERY_VALUE).to_string()
+}
+
 fn legal(text: &str) -> String {
     utf8_percent_encode(text, NEVER_IN_QUERY).to_string()
 }
@@ -133,6 +146,12 @@ mod tests {
         assert_eq!(url.with_query(&[("k".into(), "2".into())], &[]), "http://h/s?k=2");
         let url = StreamUrl::parse("http://h/s?a%20b=1").unwrap();
         assert_eq!(url.with_query(&[("a b".into(), "2".into())], &[]), "http://h/s?a%20b=2");
+    }
+
+    #[test]
+    fn names_become_paths_and_segments() {
+        assert_eq!(encode_path("a/b c?%ä"), "a/b%20c%3F%25%C3%A4");
+        assert_eq!(encode_segment("a/b"), "a%2Fb");
     }
 
     #[test]

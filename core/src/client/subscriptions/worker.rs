@@ -1,0 +1,88 @@
+//! A worker of a pull-wake subscription: follows the wake stream and claims (C-HOOK-5).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Lease, Subscriptions};
+use crate::client::read::Reader;
+use crate::error::{Error, Result};
+use crate::options::{LiveMode, ReadOptions};
+use crate::proto::offset::ReadFrom;
+use crate::proto::read::Batch;
+use crate::proto::subscription::SubscriptionKind;
+
+/// Waits for the work of a pull-wake subscription. Any number of workers may share one; each wake goes to one of them.
+#[derive(Debug)]
+pub struct Worker {
+    subscriptions: Subscriptions,
+    id: String,
+    name: String,
+    wakes: Reader,
+    /// The wake stream was closed: no event comes any more.
+    has_ended: bool,
+    lease: Duration,
+}
+
+impl Worker {
+    pub(super) async fn open(subscriptions: Subscriptions, id: &str, name: &str) -> Result<Self> {
+        let subscription = subscriptions.get(id).await?;
+        let SubscriptionKind::PullWake { wake_stream } = &subscription.kind else {
+            return Err(Error::invalid_argument(format!("the subscription {id:?} is a webhook: it has no workers")));
+        };
+        let mut wakes = subscriptions.stream(wake_stream)?.read(ReadOptions {
+            from: ReadFrom::Now.into(),
+            live: LiveMode::Auto,
+            json: true,
+            ..ReadOptions::default()
+        });
+        // Before the first claim, so that no event can come between the two.
+        wakes.open().await.map_err(|error| error.prefixed(format!("the wake stream {wake_stream:?} of {id:?}")))?;
+        let (id, name) = (id.to_owned(), name.to_owned());
+        Ok(Self { subscriptions, id, name, wakes, has_ended: false, lease: subscription.lease })
+    }
+
+    /// The next work, as soon as there is some. An error does not end the worker: the next call goes on.
+    ///
+    /// # Errors
+    /// `NotFound` when the subscription or its wake stream is gone, and as all requests.
+    ///
+    /// # Cancel safety
+    /// No wake is lost. Work that was claimed at that very moment comes again when its lease ends.
+    pub async fn next(&mut self) -> Result<Lease> {
+        loop {
+            if let Some(lease) = self.subscriptions.claim(&self.id, &self.name).await? {
+                return Ok(lease);
+            }
+            self.woken().await?;
+        }
+    }
+
+    /// Waits for an event that concerns us, and for a lease at most: events are dropped while there is no wake stream.
+    async fn woken(&mut self) -> Result<()> {
+        let mut waited = std::pin::pin!(tokio::time::sleep(self.lease));
+        loop {
+            tokio::select! {
+                batch = self.wakes.next(), if !self.has_ended => match batch {
+                    Some(Ok(batch)) if concerns(&batch, &self.id) => return Ok(()),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => {
+                        self.wakes.resume();
+                        return Err(error);
+                    }
+                    None => self.has_ended = true,
+                },
+                () = &mut waited => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Whether a wake event of this subscription is among them; subscriptions may share a wake stream (S-PULL-1).
+fn concerns(batch: &Batch, id: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Event {
+        subscription_id: String,
+    }
+    batch.messages().any(|message| serde_json::from_slice::<Event>(&message).is_ok_and(|it| it.subscription_id == id))
+}
