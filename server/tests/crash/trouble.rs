@@ -1,8 +1,11 @@
 //! A disk that is full or fails: writes are refused and say why, reads go on.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use everstream_server::engine::{Append, CreateRequest, EngineError, Outcome, ProducerTag, Receipt};
-use everstream_server::storage::StorageErrorKind;
+use everstream_server::clock::SystemClock;
+use everstream_server::engine::{Append, CreateRequest, Engine, EngineError, Outcome, Position, ProducerTag, Receipt};
+use everstream_server::storage::{LogOptions, LogStorage, StorageErrorKind};
 
 use crate::disk::SimDisk;
 use crate::run::Server;
@@ -103,4 +106,52 @@ fn the_space_of_removed_streams_comes_back() {
     drop(server);
     disk.restart();
     assert_eq!(Server::open(&disk).unwrap().text("kept").unwrap().0, "here;");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_opened_for_reading_and_takes_writes_when_there_is_room() {
+    let disk = SimDisk::new(6);
+    let mut server = Server::open(&disk).unwrap();
+    create(&mut server, "s").unwrap();
+    for seq in 0..5 {
+        append(&mut server, seq, 1000).unwrap();
+    }
+    drop(server);
+    // A process was killed, and what it has left fills the disk to the last byte.
+    disk.capacity(Some(disk.used()));
+    let open = || Arc::new(LogStorage::with_disk(Arc::new(disk.clone()), LogOptions::default()).unwrap());
+    let storage = open();
+    let engine = Engine::new(Arc::clone(&storage) as _, Arc::new(SystemClock));
+    let append = async |engine: &Engine, seq: u64| {
+        let mut append = Append::new("text/plain", Bytes::from(vec![b'a' + (seq % 26) as u8; 1000]));
+        append.producer = Some(ProducerTag { id: Bytes::from_static(b"p"), epoch: 0, seq });
+        engine.stream("s").await?.append(append).await
+    };
+    let stored = async |engine: &Engine| {
+        let read = engine.stream("s").await.unwrap().read(Position::ZERO, 1 << 20).await.unwrap();
+        assert!(read.is_up_to_date());
+        read.len()
+    };
+    assert_eq!(stored(&engine).await, 5000, "reads are served");
+    assert_eq!(kind(append(&engine, 5).await.unwrap_err()), StorageErrorKind::Full);
+    assert_eq!(kind(engine.delete("s").await.unwrap_err()), StorageErrorKind::Full);
+    assert_eq!(engine.check_writable().unwrap_err().kind, StorageErrorKind::Full, "it is not ready");
+    assert_eq!(stored(&engine).await, 5000);
+
+    disk.capacity(None);
+    let receipt = loop {
+        match append(&engine, 5).await {
+            Ok(receipt) => break receipt,
+            Err(error) => assert_eq!(kind(error), StorageErrorKind::Full),
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(receipt.outcome, Outcome::Appended, "what was refused was not stored");
+    assert_eq!(engine.check_writable(), Ok(()));
+    assert_eq!(append(&engine, 4).await.unwrap().outcome, Outcome::Duplicate, "producers are remembered");
+    drop((engine, storage));
+    disk.restart();
+    let storage = open();
+    let engine = Engine::new(storage, Arc::new(SystemClock));
+    assert_eq!(stored(&engine).await, 6000);
 }

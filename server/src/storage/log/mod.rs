@@ -30,6 +30,7 @@ mod format;
 mod fsck;
 mod health;
 mod manifest;
+mod opening;
 mod pace;
 mod pieces;
 mod queue;
@@ -51,16 +52,15 @@ use std::thread::JoinHandle;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 
-use self::commit::{Committer, Group, Segment};
+use self::commit::Committer;
 pub use self::disk::{Disk, DiskFile, Folder};
-use self::drain::{Cut, Drain, Drains, ManifestFile};
+use self::drain::{Drain, Drains};
 use self::entry::Entry;
 use self::files::Files;
 pub use self::fsck::{Checked, check};
 use self::health::Health;
-use self::pace::Pace;
+use self::opening::Opening;
 use self::queue::{Op, Queue};
-use self::recover::Recovered;
 use super::{Listed, Loaded, NewStream, Reply, Storage, StorageError, StorageErrorKind, StreamId};
 use crate::engine::{Commit, Removal};
 use crate::metrics::StorageMetrics;
@@ -127,6 +127,8 @@ impl Types {
 impl LogStorage {
     /// Opens the streams in a folder, which is made if it is not there.
     ///
+    /// On a full disk streams can be read; writes are refused as [`StorageErrorKind::Full`] until there is room.
+    ///
     /// # Errors
     /// The folder is in use, was written by a newer version, or is damaged; or the disk fails.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
@@ -138,14 +140,34 @@ impl LogStorage {
     /// # Errors
     /// As [`Self::open`].
     pub fn with_disk(disk: Arc<dyn Disk>, options: LogOptions) -> io::Result<Self> {
-        let (mut storage, steps) = Self::stepped(disk, options)?;
-        storage.shared.drains.in_background();
-        let LogSteps { committer, drain, .. } = steps;
-        let spawn =
-            |name: &str, work: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.to_owned()).spawn(work);
-        storage.threads.push(spawn("everstream-log", Box::new(|| committer.run()))?);
-        storage.threads.push(spawn("everstream-drain", Box::new(|| drain.run()))?);
-        Ok(storage)
+        let mut opening = Opening::read(disk, options)?;
+        let shared = Arc::clone(&opening.shared);
+        let begun = match opening.begin() {
+            Err(error) if opening::is_full(&error) => {
+                opening.sync()?;
+                tracing::error!(%error, "there is no room to begin a log: streams can be read, writes are refused");
+                Err(error)
+            }
+            begun => Ok(begun?),
+        };
+        shared.drains.in_background();
+        let work = move || {
+            let workers = match begun {
+                Ok(segment) => Some(opening.workers(segment)),
+                Err(error) => opening.wait_for_room(&error),
+            };
+            let Some((committer, drain)) = workers else { return };
+            // Its steps are told of by the drains; it ends when they do.
+            match spawn("everstream-drain", move || drain.run()) {
+                Ok(draining) => {
+                    committer.run();
+                    // One that panicked has said so.
+                    let _ = draining.join();
+                }
+                Err(error) => tracing::error!(%error, "the log has no second thread: nothing can be written"),
+            }
+        };
+        Ok(Self { shared, threads: vec![spawn("everstream-log", work)?] })
     }
 
     /// Opens the streams on a disk without threads: nothing is committed or drained but by [`LogSteps`]. For
@@ -154,76 +176,10 @@ impl LogStorage {
     /// # Errors
     /// As [`Self::open`].
     pub fn stepped(disk: Arc<dyn Disk>, options: LogOptions) -> io::Result<(Self, LogSteps)> {
-        format::prepare(&*disk)?;
-        let drains = Arc::new(Drains::default());
-        let files = Arc::new(Files::new(Arc::clone(&disk), Arc::clone(&drains)));
-        let types = Types::default();
-        let Recovered {
-            mut checkpoint,
-            manifest_end,
-            streams,
-            dirty,
-            next_seq,
-            segments,
-            unused_files,
-            replayed,
-            torn,
-        } = recover::read(&*disk, &files, &types)?;
-        if !torn.is_empty() {
-            tracing::info!(segments = ?torn, "the log ends in what a crash has left; it was not answered and is cut off");
-        }
-        for file in unused_files {
-            disk.remove(&format::data_name(file))?;
-        }
-        checkpoint.next_file = checkpoint.next_file.max(1);
-        let table = streams.into_iter().map(|entry| (Arc::clone(&entry.meta.name), entry)).collect();
-        let shared = Arc::new(Shared {
-            disk: Arc::clone(&disk),
-            options,
-            table: RwLock::new(table),
-            files,
-            types,
-            queue: Queue::default(),
-            drains,
-            health: Health::default(),
-        });
-        let mut drain = Drain { shared: Arc::clone(&shared), manifest: None, checkpoint };
-        if let Some(end) = manifest_end {
-            let file = disk.open(format::MANIFEST)?;
-            // What follows was never in effect, and must not come into effect behind what is written now.
-            file.truncate(end as u64)?;
-            file.sync()?;
-            drain.manifest = Some(ManifestFile { file, at: end as u64, full: end as u64 });
-        }
-        // What was read may be in the system's cache alone: the process before this one need not have lived to sync
-        // it, or its sync has failed. It is written anew, data and states in one step, before anything rests on it:
-        // an answer, or the number that the next segment begins with.
-        if next_seq - 1 > checkpoint.seq || !dirty.is_empty() {
-            shared.drains.push(Cut { seq: next_seq - 1, segments: Vec::new(), dirty });
-        }
-        // There is no segment without a manifest, so a new folder gets one here.
-        drain.step()?;
-        // Old segments end where they end; new records go to a new one.
-        let number = segments.last().map_or(1, |last| last + 1);
-        let segment = Segment::create(&shared, number, next_seq)?;
-        for segment in segments {
-            if let Err(error) = disk.remove(&format::segment_name(segment)) {
-                tracing::warn!(%error, "cannot remove a drained log segment");
-            }
-        }
-        let committer = Committer {
-            shared: Arc::clone(&shared),
-            segment,
-            sealed: Vec::new(),
-            seq: next_seq - 1,
-            durable: next_seq - 1,
-            dirty: Vec::new(),
-            group: Group::default(),
-            pace: Pace::default(),
-            is_stuck: false,
-            failed: None,
-        };
-        tracing::debug!(replayed, "the log is open");
+        let mut opening = Opening::read(disk, options)?;
+        let segment = opening.begin()?;
+        let shared = Arc::clone(&opening.shared);
+        let (committer, drain) = opening.workers(segment);
         let steps = LogSteps { committer, drain, ops: Vec::new() };
         Ok((Self { shared, threads: Vec::new() }, steps))
     }
@@ -397,6 +353,10 @@ impl Storage for LogStorage {
         metrics.set_log_bytes(self.shared.log_bytes().unwrap_or_default());
         Some(Arc::clone(metrics))
     }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
 /// An error of the disk as one of the storage.
