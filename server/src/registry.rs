@@ -7,9 +7,14 @@
 //! Events follow the changes: a create is answered before the registry says so. What a crash leaves out is made up for
 //! at the next start, when the registry is compared with the streams that there are. The same happens when events come
 //! faster than they can be stored for long.
+//!
+//! Streams that come and go would make it grow without end. So when it has many more events than there are streams, it is
+//! begun anew: closed, deleted, and created with an insert for each stream that it said was there. A follower at its tail
+//! has seen every event by then, and sees the end; the next incarnation begins with the state that the one before has ended
+//! with, so nobody who reads it from its beginning misses anything.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,6 +34,10 @@ const CONTENT_TYPE: &str = "application/json";
 const PAGE: usize = 1000;
 /// How much of the registry is read in one step.
 const PIECE: usize = 1 << 20;
+/// It is begun anew when it has more events than this, and
+const MANY: u64 = 10_000;
+/// more than so many for each stream that is there.
+const MANY_FOR_EACH: u64 = 4;
 /// How long to wait after a failure of the storage.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -38,6 +47,8 @@ pub(crate) struct Registry {
     engine: Engine,
     is_open: AtomicBool,
     opening: Mutex<()>,
+    /// Events in it.
+    events: AtomicU64,
 }
 
 /// The part of an event that matters here.
@@ -61,7 +72,7 @@ struct EventHeaders {
 
 impl Registry {
     pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine, is_open: AtomicBool::new(false), opening: Mutex::new(()) }
+        Self { engine, is_open: AtomicBool::new(false), opening: Mutex::new(()), events: AtomicU64::new(0) }
     }
 
     /// Sees to it that the registry is there and complete. Cheap when it is.
@@ -78,8 +89,7 @@ impl Registry {
         }
         // Whatever happens from here on is either in the list below, or among the changes, or in both.
         self.engine.keep_changes();
-        let request = CreateRequest { content_type: Some(CONTENT_TYPE.to_owned()), ..CreateRequest::default() };
-        self.engine.create(names::REGISTRY, request).await?;
+        self.create().await?;
         self.reconcile().await?;
         self.is_open.store(true, Ordering::Release);
         Ok(())
@@ -115,7 +125,15 @@ impl Registry {
                 Some(changes) => self.append(changes.iter().map(event).collect()).await,
                 None => self.reconcile().await,
             };
+            let stored = match stored {
+                Ok(()) if self.is_outgrown() => self.begin_anew().await,
+                stored => stored,
+            };
             let Err(error) = stored else { return };
+            if !self.is_open.load(Ordering::Acquire) {
+                tracing::warn!(%error, "the registry could not be begun anew; it will be when somebody reads it");
+                return;
+            }
             tracing::warn!(%error, "the registry lags behind; it will be tried again");
             // Which of the events were stored is not known: comparing finds out.
             changes = None;
@@ -123,6 +141,56 @@ impl Registry {
                 return;
             }
         }
+    }
+
+    fn is_outgrown(&self) -> bool {
+        let events = self.events.load(Ordering::Relaxed);
+        events > MANY && events / MANY_FOR_EACH > self.engine.stream_count()
+    }
+
+    /// Puts the state that it describes in its place. Whoever reads it meanwhile waits.
+    async fn begin_anew(&self) -> Result<(), EngineError> {
+        let mut state = BTreeMap::new();
+        let stream = self.engine.stream(names::REGISTRY).await?;
+        let mut position = Position::ZERO;
+        loop {
+            let piece = stream.read(position, PIECE).await?;
+            for message in messages(&piece.data) {
+                let Some(key) = message["key"].as_str().map(str::to_owned) else { continue };
+                match message["headers"]["operation"].as_str() {
+                    Some("delete") => drop(state.remove(&key)),
+                    _ => drop(state.insert(key, message)),
+                }
+            }
+            if piece.is_empty() || piece.is_up_to_date() {
+                break;
+            }
+            position = piece.next;
+        }
+        self.is_open.store(false, Ordering::Release);
+        // After a crash from here on it is made as at first, from the list of streams.
+        stream.append(Append::close_only()).await?;
+        self.create().await?;
+        let itself = self.engine.stream(names::REGISTRY).await?;
+        state.insert(names::REGISTRY.to_owned(), inserted(itself.meta()));
+        let events = state.into_values().collect();
+        self.append(events).await?;
+        self.is_open.store(true, Ordering::Release);
+        tracing::debug!(events = self.events.load(Ordering::Relaxed), "the registry was begun anew");
+        Ok(())
+    }
+
+    /// Sees to it that there is one that takes events.
+    async fn create(&self) -> Result<(), EngineError> {
+        match self.engine.stream(names::REGISTRY).await {
+            // It was to be begun anew.
+            Ok(ended) if ended.tail().closed => self.engine.delete(names::REGISTRY).await?,
+            _ => {}
+        }
+        let request = CreateRequest { content_type: Some(CONTENT_TYPE.to_owned()), ..CreateRequest::default() };
+        self.engine.create(names::REGISTRY, request).await?;
+        self.events.store(0, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Compares the registry with the streams that there are, and adds what it lacks.
@@ -152,17 +220,19 @@ impl Registry {
     /// What the registry says: names, and when they were created.
     async fn said(&self) -> Result<HashMap<String, Millis>, EngineError> {
         let stream = self.engine.stream(names::REGISTRY).await?;
-        let mut said = HashMap::new();
+        let (mut said, mut count) = (HashMap::new(), 0);
         let mut position = Position::ZERO;
         loop {
             let piece = stream.read(position, PIECE).await?;
             for event in events(&piece.data) {
+                count += 1;
                 match event.headers.operation.as_str() {
                     "delete" => said.remove(&event.key),
                     _ => said.insert(event.key, event.value.and_then(|value| value.created_at).unwrap_or_default()),
                 };
             }
             if piece.is_empty() || piece.is_up_to_date() {
+                self.events.store(count, Ordering::Relaxed);
                 return Ok(said);
             }
             position = piece.next;
@@ -181,6 +251,7 @@ impl Registry {
                 stream_seq: None,
             };
             stream.append(append).await?;
+            self.events.fetch_add(events.len() as u64, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -209,6 +280,10 @@ fn deleted(name: &str) -> Value {
 /// The events in stored bytes: JSON messages with a comma after each. What is no event is passed over: the stream may
 /// be from a time when everyone could write to it.
 fn events(data: &[Bytes]) -> Vec<Event> {
+    messages(data).into_iter().filter_map(|message| serde_json::from_value(message).ok()).collect()
+}
+
+fn messages(data: &[Bytes]) -> Vec<Value> {
     let mut array = Vec::with_capacity(data.iter().map(Bytes::len).sum::<usize>() + 2);
     array.push(b'[');
     data.iter().for_each(|block| array.extend_from_slice(block));
@@ -216,6 +291,5 @@ fn events(data: &[Bytes]) -> Vec<Event> {
         array.pop();
     }
     array.push(b']');
-    let messages: Vec<Value> = serde_json::from_slice(&array).unwrap_or_default();
-    messages.into_iter().filter_map(|message| serde_json::from_value(message).ok()).collect()
+    serde_json::from_slice(&array).unwrap_or_default()
 }

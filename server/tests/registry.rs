@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use everstream_server::RunningServer;
 use everstream_server::config::Config;
+use everstream_server::engine::CreateRequest;
 use everstream_server::storage::MemoryStorage;
 use serde_json::Value;
 use support::{Client, JSON, TEXT, TestClock, eventually, quick};
@@ -147,4 +148,73 @@ async fn switched_off_it_is_a_stream_like_any_other() {
     assert_eq!(client.get("__registry__").await.status, 404);
     assert_eq!(client.put("__registry__", &[TEXT], "").await.status, 201);
     assert_eq!(client.post("__registry__", &[TEXT], "x").await.status, 204);
+}
+
+/// What a follower knows that reads from an offset on, and from the beginning when the registry is another one.
+#[derive(Default)]
+struct Follower {
+    incarnation: Option<String>,
+    offset: Option<String>,
+    streams: BTreeSet<String>,
+    most_events: usize,
+    anew: usize,
+}
+
+impl Follower {
+    async fn poll(&mut self, server: &RunningServer) {
+        let from = self.offset.as_deref().unwrap_or("-1");
+        let answer = Client(server).get(&format!("__registry__?offset={from}")).await;
+        let incarnation = answer.header("stream-incarnation").map(str::to_owned);
+        if answer.status != 200 || (self.incarnation.is_some() && self.incarnation != incarnation) {
+            self.anew += 1;
+            *self = Self { anew: self.anew, most_events: self.most_events, ..Self::default() };
+            return;
+        }
+        self.incarnation = incarnation;
+        let events: Vec<Value> = serde_json::from_slice(&answer.body).unwrap();
+        self.most_events = self.most_events.max(events.len());
+        for event in events {
+            let key = event["key"].as_str().unwrap().to_owned();
+            match event["headers"]["operation"].as_str().unwrap() {
+                "insert" => assert!(self.streams.insert(key.clone()), "{key} twice"),
+                _ => assert!(self.streams.remove(&key), "{key} was not there"),
+            }
+        }
+        self.offset = Some(answer.offset());
+    }
+}
+
+#[tokio::test]
+async fn it_does_not_grow_without_end_and_followers_miss_nothing() {
+    let server = quick().start().await.unwrap();
+    let client = Client(&server);
+    client.put("stays", &[TEXT], "").await;
+    let mut follower = Follower::default();
+    follower.poll(&server).await;
+    let engine = server.engine().clone();
+    let mut churned = 0;
+    while churned < 30_000 {
+        for number in churned..churned + 500 {
+            let request = CreateRequest { content_type: Some("text/plain".into()), ..CreateRequest::default() };
+            engine.create(&format!("s/{number}"), request).await.unwrap();
+            if number % 1000 != 0 {
+                engine.delete(&format!("s/{number}")).await.unwrap();
+            }
+        }
+        churned += 500;
+        follower.poll(&server).await;
+    }
+    let mut expected: BTreeSet<String> = (0..30).map(|number| format!("s/{}", number * 1000)).collect();
+    expected.extend(["__registry__".to_owned(), "stays".to_owned()]);
+    eventually("the follower knows all streams", async || {
+        follower.poll(&server).await;
+        follower.streams == expected
+    })
+    .await;
+    assert!(follower.anew > 0, "it was begun anew");
+    assert!(events(&server).await.len() < 15_000, "60,000 events came");
+    // And it goes on.
+    client.delete("stays").await;
+    expected.remove("stays");
+    until_there_are(&server, &expected.iter().map(String::as_str).collect::<Vec<_>>()).await;
 }
