@@ -28,5 +28,10 @@ pub mod storage;
 mod subscriptions;
 mod watch;
 
+/// The target of the spans of requests, which a layer for traces takes: of level `TRACE`, and there only if
+/// [`config::OtlpConfig::endpoint`] is set.
+#[cfg(feature = "otlp")]
+pub const TRACE_TARGET: &str = "everstream_otlp";
+
 pub use self::config::Config;
 pub use self::server::{RunningServer, Server, ServerBuilder, StartError};

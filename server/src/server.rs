@@ -181,7 +181,8 @@ impl ServerBuilder {
         let abort = CancellationToken::new();
         let tasks = TaskTracker::new();
         let webhooks = config.webhook_policy();
-        let subscriptions = Subscriptions::open(engine.clone(), webhooks, tasks.clone(), stop.clone());
+        let public_url = config.public_root();
+        let subscriptions = Subscriptions::open(engine.clone(), webhooks, public_url, tasks.clone(), stop.clone());
         let subscriptions = subscriptions.await.map_err(StartError::Storage)?;
         let app = App::new(config, engine.clone(), subscriptions.clone(), stop.clone());
         let app = Arc::new(app.map_err(StartError::Config)?);

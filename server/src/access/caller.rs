@@ -9,6 +9,8 @@ use super::grants::{Grants, Operation};
 pub struct Credentials<'a> {
     /// The token of `Authorization: Bearer`.
     pub bearer: Option<&'a str>,
+    /// The name that a trusted proxy gives the caller.
+    pub user: Option<&'a str>,
     /// The client certificate, if TLS has verified one.
     pub certificate: Option<Certificate<'a>>,
     /// The signature in the query, and what it has to cover.

@@ -25,6 +25,9 @@ pub struct AccessConfig {
     /// JSON Web Tokens. Default: none are accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwt: Option<JwtConfig>,
+    /// Callers that a proxy has identified. Default: none are believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyConfig>,
     /// Client certificates, of those that TLS has verified. Default: none.
     pub certificates: Vec<CertificateConfig>,
     /// Keys of signed read URLs. Default: none.
@@ -81,8 +84,9 @@ impl AccessConfig {
     }
 
     fn has_rules(&self) -> bool {
-        let Self { mode: _, anyone, tokens, jwt, certificates, url_keys } = self;
-        !(anyone.is_empty() && tokens.is_empty() && jwt.is_none() && certificates.is_empty() && url_keys.is_empty())
+        let Self { mode: _, anyone, tokens, jwt, proxy, certificates, url_keys } = self;
+        let has_lists = !(anyone.is_empty() && tokens.is_empty() && certificates.is_empty() && url_keys.is_empty());
+        has_lists || jwt.is_some() || proxy.is_some()
     }
 }
 
@@ -138,6 +142,17 @@ impl JwtConfig {
     pub(super) fn leeway(&self) -> Duration {
         Duration::from_secs(self.leeway_seconds)
     }
+}
+
+/// Callers that a proxy of `server.trusted_proxies` has identified, and names in a header.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// The header with the name, such as `X-Forwarded-User`. From any other peer it means nothing. The proxy must take
+    /// away what clients send under this name.
+    pub user_header: String,
+    /// What they may do; `{user}` in a pattern is the name.
+    pub grants: Vec<GrantConfig>,
 }
 
 /// A client certificate.

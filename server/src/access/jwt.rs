@@ -158,7 +158,7 @@ fn refused(kind: &ErrorKind) -> Refusal {
 }
 
 /// The grant with the claims of a token in it; `None` when a claim is missing or could not be a part of one segment.
-fn filled(grant: &Grant, claims: &Map<String, Value>) -> Option<Grant> {
+pub(super) fn filled(grant: &Grant, claims: &Map<String, Value>) -> Option<Grant> {
     let pattern = grant.pattern.map_literals(|literal| fill(literal, claims))?;
     Some(Grant { pattern, operations: grant.operations })
 }

@@ -14,13 +14,14 @@ mod config;
 mod grants;
 mod jwt;
 mod policy;
+mod proxy;
 mod ring_provider;
 mod signed_url;
 mod token;
 
 pub use self::caller::{Caller, Certificate, Credentials, Refusal, Resource};
 pub use self::config::{
-    AccessConfig, AccessMode, CertificateConfig, GrantConfig, JwtConfig, TokenConfig, UrlKeyConfig,
+    AccessConfig, AccessMode, CertificateConfig, GrantConfig, JwtConfig, ProxyConfig, TokenConfig, UrlKeyConfig,
 };
 pub use self::grants::Operation;
 pub use self::policy::{Policy, PolicyError};

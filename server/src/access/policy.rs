@@ -4,10 +4,13 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::caller::{Caller, Credentials, Refusal};
 use super::config::{AccessConfig, GrantConfig};
 use super::grants::{Grant, Grants, Operation};
 use super::jwt::JwtVerifier;
+use super::proxy::ProxyUsers;
 use super::signed_url::{Parts, Signature, UrlKey};
 use super::token::TokenTable;
 use crate::glob::Glob;
@@ -17,6 +20,7 @@ pub struct Policy {
     anyone: Grants,
     tokens: TokenTable<Caller>,
     jwt: Option<JwtVerifier>,
+    proxy: Option<ProxyUsers>,
     certificates: Vec<(String, Caller)>,
     url_keys: Vec<(UrlKey, Vec<Glob>)>,
 }
@@ -59,6 +63,7 @@ impl Policy {
             anyone: Grants(grants("access.anyone", &config.anyone)?.into()),
             tokens: tokens.into_iter().collect(),
             jwt,
+            proxy: config.proxy.as_ref().map(ProxyUsers::new).transpose()?,
             certificates,
             url_keys,
         })
@@ -72,9 +77,14 @@ impl Policy {
         self.jwt.as_ref().map_or(Ok(()), |jwt| jwt.replace_keys(jwks))
     }
 
+    /// The header in which a trusted proxy names the caller, if one may.
+    pub fn user_header(&self) -> Option<&HeaderName> {
+        self.proxy.as_ref().map(ProxyUsers::header)
+    }
+
     /// Finds out who asks. `now` is in seconds since the Unix epoch. (The times of JWT are checked by the system's clock.)
     ///
-    /// A bearer token counts before a certificate, and that before a signed URL.
+    /// A bearer token counts before a name by a proxy, that before a certificate, and that before a signed URL.
     ///
     /// # Errors
     /// [`Refusal::Invalid`]: credentials that are wrong are refused even where anyone may come in, so that nobody takes
@@ -82,6 +92,9 @@ impl Policy {
     pub fn identify(&self, credentials: Credentials<'_>, now: u64) -> Result<Caller, Refusal> {
         if let Some(token) = credentials.bearer {
             return self.by_token(token);
+        }
+        if let (Some(user), Some(proxy)) = (credentials.user, &self.proxy) {
+            return proxy.identify(user);
         }
         if let Some(certificate) = credentials.certificate {
             let is_it = |known: &String| *known == certificate.subject || certificate.names.contains(known);

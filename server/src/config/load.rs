@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn a_variable_that_looks_like_a_setting_is_mentioned() {
         let mut loader = Loader::new();
-        let variables = [("EVERSTREAM_PORT", "1"), ("EVERSTREAM_URL", "x")];
+        let variables = [("EVERSTREAM_PORT", "1"), ("EVERSTREAM_HOME", "x")];
         loader.env(variables.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
         assert_eq!(loader.warnings().len(), 1, "{:?}", loader.warnings());
         assert!(loader.warnings()[0].contains("EVERSTREAM_SERVER__PORT"));

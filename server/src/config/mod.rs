@@ -5,6 +5,7 @@
 
 mod limits;
 mod load;
+mod otlp;
 mod serving;
 mod storage;
 mod subscribing;
@@ -21,7 +22,8 @@ use crate::access::AccessConfig;
 
 pub use self::limits::{LARGEST_BODY, Limits};
 pub use self::load::{ConfigError, Loader};
-pub use self::serving::Serving;
+pub use self::otlp::OtlpConfig;
+pub use self::serving::{ForwardedHeader, Serving};
 pub use self::storage::{StorageConfig, StorageKind};
 pub use self::subscribing::Subscribing;
 pub use self::tls::{ClientAuth, Tls};
@@ -48,6 +50,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// `[log]`: what it says on standard error.
     pub log: LogConfig,
+    /// `[otlp]`: where traces go.
+    pub otlp: OtlpConfig,
     /// `[subscriptions]`: which subscriptions there may be.
     pub subscriptions: Subscribing,
     /// `[ui]`: the web page.
@@ -108,6 +112,12 @@ impl Config {
         SocketAddr::new(self.server.host, self.server.port)
     }
 
+    /// The stream root as clients reach it, if it is configured.
+    pub(crate) fn public_root(&self) -> Option<String> {
+        let Serving { public_url, stream_root, .. } = &self.server;
+        (!public_url.is_empty()).then(|| format!("{public_url}{stream_root}"))
+    }
+
     /// Which webhooks are delivered; `None` for none.
     pub(crate) fn webhook_policy(&self) -> Option<WebhookPolicy> {
         let Subscribing { webhooks, private_webhooks } = self.subscriptions;
@@ -142,7 +152,9 @@ impl Config {
             return Err(ConfigError::new(format!("server.stream_root: `{root}` must begin with a slash")));
         }
         self.server.stream_root = root.to_owned();
+        self.server.check()?;
         self.tls.check()?;
+        self.otlp.check()?;
         self.tls.reload_interval = self.tls.reload_interval.max(Duration::from_millis(10));
         self.server.long_poll_timeout = self.server.long_poll_timeout.max(Duration::from_millis(1));
         self.server.cursor_interval = self.server.cursor_interval.max(Duration::from_secs(1));
@@ -160,6 +172,10 @@ impl Config {
         // hyper refuses a smaller read buffer.
         self.limits.max_header_bytes = self.limits.max_header_bytes.max(8 << 10);
         let _ = self.admin.bind()?;
+        if self.access.proxy.is_some() && self.server.trusted_proxies.is_empty() {
+            let message = "access.proxy: no proxy is trusted; name it in server.trusted_proxies";
+            return Err(ConfigError::new(message.to_owned()));
+        }
         self.access.is_on(self.server.host).map_err(ConfigError::new)?;
         Ok(self)
     }

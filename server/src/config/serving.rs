@@ -4,9 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use everstream::proto::names;
+use everstream::proto::url::StreamUrl;
 use serde::{Deserialize, Serialize};
 
-use super::units;
+use super::{ConfigError, units};
+use crate::http::parse_network;
 
 /// Where the server listens and how it answers.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -21,6 +23,14 @@ pub struct Serving {
     /// Path below which streams live, without trailing slash. Default `/v1/stream` (S-URL-2); empty puts
     /// streams at `/`.
     pub stream_root: String,
+    /// Where clients reach the server, such as `https://streams.example.com`, for absolute URLs in answers and webhooks
+    /// (S-CREATE-9, S-HOOK-1). A path in it is one that a proxy takes away. Default empty: what each request says.
+    pub public_url: String,
+    /// Networks of proxies that are believed when they say who the client is, such as `10.0.0.0/8`. Default none:
+    /// anybody can send such headers.
+    pub trusted_proxies: Vec<String>,
+    /// Which header these proxies set. Default `x-forwarded`.
+    pub forwarded_header: ForwardedHeader,
     /// How long a long-poll waits, and how often an idle SSE connection gets a keep-alive. Default 30 s,
     /// as the reference server; below the idle limits of common proxies.
     #[serde(with = "units::duration")]
@@ -57,12 +67,49 @@ pub struct Serving {
     pub fault_injection: bool,
 }
 
+/// How proxies tell of the client before them. One they do not set they may pass on from the client, so only one counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For` and `X-Forwarded-Proto`.
+    #[default]
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
+
+impl Serving {
+    /// Brings the addresses of others into the form in which they are used.
+    ///
+    /// # Errors
+    /// Says which value cannot be used.
+    pub(super) fn check(&mut self) -> Result<(), ConfigError> {
+        self.public_url = self.public_url.trim().trim_end_matches('/').to_owned();
+        let url = &self.public_url;
+        if !url.is_empty() && (StreamUrl::parse(url).is_err() || url.contains(['?', '#', '@'])) {
+            return Err(ConfigError::new(format!(
+                "server.public_url: `{url}` must be http:// or https:// with a host, without query and credentials"
+            )));
+        }
+        match self.trusted_proxies.iter().find(|text| parse_network(text).is_none()) {
+            Some(text) => Err(ConfigError::new(format!(
+                "server.trusted_proxies: `{text}` is no network, such as 10.0.0.0/8, and no address"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Default for Serving {
     fn default() -> Self {
         Self {
             host: Ipv4Addr::LOCALHOST.into(),
             port: names::DEFAULT_PORT,
             stream_root: names::STREAM_ROOT.to_owned(),
+            public_url: String::new(),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
             long_poll_timeout: Duration::from_secs(30),
             sse_lifetime: Duration::from_secs(60),
             cursor_interval: Duration::from_secs(20),

@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use everstream::proto::names;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::body::Body;
 use super::error::HttpError;
+use super::forwarded::Forwarded;
 use super::path::Target;
 use super::{Peer, cache, describe, fault, list};
 use crate::access::{
@@ -85,8 +86,13 @@ impl Gate {
             _ => None,
         };
         let identity = peer.identity.as_ref();
+        let is_proxied = parts.extensions.get::<Forwarded>().is_some();
         let credentials = Credentials {
             bearer: bearer(parts)?,
+            user: match policy.user_header().filter(|_| is_proxied) {
+                Some(header) => only(parts, header)?,
+                None => None,
+            },
             certificate: identity.map(|it| Certificate { subject: &it.subject, names: &it.names }),
             signed_url: signature.as_ref().map(|(value, stream)| Signature { value, stream }),
         };
@@ -138,6 +144,19 @@ fn control<'a>(rest: &'a str, query: Option<&'a str>) -> Need<'a> {
         },
         _ => Need::Server,
     }
+}
+
+/// What a proxy wrote in a header.
+fn only<'a>(parts: &'a Parts, header: &HeaderName) -> Result<Option<&'a str>, Refusal> {
+    let mut values = parts.headers.get_all(header).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        // One of them may be the client's.
+        return Err(Refusal::Invalid("more than one name of a user"));
+    }
+    value.to_str().map(Some).map_err(|_| Refusal::Invalid("malformed name of a user"))
 }
 
 /// The bearer token of a request.
@@ -263,6 +282,8 @@ mod tests {
             ("GET", "/v1/stream/__ds/streams/t%2Fa/b", Need::Description("t/a/b".into())),
             ("GET", "/v1/stream/__ds/streams/a/../b", Need::Server),
             ("GET", "/v1/stream/__ds/jwks.json", Need::Nothing),
+            ("GET", "/v1/stream/__ds/subscriptions", Need::Server),
+            ("POST", "/v1/stream/__ds/keys/rotate", Need::Server),
             ("PUT", "/v1/stream/__ds/subscriptions/s", Need::Server),
             ("POST", "/v1/stream/__ds/subscriptions/s/streams", Need::Server),
             ("POST", "/v1/stream/__ds/subscriptions/s/claim", Need::Claim("s".into())),

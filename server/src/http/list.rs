@@ -74,6 +74,11 @@ pub(super) fn prefix(query: Option<&str>) -> String {
     Query::parse(query.unwrap_or_default()).map(|query| query.prefix).unwrap_or_default()
 }
 
+/// The `next` of the page before, in any listing. Of a query that is refused, none: that is the first page.
+pub(super) fn after(query: Option<&str>) -> Option<String> {
+    Query::parse(query.unwrap_or_default()).ok()?.after
+}
+
 #[derive(Debug, PartialEq)]
 struct Query {
     prefix: String,

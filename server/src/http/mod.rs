@@ -13,6 +13,7 @@ mod describe;
 mod error;
 mod extract;
 mod fault;
+mod forwarded;
 mod head;
 mod list;
 mod live;
@@ -23,9 +24,11 @@ mod rate;
 mod read;
 mod sse;
 mod subscriptions;
+mod trace;
 mod turn;
 mod ui;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +48,8 @@ use self::budget::Budget;
 use self::cors::CommonHeaders;
 use self::error::HttpError;
 use self::fault::Faults;
+pub(crate) use self::forwarded::parse_network;
+use self::forwarded::{Forwarded, Proxies};
 use self::observe::Observation;
 use self::path::Target;
 pub(crate) use self::path::{check_name, encode_name};
@@ -80,6 +85,7 @@ pub(crate) struct App {
     /// Answers that wait for their readers.
     outgoing: Budget,
     rate: Option<Rate>,
+    proxies: Option<Proxies>,
 }
 
 /// Who is at the other end of a connection.
@@ -128,6 +134,7 @@ impl App {
             intake: Intake::new(&config.limits),
             outgoing: Budget::new(config.limits.max_outgoing_bytes),
             rate: Rate::new(&config.limits),
+            proxies: Proxies::new(&config.server),
             config,
             engine,
             subscriptions,
@@ -175,14 +182,19 @@ impl App {
         B: http_body::Body<Data = Bytes>,
     {
         let (mut parts, body) = request.into_parts();
+        if let Some(forwarded) = self.proxies.as_ref().and_then(|proxies| proxies.look(peer.addr, &parts.headers)) {
+            parts.extensions.insert(forwarded);
+        }
         let asker = Asker { peer, turn };
         let observation = Observation::begin(self, &parts);
         let span = observation.span(self, &parts);
-        let mut response = if span.is_disabled() {
+        let traced = trace::begin(self, &parts, observation.operation());
+        let mut response = if span.is_disabled() && traced.is_disabled() {
             self.answer_with_faults(&mut parts, body, asker).await?
         } else {
-            self.answer_with_faults(&mut parts, body, asker).instrument(span).await?
+            self.answer_with_faults(&mut parts, body, asker).instrument(span).instrument(traced.clone()).await?
         };
+        trace::end(&traced, &response);
         observation.end(self, &parts, peer, &mut response);
         if parts.method == Method::HEAD {
             *response.body_mut() = Body::Empty;
@@ -233,7 +245,7 @@ impl App {
         let result = match parts.uri.path() {
             path @ (probes::HEALTH_PATH | probes::READY_PATH) => probes::health(self, &parts.method, path),
             path if ui::is_at(self, path) => ui::handle(self, parts).await,
-            _ => match self.check_rate(asker.peer) {
+            _ => match self.check_rate(parts, asker.peer) {
                 Ok(()) => self.admit(parts, body, asker).await,
                 Err(error) => Err(error),
             },
@@ -319,11 +331,12 @@ impl App {
     }
 
     /// Takes the request out of its client's budget.
-    fn check_rate(&self, peer: &Peer) -> Result<(), HttpError> {
+    fn check_rate(&self, parts: &Parts, peer: &Peer) -> Result<(), HttpError> {
         let Some(rate) = &self.rate else {
             return Ok(());
         };
-        rate.check(peer.addr.ip()).map_err(|wait| {
+        let client = parts.extensions.get::<Forwarded>().map_or_else(|| peer.addr.ip(), |forwarded| forwarded.client);
+        rate.check(client).map_err(|wait| {
             metrics::count(&self.metrics.rate_limited, 1);
             HttpError::TooManyRequests(wait)
         })
@@ -446,8 +459,7 @@ fn preflight() -> Response<Body> {
     response
 }
 
-/// The stream root as the client reached it, also through a proxy that ends TLS and says so. Without a host there is
-/// only the path.
+/// The stream root as clients reach it. Without a host there is only the path.
 fn base_url(app: &App, parts: &Parts) -> String {
     let root = &app.config.server.stream_root;
     match origin(app, parts) {
@@ -456,15 +468,20 @@ fn base_url(app: &App, parts: &Parts) -> String {
     }
 }
 
-/// Scheme and host of the URL that the client used (S-CREATE-9).
-fn origin(app: &App, parts: &Parts) -> Option<String> {
+/// Scheme and host of the URL that the client used (S-CREATE-9): as configured, or as the request and a trusted proxy
+/// say.
+fn origin<'a>(app: &'a App, parts: &Parts) -> Option<Cow<'a, str>> {
+    if !app.config.server.public_url.is_empty() {
+        return Some(Cow::from(&app.config.server.public_url));
+    }
     let host = match parts.uri.authority() {
         Some(authority) => authority.as_str(),
         None => parts.headers.get(header::HOST)?.to_str().ok()?,
     };
-    let forwarded = parts.headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
-    let scheme = if forwarded || app.config.tls.is_on() { "https" } else { "http" };
-    Some(format!("{scheme}://{host}"))
+    // There only if it is from a trusted proxy.
+    let forwarded = parts.extensions.get::<Forwarded>().and_then(|forwarded| forwarded.is_https);
+    let scheme = if forwarded.unwrap_or_else(|| app.config.tls.is_on()) { "https" } else { "http" };
+    Some(format!("{scheme}://{host}").into())
 }
 
 fn json(status: StatusCode, body: &'static [u8]) -> Response<Body> {

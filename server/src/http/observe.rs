@@ -11,6 +11,7 @@ use http_body::Body as _;
 use tracing::Span;
 
 use super::body::Body;
+use super::forwarded::Forwarded;
 use super::path::{self, Target};
 use super::{App, Peer};
 use crate::access::Caller;
@@ -59,6 +60,7 @@ impl Observation {
         app.metrics().answered(self.kind, status, elapsed);
         if app.config().log.requests {
             let caller = response.extensions_mut().remove::<Caller>();
+            let client = parts.extensions.get::<Forwarded>().map(|forwarded| forwarded.client);
             tracing::info!(
                 target: "everstream_server::requests",
                 id = self.id(),
@@ -71,6 +73,7 @@ impl Observation {
                 bytes = response.body().size_hint().exact(),
                 micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
                 peer = %peer.addr,
+                client = client.map(tracing::field::display),
                 caller = caller.as_ref().and_then(Caller::name),
                 "answered"
             );
@@ -81,6 +84,11 @@ impl Observation {
         if let Some(id) = self.id {
             response.headers_mut().insert(REQUEST_ID, id);
         }
+    }
+
+    /// What the request asks for.
+    pub(super) fn operation(&self) -> &'static str {
+        self.kind.label()
     }
 
     fn id(&self) -> Option<&str> {
@@ -126,8 +134,13 @@ fn new_id() -> HeaderValue {
     HeaderValue::from_str(&format!("{id:016x}")).unwrap_or(const { HeaderValue::from_static("0") })
 }
 
-/// The trace that the request belongs to: 32 hex digits of `traceparent`, version 00 or later.
+/// The trace that the request belongs to, as 32 hex digits.
 fn trace_id(parts: &Parts) -> Option<&str> {
+    traceparent(parts).map(|(trace, _, _)| trace)
+}
+
+/// Trace, parent and flags of `traceparent`, version 00 or later, in hex digits.
+pub(super) fn traceparent(parts: &Parts) -> Option<(&str, &str, &str)> {
     let value = parts.headers.get(&TRACEPARENT)?.to_str().ok()?;
     let mut fields = value.split('-');
     let (version, trace, parent, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
@@ -140,7 +153,7 @@ fn trace_id(parts: &Parts) -> Option<&str> {
         && is_hex(parent, 16)
         && is_hex(flags, 2)
         && (version != "00" || fields.next().is_none());
-    (is_well_formed && trace.bytes().any(|byte| byte != b'0')).then_some(trace)
+    (is_well_formed && trace.bytes().any(|byte| byte != b'0')).then_some((trace, parent, flags))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use everstream::proto::names;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
@@ -11,9 +12,11 @@ use serde_json::{Value, json};
 
 use super::body::{self, Body};
 use super::error::HttpError;
-use super::{App, base_url, cache};
+use super::{App, base_url, cache, list};
 use crate::subscriptions::Refusal;
 
+/// Makes a new key for webhooks.
+const ROTATION: &str = "keys/rotate";
 const JWK_SET: HeaderValue = HeaderValue::from_static("application/jwk-set+json");
 const FIVE_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
@@ -29,15 +32,23 @@ where
 async fn answer(app: &Arc<App>, rest: &str, parts: &Parts, body: &[u8]) -> Result<Response<Body>, Refusal> {
     let subscriptions = app.subscriptions();
     let method = parts.method.as_str();
-    if rest == "jwks.json" {
+    if rest == names::JWKS_ROUTE {
         return match method {
             "GET" | "HEAD" => Ok(jwks(&subscriptions.jwks())),
             _ => Err(Refusal::NotFound),
         };
     }
+    let base = base_url(app, parts);
+    match (rest, method) {
+        (names::SUBSCRIPTIONS_ROUTE, "GET" | "HEAD") => {
+            let after = list::after(parts.uri.query());
+            return Ok(json_response(StatusCode::OK, &subscriptions.list(after.as_deref(), &base)?));
+        }
+        (ROTATION, "POST") => return Ok(json_response(StatusCode::OK, &subscriptions.rotate_key(body).await?)),
+        _ => {}
+    }
     let (id, what) = route(rest).ok_or(Refusal::NotFound)?;
     let id = &*decode(id)?;
-    let base = base_url(app, parts);
     match (method, what) {
         ("PUT", None) => {
             let (view, is_new) = subscriptions.create(id, body, &base).await?;

@@ -102,7 +102,7 @@ impl Shared {
         let wake = subscription.announced(wake_id)?;
         let Kind::Webhook { url } = &subscription.spec().kind else { return None };
         let token = self.token(id, subscription, now);
-        let body = view::webhook(id, subscription, wake, &token).to_string();
+        let body = view::webhook(id, subscription, wake, &token, self.public_url.as_deref()).to_string();
         Some((url.clone(), body, Duration::from_millis(subscription.spec().lease_ttl_ms)))
     }
 }

@@ -14,7 +14,7 @@ use super::error::Refusal;
 use super::keys::Keys;
 use super::news::News;
 use super::record::{Record, What};
-use super::spec::{Ack, Kind, Spec, parse_claim, parse_streams, path_of};
+use super::spec::{Ack, Kind, Spec, parse_claim, parse_rotation, parse_streams, path_of};
 use super::subscription::{Moment, Step, Subscription};
 use super::token::{self, Bearer};
 use super::view;
@@ -25,6 +25,8 @@ use crate::storage::{StorageError, StorageErrorKind};
 
 /// Webhooks under way at a time.
 const DELIVERIES: usize = 256;
+/// Subscriptions on a page.
+const PAGE: usize = 1000;
 /// How often clocks are looked at while something is due: they may jump.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -45,16 +47,20 @@ pub(super) struct Shared {
     pub(super) core: Mutex<Core>,
     pub(super) journal: tokio::sync::Mutex<Written>,
     pub(super) news: Arc<News>,
+    /// The stream root as clients reach it, where it is configured.
+    pub(super) public_url: Option<String>,
 }
 
 impl Subscriptions {
-    /// Reads what the storage has, and looks at the streams. `webhooks` is `None` to switch webhooks off.
+    /// Reads what the storage has, and looks at the streams. `webhooks` is `None` to switch webhooks off; `public_url` is
+    /// the stream root in callbacks, or `None` for what the creator of a subscription used.
     ///
     /// # Errors
     /// A failure of the storage, or of the system's TLS.
     pub(crate) async fn open(
         engine: Engine,
         webhooks: Option<WebhookPolicy>,
+        public_url: Option<String>,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, EngineError> {
@@ -71,6 +77,7 @@ impl Subscriptions {
             core: Mutex::default(),
             journal: tokio::sync::Mutex::default(),
             news,
+            public_url,
         });
         let mut written = shared.journal.lock().await;
         shared.read_anew(&mut written).await?;
@@ -143,7 +150,7 @@ impl Subscriptions {
     /// T-SUBERR.
     pub(crate) async fn get(&self, id: &str, base_url: &str) -> Result<Value, Refusal> {
         self.shared
-            .act(id, |subscription, _, _| Ok(view::subscription(id, subscription, base_url, self.shared.keys.kid())))
+            .act(id, |subscription, _, _| Ok(view::subscription(id, subscription, base_url, &self.shared.keys.kid())))
             .await
     }
 
@@ -288,7 +295,42 @@ impl Subscriptions {
 
     /// `GET R/__ds/jwks.json` (S-HOOK-3).
     pub(crate) fn jwks(&self) -> Value {
-        self.shared.keys.jwks()
+        self.shared.keys.jwks(self.shared.engine.clock().now())
+    }
+
+    /// `POST R/__ds/keys/rotate` (S-HOOK-4, an extension by S-HTTP-19): a new key signs webhooks, those before it stay
+    /// listed for a while. The new key set, and the name of the key that signs.
+    ///
+    /// # Errors
+    /// The body makes no sense, or a failure of the storage.
+    pub(crate) async fn rotate_key(&self, body: &[u8]) -> Result<Value, Refusal> {
+        let overlap = parse_rotation(body)?;
+        self.shared.keys.rotate(&self.shared.engine, overlap).await?;
+        let kid = self.shared.keys.kid();
+        tracing::info!(kid, ?overlap, "a new key signs webhooks");
+        let mut answer = self.jwks();
+        answer["kid"] = kid.into();
+        Ok(answer)
+    }
+
+    /// `GET R/__ds/subscriptions` (an extension, S-HTTP-19): a page of subscriptions without their streams, by id.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub(crate) fn list(&self, after: Option<&str>, base_url: &str) -> Result<Value, Refusal> {
+        let core = self.shared.decided()?;
+        let kid = self.shared.keys.kid();
+        let mut ids: Vec<&Arc<str>> = core.registry.iter().map(|(id, _)| id).collect();
+        ids.retain(|id| after.is_none_or(|after| id.as_ref() > after));
+        ids.sort_unstable();
+        let next = (ids.len() > PAGE).then(|| ids[PAGE - 1].to_string());
+        let page = ids.iter().take(PAGE).filter_map(|id| Some((id, core.registry.find(id).ok()?)));
+        let page: Vec<Value> = page.map(|(id, it)| view::summary(id, it, base_url, &kid)).collect();
+        let mut answer = json!({ "subscriptions": page });
+        if let Some(next) = next {
+            answer["next"] = next.into();
+        }
+        Ok(answer)
     }
 }
 
@@ -365,7 +407,7 @@ impl Shared {
         match core.registry.find(id) {
             Err(_) => Ok(None),
             Ok(found) if found.spec() == spec => {
-                let view = view::subscription(id, found, base_url, self.keys.kid());
+                let view = view::subscription(id, found, base_url, &self.keys.kid());
                 Ok(Some((view, core.ticket())))
             }
             Ok(_) => Err(Refusal::AlreadyExists),

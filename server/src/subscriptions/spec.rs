@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -128,6 +129,21 @@ pub(super) fn parse_claim(body: &[u8]) -> Result<String, Refusal> {
     match object(body)?.get("worker") {
         Some(Value::String(worker)) if !worker.is_empty() => Ok(worker.clone()),
         _ => Err(Refusal::invalid("worker must be a string that is not empty")),
+    }
+}
+
+/// The body of a rotation of keys: how long the keys before stay listed. Default a day: longer than any receiver keeps
+/// a webhook before it looks at it.
+pub(super) fn parse_rotation(body: &[u8]) -> Result<Duration, Refusal> {
+    const DEFAULT: Duration = Duration::from_secs(24 * 3600);
+    const MOST_MS: u64 = 366 * 24 * 3_600_000;
+    if body.is_empty() {
+        return Ok(DEFAULT);
+    }
+    match object(body)?.get("overlap_ms").map(Value::as_u64) {
+        None => Ok(DEFAULT),
+        Some(Some(ms)) if ms <= MOST_MS => Ok(Duration::from_millis(ms)),
+        Some(_) => Err(Refusal::invalid("overlap_ms must be milliseconds, and a year at most")),
     }
 }
 

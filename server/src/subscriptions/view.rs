@@ -12,16 +12,22 @@ use crate::http::encode_name;
 
 /// A subscription (S-SUB-7, S-SUB-8). `base_url` is where the client reached the stream root.
 pub(super) fn subscription(id: &str, subscription: &Subscription, base_url: &str, kid: &str) -> Value {
-    let spec = subscription.spec();
     let streams = subscription
         .links()
         .iter()
         .map(|link| json!({"path": link.path, "link_type": link.link_type(), "acked_offset": link.acked.to_string()}));
+    let mut view = summary(id, subscription, base_url, kid);
+    view["streams"] = streams.collect();
+    view
+}
+
+/// The same without its streams, of which there may be many.
+pub(super) fn summary(id: &str, subscription: &Subscription, base_url: &str, kid: &str) -> Value {
+    let spec = subscription.spec();
     let mut view = json!({
         "id": id,
         "subscription_id": id,
         "pattern": spec.pattern,
-        "streams": streams.collect::<Vec<_>>(),
         "lease_ttl_ms": spec.lease_ttl_ms,
         "created_at": rfc3339(subscription.created_at()),
         "status": if subscription.is_failing() { "failed" } else { "active" },
@@ -44,7 +50,15 @@ pub(super) fn subscription(id: &str, subscription: &Subscription, base_url: &str
 }
 
 /// The body of a webhook (S-HOOK-1): the streams as they were when the wake began.
-pub(super) fn webhook(id: &str, subscription: &Subscription, wake: &Wake, token: &str) -> Value {
+/// `public_url` is the stream root as configured; otherwise it is what the creator of the subscription used.
+pub(super) fn webhook(
+    id: &str,
+    subscription: &Subscription,
+    wake: &Wake,
+    token: &str,
+    public_url: Option<&str>,
+) -> Value {
+    let base_url = public_url.unwrap_or_else(|| subscription.base_url());
     let at_wake = |link: &Link| match wake.snapshot.get(&link.path) {
         Some(tail) => entry(link, &tail.to_string(), true),
         None => entry(link, &tail_of(subscription, link), false),
@@ -58,7 +72,7 @@ pub(super) fn webhook(id: &str, subscription: &Subscription, wake: &Wake, token:
         "wake_id": wake.id,
         "generation": subscription.generation(),
         "streams": streams.collect::<Vec<_>>(),
-        "callback_url": format!("{}/__ds/subscriptions/{}/callback", subscription.base_url(), encode_segment(id)),
+        "callback_url": format!("{base_url}/__ds/subscriptions/{}/callback", encode_segment(id)),
         "callback_token": token,
     })
 }

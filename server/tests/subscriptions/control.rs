@@ -13,7 +13,7 @@ async fn s_url_3_and_4_unknown_routes_are_404_with_the_error_body_whatever_the_m
         ("PUT", "__ds/"),
         ("POST", "__ds/nothing"),
         ("DELETE", "__ds/subscriptions"),
-        ("GET", "__ds/subscriptions/"),
+        ("PUT", "__ds/subscriptions/"),
         ("PATCH", "__ds/subscriptions/a"),
         ("PUT", "__ds/subscriptions/a/claim"),
         ("POST", "__ds/subscriptions/a/other"),
@@ -23,6 +23,34 @@ async fn s_url_3_and_4_unknown_routes_are_404_with_the_error_body_whatever_the_m
         let answer = api.call(method, path, None, "").await;
         assert_eq!(answer.code(), code(404, "SUBSCRIPTION_NOT_FOUND"), "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn subscriptions_are_listed_by_id_without_their_streams() {
+    let api = World::default().start().await;
+    for id in ["b", "a%2Fx", "c"] {
+        api.put(id, &pull("events/*")).await;
+    }
+    let ids = async |query: &str| {
+        let answer = api.call("GET", &format!("__ds/subscriptions{query}"), None, "").await.json();
+        assert_eq!(answer["subscriptions"][0]["streams"], serde_json::Value::Null);
+        let ids = answer["subscriptions"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(ids("").await, ["a/x", "b", "c"]);
+    assert_eq!(ids("?after=a%2Fx").await, ["b", "c"]);
+}
+
+#[tokio::test]
+async fn s_hook_4_a_rotation_names_its_key_and_refuses_what_makes_no_sense() {
+    let api = World::default().start().await;
+    let rotated = api.call("POST", "__ds/keys/rotate", None, r#"{"overlap_ms":1000}"#).await.json();
+    assert_eq!(rotated["keys"].as_array().unwrap().len(), 2);
+    assert_eq!(rotated["keys"][0]["kid"], rotated["kid"]);
+    for bad in [r#"{"overlap_ms":-1}"#, r#"{"overlap_ms":"1d"}"#, "[]", r#"{"overlap_ms":99999999999999}"#] {
+        assert_eq!(api.call("POST", "__ds/keys/rotate", None, bad).await.code(), code(400, "INVALID_REQUEST"), "{bad}");
+    }
+    assert_eq!(api.call("GET", "__ds/keys/rotate", None, "").await.status, 404);
 }
 
 #[tokio::test]
