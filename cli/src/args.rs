@@ -11,6 +11,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use everstream::ReadFrom;
 use everstream_server::config::parse_duration;
 
+use crate::commands::subscription::SubscriptionArgs;
 use crate::output::{complain, say};
 
 /// Durable Streams on the command line: serve, create, write, read and more.
@@ -86,6 +87,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Sign a URL with which anyone may read a stream for a while.
     Sign(SignArgs),
+    /// Subscriptions: wake workers when streams have something new.
+    Subscription(SubscriptionArgs),
     /// Show the last messages of streams, and what comes after them.
     Tail(TailArgs),
     /// Make a bearer token for a server, and the lines of its configuration that let it in.

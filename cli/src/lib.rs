@@ -7,6 +7,8 @@ mod archive;
 mod args;
 mod commands;
 mod logging;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod output;
 mod pipe;
 mod signals;
@@ -91,6 +93,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Read(args) => commands::read::run(&target, &args).await,
         Command::Serve(args) => commands::serve::run(&args, global.auth.as_deref(), global.verbose).await,
         Command::Sign(args) => commands::sign::run(&target, &args),
+        Command::Subscription(args) => commands::subscription::run(&target, &args).await,
         Command::Tail(args) => commands::tail::run(&target, &args).await,
         Command::Token(args) => commands::token::run(&args),
         Command::Write(args) => commands::write::run(&target, &args).await,

@@ -13,6 +13,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::output::complain;
@@ -26,12 +27,25 @@ const REPEAT: Duration = Duration::from_secs(10);
 const CALM: Duration = Duration::from_secs(30);
 
 /// The log of `serve`: `info` and above unless `RUST_LOG` or `-v` says otherwise.
-pub(crate) fn for_server(format: LogFormat, verbose: u8) {
-    let logs = tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter(match verbose {
+///
+/// `traces` gets what the log does not: spans of requests.
+pub(crate) fn for_server(format: LogFormat, verbose: u8, traces: Option<Box<dyn Layer<Registry> + Send + Sync>>) {
+    let filter = filter(match verbose {
         0 => "info",
         1 => "info,everstream=debug,everstream_server=debug",
         _ => "debug,everstream=trace,everstream_server=trace",
-    }));
+    });
+    if let Some(traces) = traces {
+        let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
+        let lines = match format {
+            LogFormat::Json => lines.json().with_filter(filter).boxed(),
+            _ => lines.with_ansi(std::io::IsTerminal::is_terminal(&stderr())).with_filter(filter).boxed(),
+        };
+        tracing_subscriber::registry().with(vec![lines, traces]).init();
+        return;
+    }
+    // One filter for everything is cheaper than one for each layer.
+    let logs = tracing_subscriber::fmt().with_writer(stderr).with_env_filter(filter);
     match format {
         LogFormat::Json => logs.json().init(),
         _ => logs.with_ansi(is_colored(&stderr())).init(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use everstream::{Backoff, Client, DurableStream, ListedStream, RetryPolicy};
+use everstream::{Backoff, Client, DurableStream, ListedStream, RetryPolicy, Subscriptions};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::args::Global;
@@ -74,6 +74,12 @@ impl Target {
     /// The streams of the server whose ids begin with `prefix`.
     pub(crate) async fn list(&self, prefix: &str) -> everstream::Result<Vec<ListedStream>> {
         self.client.list(&self.base, prefix).await
+    }
+
+    /// The subscriptions of the server.
+    pub(crate) fn subscriptions(&self) -> Result<Subscriptions, Failure> {
+        let made = self.client.subscriptions(&self.base);
+        made.map_err(|error| Failure::new(format!("Error: {}", error.message())))
     }
 
     /// The URL path of a stream on the server, stream root included.

@@ -19,6 +19,10 @@ pub(crate) fn steps() -> Vec<Step> {
         Step::new("lints of the core without a runtime", || {
             call(&mut cargo(["clippy", "--package=everstream", "--no-default-features", "--", "--deny=warnings"]))
         }),
+        Step::new("lints of the command line with traces", || {
+            let arguments = ["clippy", "--package=everstream-cli", "--features=otlp", "--all-targets"];
+            call(cargo(arguments).args(["--", "--deny=warnings"]))
+        }),
         Step::new("the protocol needs no runtime", fence),
         Step::new("documentation", || {
             // Of the default members, which are what users get. Only their libraries: the command `everstream` would

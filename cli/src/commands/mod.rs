@@ -15,6 +15,7 @@ pub(crate) mod manual;
 pub(crate) mod read;
 pub(crate) mod serve;
 pub(crate) mod sign;
+pub(crate) mod subscription;
 pub(crate) mod tail;
 pub(crate) mod token;
 pub(crate) mod write;

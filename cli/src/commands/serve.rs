@@ -25,7 +25,13 @@ pub(crate) async fn run(args: &ServeArgs, access: Option<&str>, verbose: u8) -> 
     if args.check_config || args.print_config {
         return Ok(());
     }
-    logging::for_server(config.log.format, verbose);
+    #[cfg(feature = "otlp")]
+    let traces = crate::otlp::Traces::start(&config.otlp)?;
+    #[cfg(feature = "otlp")]
+    let layer = traces.as_ref().map(crate::otlp::Traces::layer);
+    #[cfg(not(feature = "otlp"))]
+    let layer = None;
+    logging::for_server(config.log.format, verbose, layer);
     for warning in loader.warnings() {
         tracing::warn!("{warning}");
     }
@@ -56,6 +62,10 @@ pub(crate) async fn run(args: &ServeArgs, access: Option<&str>, verbose: u8) -> 
     tell_service_manager(Service::Stopping);
     tracing::info!("stopping; a second signal stops at once");
     server.shutdown().await;
+    #[cfg(feature = "otlp")]
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
     Ok(())
 }
 
