@@ -1,7 +1,9 @@
 //! One call, two ways to wait for it: blocking with the interpreter released, or as an asyncio future.
 
 use everstream::{Error, ErrorKind};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::IntoPyDict as _;
 use tokio::task::AbortHandle;
 
 use crate::callback::Callbacks;
@@ -34,14 +36,15 @@ where
             Err(error) => Err(callbacks.raise(py, &error)),
         });
     });
-    operation.setattr("abort", Py::new(py, Abort(Owned::new(task.abort_handle())))?)?;
+    operation.setattr(intern!(py, "abort"), Py::new(py, Abort(Owned::new(task.abort_handle())))?)?;
     Ok(operation.unbind())
 }
 
 /// A future for the running loop, and what settles it. Whoever makes it gives the future its `abort`.
 pub(crate) fn promise(py: Python<'_>) -> PyResult<(Bound<'_, PyAny>, Promise)> {
     let (event_loop, handle) = event_loop::running(py)?;
-    let operation = event_loop::operation_class(py)?.call1((&event_loop,))?;
+    let arguments = [(intern!(py, "loop"), &event_loop)].into_py_dict(py)?;
+    let operation = event_loop::operation_class(py)?.call((), Some(&arguments))?;
     let promise = Promise { operation: Some(operation.clone().unbind()), handle };
     Ok((operation, promise))
 }
@@ -81,12 +84,12 @@ fn settle(operation: &Bound<'_, PyAny>, result: impl FnOnce(Python<'_>) -> PyRes
     let py = operation.py();
     let settled = || {
         // Cancelled meanwhile: nobody wants it.
-        if operation.call_method0("done")?.is_truthy()? {
+        if operation.call_method0(intern!(py, "done"))?.is_truthy()? {
             return Ok(());
         }
         match result(py) {
-            Ok(value) => operation.call_method1("set_result", (value,)),
-            Err(error) => operation.call_method1("set_exception", (error.into_value(py),)),
+            Ok(value) => operation.call_method1(intern!(py, "set_result"), (value,)),
+            Err(error) => operation.call_method1(intern!(py, "set_exception"), (error.into_value(py),)),
         }?;
         PyResult::Ok(())
     };

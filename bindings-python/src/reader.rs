@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use everstream::proto::response::ResponseHead;
 use everstream::{Error, ErrorKind, Reader as CoreReader, Result};
 use futures_util::Stream as _;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, mpsc, oneshot};
@@ -25,6 +27,8 @@ use crate::runtime::{Owned, lock, runtime};
 pub(crate) struct Reader {
     shared: Owned<Arc<Shared>>,
     callbacks: Callbacks,
+    /// What cancels a wait for the next batch.
+    abandon: PyOnceLock<Py<Abandon>>,
 }
 
 struct Shared {
@@ -110,7 +114,8 @@ impl Reader {
         let made = callbacks.clone();
         call(py, wait, callbacks, future, move |py, ()| {
             guard.disarm();
-            Ok(Py::new(py, Self { shared: Owned::new(shared), callbacks: made })?.into_any())
+            Ok(Py::new(py, Self { shared: Owned::new(shared), callbacks: made, abandon: PyOnceLock::new() })?
+                .into_any())
         })
     }
 }
@@ -126,7 +131,8 @@ impl Reader {
         if !wait && let Ok(inbox) = shared.inbox.clone().try_lock_owned() {
             callbacks.enter(py)?;
             let (operation, promise) = promise(py)?;
-            operation.setattr("abort", Py::new(py, Abandon(Owned::new(shared.clone())))?)?;
+            let abandon = self.abandon.get_or_try_init(py, || Py::new(py, Abandon(Owned::new(shared.clone()))))?;
+            operation.setattr(intern!(py, "abort"), abandon)?;
             Direct { waiting, inbox, promise, callbacks }.wait(py, &shared);
             return Ok(operation.unbind());
         }

@@ -10,9 +10,6 @@ class Operation(asyncio.Future[Any]):
 
     abort: Callable[[], None]
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-
     def cancel(self, msg: Any = None) -> bool:
         if not super().cancel(msg):
             return False
