@@ -10,6 +10,7 @@ mod compare;
 mod data;
 mod json;
 mod load;
+mod matrix;
 mod measure;
 mod node;
 mod peer;
@@ -47,6 +48,8 @@ enum Role {
     Node(clients::Arguments),
     /// Measures the Python client against other clients for Python
     Python(clients::Arguments),
+    /// Measures the server on disk against the crates.io one, under the load of dsbench
+    Server(matrix::Arguments),
     /// The server that is measured, or that a client is measured against
     #[command(hide = true)]
     ServeForBench {
@@ -87,6 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Some(Role::ServeForBench { whole }) => return roles::serve(*whole),
         Some(Role::Run { job }) => return roles::work(job),
         Some(Role::Node(arguments)) => return clients::run(&node::LANGUAGE, arguments),
+        Some(Role::Server(arguments)) => return matrix::run(arguments),
         Some(Role::Python(arguments)) => return clients::run(&python::LANGUAGE, arguments),
         None => {}
     }

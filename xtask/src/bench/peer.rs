@@ -1,4 +1,4 @@
-//! The server that ours is held against: `durable-streams` of crates.io, with its data in memory.
+//! The server that ours is held against: `durable-streams` of crates.io; here with its data in memory.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -17,11 +17,10 @@ pub(super) const NAME: &str = "durable-streams 0.1.5 (crates.io), in memory";
 
 /// Starts it, and installs it before if it is not there.
 pub(super) fn start() -> Result<ServerProcess> {
-    let folder = target_dir().join("bench").join("durable-streams-0.1.5");
-    let data = folder.join("data");
+    let data = folder().join("data");
     fs::create_dir_all(&data)?;
     let port = free_port()?;
-    let child = Command::new(installed(&folder)?)
+    let child = Command::new(program()?)
         .args(["--durability", "memory", "--port", &port.to_string(), "--data-dir"])
         .arg(&data)
         .stdin(Stdio::null())
@@ -39,11 +38,17 @@ pub(super) fn start() -> Result<ServerProcess> {
     bail!("durable-streams-server does not listen")
 }
 
-fn installed(folder: &std::path::Path) -> Result<PathBuf> {
+fn folder() -> PathBuf {
+    target_dir().join("bench").join("durable-streams-0.1.5")
+}
+
+/// Its program, which is installed if it is not there.
+pub(super) fn program() -> Result<PathBuf> {
+    let folder = folder();
     let program = folder.join("bin").join("durable-streams-server");
     if !program.exists() {
         run(cargo(["install", PACKAGE, "--locked", "--root"])
-            .arg(folder)
+            .arg(&folder)
             .env("CARGO_TARGET_DIR", folder.join("build")))?;
     }
     Ok(program)
