@@ -5,12 +5,10 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use everstream_server::engine::{Append, CreateRequest, EngineError, ProducerTag};
+use everstream_disk::{SimDisk, SteppedServer as Server};
+use everstream_server::engine::{Append, CreateRequest, EngineError, ForkRequest, ProducerTag};
 use everstream_server::storage::log::check;
 use everstream_server::storage::{Disk, StorageErrorKind};
-
-use crate::disk::SimDisk;
-use crate::run::Server;
 
 const STREAMS: [&str; 3] = ["drained", "both", "in-the-log"];
 
@@ -108,6 +106,37 @@ fn a_file_that_is_cut_or_missing_gives_an_error_or_an_exact_part() {
             assert!(serve(&files).is_err() || name == "LOCK", "without {name}");
         }
     }
+}
+
+#[test]
+fn a_fork_of_more_than_its_source_holds_is_damage() {
+    // Found by the fuzz target `recovery`: such a stream was served, and reads of it never got on.
+    let disk = SimDisk::new(1);
+    let mut server = Server::open(&disk).unwrap();
+    let create = |server: &mut Server, name: &'static str, fork| {
+        let request = CreateRequest { content_type: Some("text/plain".into()), fork, ..CreateRequest::default() };
+        let engine = server.engine.clone();
+        server.wait(Box::pin(async move { engine.create(name, request).await })).unwrap();
+    };
+    create(&mut server, "source", None);
+    let engine = server.engine.clone();
+    let text = Append::new("text/plain", Bytes::from_static(b"inherited;"));
+    server.wait(Box::pin(async move { engine.stream("source").await?.append(text).await })).unwrap();
+    create(&mut server, "fork", Some(ForkRequest { source: "source".into(), offset: None, sub_offset: 0 }));
+    let mut files = disk.files();
+    assert!(Server::open(&SimDisk::of(&files)).is_ok());
+    // The append becomes one to a stream that is not there, with a checksum that fits: no crash does that.
+    let log = files.values_mut().find(|data| data.windows(10).any(|text| text == b"inherited;")).unwrap();
+    let length = |log: &[u8], at: usize| u32::from_le_bytes(log[at..at + 4].try_into().unwrap()) as usize;
+    let at = (32 + 24 + length(log, 32)).next_multiple_of(8);
+    let end = at + 24 + length(log, at);
+    log[at + 25..at + 33].copy_from_slice(&99_u64.to_le_bytes());
+    let mut hasher = crc32fast::Hasher::new();
+    [&log[12..20], &log[at..at + 4], &log[at + 8..end]].iter().for_each(|part| hasher.update(part));
+    let checksum = hasher.finalize();
+    log[at + 4..at + 8].copy_from_slice(&checksum.to_le_bytes());
+    let refused = Server::open(&SimDisk::of(&files)).err().unwrap();
+    assert!(refused.to_string().contains("fork") && refused.kind() == io::ErrorKind::InvalidData, "{refused}");
 }
 
 #[test]

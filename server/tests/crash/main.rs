@@ -8,7 +8,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod damage;
-mod disk;
 mod run;
 mod trouble;
 

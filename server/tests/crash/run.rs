@@ -2,21 +2,15 @@
 //! there.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 
 use bytes::Bytes;
-use everstream_server::clock::SystemClock;
+use everstream_disk::{SimDisk, SteppedServer as Server, Work, poll};
 use everstream_server::engine::{
-    Append, CreateRequest, Engine, EngineError, ForkRequest, Outcome, Position, ProducerTag, Receipt,
+    Append, CreateRequest, EngineError, ForkRequest, Outcome, Position, ProducerTag, Receipt,
 };
-use everstream_server::storage::{LogOptions, LogSteps, LogStorage, Storage};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-
-use crate::disk::SimDisk;
 
 /// What happened in a run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,16 +42,6 @@ pub(crate) fn run(seed: u64) -> Totals {
     world.finish();
     world.totals
 }
-
-/// A server on the disk: all of it but HTTP.
-pub(crate) struct Server {
-    pub(crate) engine: Engine,
-    pub(crate) steps: LogSteps,
-    // Dropped last: it closes the queue.
-    pub(crate) _storage: Arc<dyn Storage>,
-}
-
-pub(crate) type Work<T> = Pin<Box<dyn Future<Output = Result<T, EngineError>>>>;
 
 struct World {
     rng: SmallRng,
@@ -115,48 +99,6 @@ enum Sent {
     Batch { writer: usize, seq: u64, again: bool },
     Plain { stream: String, body: String, seq: Option<String> },
     Close { stream: String },
-}
-
-impl Server {
-    pub(crate) fn open(disk: &SimDisk) -> Result<Self, std::io::Error> {
-        // So small that almost every step meets the end of a segment.
-        let options = LogOptions::default().segment_bytes(3000);
-        let (storage, steps) = LogStorage::stepped(Arc::new(disk.clone()), options)?;
-        let storage: Arc<dyn Storage> = Arc::new(storage);
-        Ok(Self { engine: Engine::new(Arc::clone(&storage), Arc::new(SystemClock)), steps, _storage: storage })
-    }
-
-    /// Works until this is done.
-    pub(crate) fn wait<T>(&mut self, mut work: Work<T>) -> Result<T, EngineError> {
-        for _ in 0..100 {
-            if let Poll::Ready(result) = poll(&mut work) {
-                return result;
-            }
-            self.steps.commit();
-        }
-        panic!("an operation does not end");
-    }
-
-    pub(crate) fn text(&mut self, name: &str) -> Result<(String, bool), EngineError> {
-        let engine = self.engine.clone();
-        let owned = name.to_owned();
-        let stream = self.wait(Box::pin(async move { engine.stream(&owned).await }))?;
-        let (mut text, mut at) = (String::new(), Position(0));
-        loop {
-            let reader = Arc::clone(&stream);
-            let part = self.wait(Box::pin(async move { reader.read(at, 700).await }))?;
-            text.push_str(std::str::from_utf8(&part.data.concat()).unwrap());
-            if part.is_up_to_date() {
-                return Ok((text, part.tail.closed));
-            }
-            assert!(part.next > at, "a read gets on");
-            at = part.next;
-        }
-    }
-}
-
-fn poll<T>(work: &mut Work<T>) -> Poll<Result<T, EngineError>> {
-    work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
 impl World {

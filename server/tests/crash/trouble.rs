@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use everstream_disk::{SimDisk, SteppedServer as Server};
 use everstream_server::clock::SystemClock;
 use everstream_server::engine::{Append, CreateRequest, Engine, EngineError, Outcome, Position, ProducerTag, Receipt};
 use everstream_server::storage::{LogOptions, LogStorage, StorageErrorKind};
-
-use crate::disk::SimDisk;
-use crate::run::Server;
 
 fn create(server: &mut Server, name: &'static str) -> Result<(), EngineError> {
     let request = CreateRequest { content_type: Some("text/plain".into()), ..CreateRequest::default() };

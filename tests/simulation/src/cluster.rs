@@ -1,9 +1,11 @@
 //! The server of a run: it dies, comes back with what was durable, and has a clock that jumps.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use everstream_disk::SimDisk;
 use everstream_server::clock::{Clock, Millis};
 use everstream_server::storage::{LogOptions, LogSteps, LogStorage, MemoryStorage, Storage};
 use everstream_server::{Config, RunningServer, Server};
@@ -15,7 +17,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::dice::Dice;
-use crate::disk::SimDisk;
 use crate::scenario::{Keeping, Scenario};
 use crate::story::Story;
 
@@ -43,7 +44,8 @@ pub(crate) struct Cluster {
     dice: Dice,
     clock: Arc<JumpingClock>,
     running: watch::Sender<Option<Running>>,
-    deaths: Mutex<u64>,
+    /// When it was down, since the run began; the last time may go on.
+    down: Mutex<Vec<(Duration, Duration)>>,
     story: Story,
 }
 
@@ -78,7 +80,7 @@ impl Cluster {
             dice,
             clock: Arc::new(JumpingClock { began: Instant::now(), jumped: AtomicI64::new(0) }),
             running: watch::Sender::new(None),
-            deaths: Mutex::new(0),
+            down: Mutex::default(),
             story,
         }
     }
@@ -101,6 +103,9 @@ impl Cluster {
         let server = Server::builder().config(self.config.clone()).storage(storage).clock(self.clock.clone());
         let server = server.start().await.map_err(|error| format!("the server does not start: {error}"))?;
         self.story.tell(format_args!("server is up"));
+        if let Some((_, until)) = self.lock_down().last_mut() {
+            *until = self.clock.began.elapsed();
+        }
         self.running.send_replace(Some(Running { server: Arc::new(server), death }));
         Ok(())
     }
@@ -110,7 +115,7 @@ impl Cluster {
         if let Some(running) = self.running.send_replace(None) {
             let power = self.dice.chance(0.5);
             self.story.tell(format_args!("server dies{}", if power { ", the power goes" } else { "" }));
-            *self.deaths.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            self.lock_down().push((self.clock.began.elapsed(), Duration::MAX));
             running.death.cancel();
             if let (Backing::Log(disk), true) = (&self.storage, power) {
                 disk.restart();
@@ -118,8 +123,13 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn deaths(&self) -> u64 {
-        *self.deaths.lock().unwrap_or_else(PoisonError::into_inner)
+    /// From when to when it was down, once for each death.
+    pub(crate) fn down(&self) -> Vec<(Duration, Duration)> {
+        self.lock_down().clone()
+    }
+
+    fn lock_down(&self) -> MutexGuard<'_, Vec<(Duration, Duration)>> {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn jump(&self, by_ms: i64) {

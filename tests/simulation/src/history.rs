@@ -1,9 +1,13 @@
-//! Judging a run: is what happened what was promised?
+//! What became of a run: what writers were told, what readers got, what is stored, and what a broken promise says.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Duration;
 
-use everstream::ErrorKind;
+use everstream::{Error, ErrorKind, Offset};
 use serde::{Deserialize, Serialize};
+
+use crate::record::Identity;
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -22,6 +26,8 @@ pub struct Summary {
     pub ended: u64,
     /// Readers whose stream was deleted, expired, or made anew under them.
     pub gone: u64,
+    /// Answers to writers that a waiting reader was held against.
+    pub woken: u64,
     /// Of everything that happened, in order: equal runs have equal ones.
     pub digest: u64,
     /// How many seeds this is about.
@@ -38,8 +44,77 @@ impl Summary {
         self.faults += other.faults;
         self.ended += other.ended;
         self.gone += other.gone;
+        self.woken += other.woken;
         self.digest ^= other.digest;
         self.seeds += other.seeds;
+    }
+}
+
+/// One promise, by what looks whether it was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Check {
+    /// What was acknowledged is stored once and in order; what failed for certain, or was never appended, is not stored.
+    Stored,
+    /// The offset that a writer was told lies behind its message.
+    Receipt,
+    /// Who has an identity to itself is refused nothing on a stream that stays: no gap, no fence, no closure.
+    Refusal,
+    /// What a producer sent under one epoch and seq is never anything else (C-PROD-3).
+    Identity,
+    /// What is stored is in the order of its producer's epochs and seqs: nothing follows a later life.
+    Fencing,
+    /// What was read is what is stored, all of it, once and in order, up to the end.
+    Read,
+    /// A fork begins with exactly what its source held there.
+    Fork,
+    /// A flush tells of every failure, and after it everything has an outcome.
+    Flush,
+    /// Nobody holds more than was allowed.
+    Memory,
+    /// Who waits at the tail hears of what was stored when its writer does.
+    WakeUp,
+    /// Nobody waits for ever.
+    End,
+    /// The server starts again on what the disk kept, and serves what it is asked for.
+    Service,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stored => "stored",
+            Self::Receipt => "receipt",
+            Self::Refusal => "refusal",
+            Self::Identity => "identity",
+            Self::Fencing => "fencing",
+            Self::Read => "read",
+            Self::Fork => "fork",
+            Self::Flush => "flush",
+            Self::Memory => "memory",
+            Self::WakeUp => "wake-up",
+            Self::End => "end",
+            Self::Service => "service",
+        })
+    }
+}
+
+/// A broken promise, and what to look for in the story.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) check: Check,
+    pub(crate) what: String,
+    pub(crate) about: String,
+}
+
+impl Broken {
+    pub(crate) fn new(check: Check, about: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { check, what: what.into(), about: about.into() }
+    }
+
+    /// Something that works in any run did not.
+    pub(crate) fn service(what: impl Into<String>) -> Self {
+        Self::new(Check::Service, "", what)
     }
 }
 
@@ -57,6 +132,10 @@ pub(crate) enum Fate {
 pub(crate) struct Message {
     pub(crate) text: String,
     pub(crate) fate: Fate,
+    /// Why it is not known to be stored, as its writer was told.
+    pub(crate) reason: Option<ErrorKind>,
+    /// The tail after it, as its writer was told.
+    pub(crate) offset: Option<Offset>,
 }
 
 /// Everything that one writer did.
@@ -80,6 +159,15 @@ pub(crate) struct ReadThrough {
     pub(crate) end: ReadEnd,
 }
 
+/// A place that somebody knew of: a writer by an answer, or a reader at the tail.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    /// Since the run began.
+    pub(crate) at: Duration,
+    pub(crate) offset: Offset,
+    pub(crate) closed: bool,
+}
+
 /// What a stream holds in the end, and what may have happened to it before.
 pub(crate) struct Stored<'a> {
     pub(crate) name: &'a str,
@@ -89,110 +177,36 @@ pub(crate) struct Stored<'a> {
     pub(crate) inherited: usize,
     /// Earlier incarnations are gone, with what they held.
     pub(crate) had_others: bool,
+    /// Under which identity a message was sent last, where it had one.
+    pub(crate) identities: HashMap<String, Identity>,
 }
 
-/// A broken promise, and what to look for in the story.
-pub(crate) struct Broken {
-    pub(crate) what: String,
-    pub(crate) about: String,
-}
-
-fn broken<T>(about: impl Into<String>, what: String) -> Result<T, Broken> {
-    Err(Broken { what, about: about.into() })
-}
-
-/// What one writer was told against what is stored: once, in order, nothing that failed for certain.
-pub(crate) fn check_writer(written: &Written, stored: &Stored<'_>) -> Result<(), Broken> {
-    let prefix = format!("w{}.", written.writer);
-    let own = |text: &&String| text.trim_start_matches('"').starts_with(&prefix);
-    if stored.had_others {
-        // Copies that come late may have been meant for an earlier incarnation.
-        let own: Vec<String> = stored.messages[stored.inherited..].iter().filter(own).cloned().collect();
-        return check_at_most_once(written, &own, stored.name);
+impl Message {
+    /// Nobody was told anything about it yet.
+    pub(crate) fn new(text: String) -> Self {
+        Self { text, fate: Fate::Unknown, reason: None, offset: None }
     }
-    let mut kept = stored.messages[stored.inherited..].iter().filter(own).peekable();
-    for message in &written.messages {
-        let is_stored = kept.next_if(|next| **next == message.text).is_some();
-        let right = match &message.fate {
-            Fate::Stored => is_stored,
-            Fate::Duplicate => is_stored || !written.is_alone,
-            Fate::Unknown => true,
-            Fate::Failed(_) => !is_stored,
-        };
-        if !right {
-            let what = format!("{}: {} is {:?}, and stored: {is_stored}", stored.name, message.text, message.fate);
-            return broken(format!("writer {} ", written.writer), what);
+
+    /// Its writer was told: stored, perhaps by an earlier try, and where the tail was then; or an error.
+    pub(crate) fn settle(&mut self, outcome: Result<(bool, Option<Offset>), &Error>) {
+        match outcome {
+            Ok((duplicate, offset)) => {
+                self.fate = if duplicate { Fate::Duplicate } else { Fate::Stored };
+                self.offset = offset;
+            }
+            Err(error) => {
+                // Where the caller's process gave up, the server need not have.
+                let is_open = error.outcome_unknown() || *error.kind() == ErrorKind::Cancelled;
+                self.fate = if is_open { Fate::Unknown } else { Fate::Failed(error.to_string()) };
+                self.reason = Some(error.kind().clone());
+            }
         }
     }
-    match kept.next() {
-        Some(extra) => broken(
-            format!("writer {} ", written.writer),
-            format!("{}: {extra} is stored twice, out of order, or although it was never appended", stored.name),
-        ),
-        None => Ok(()),
-    }
 }
 
-/// What one writer has stored in a stream that is not the one it began with.
-fn check_at_most_once(written: &Written, own: &[String], stream: &str) -> Result<(), Broken> {
-    let appended: HashSet<&str> = written.messages.iter().map(|message| message.text.as_str()).collect();
-    let mut seen = HashSet::new();
-    match own.iter().find(|text| !appended.contains(text.as_str()) || !seen.insert(text.as_str())) {
-        Some(text) => broken(
-            format!("writer {} ", written.writer),
-            format!("{stream}: {text} is stored twice, or although it was never appended"),
-        ),
-        None => Ok(()),
+impl Stored<'_> {
+    /// What was appended to this stream itself.
+    pub(crate) fn own(&self) -> &[String] {
+        &self.messages[self.inherited..]
     }
-}
-
-/// Fencing: once a life of a producer id has stored something, nothing of an earlier one follows, unless it claims.
-pub(crate) fn check_fencing(stored: &Stored<'_>) -> Result<(), Broken> {
-    if stored.had_others {
-        return Ok(());
-    }
-    let mut latest: HashMap<&str, &str> = HashMap::new();
-    for text in &stored.messages[stored.inherited..] {
-        let Some((writer, rest)) = text.trim_start_matches('"').split_once('.') else { continue };
-        let life = rest.split(':').next().unwrap_or_default();
-        let seen = latest.entry(writer).or_insert(life);
-        if *seen > life {
-            return broken(writer, format!("{}: {text} is stored after a message of life {seen}", stored.name));
-        }
-        *seen = life;
-    }
-    Ok(())
-}
-
-/// What a reader got against what is stored: all of it, once, in order, from the first message to the last.
-pub(crate) fn check_reader(through: &ReadThrough, stored: &Stored<'_>) -> Result<bool, Broken> {
-    let read = String::from_utf8_lossy(&through.read);
-    let whole = stored.messages.concat();
-    let about = format!("reader {} ", through.reader);
-    match &through.end {
-        ReadEnd::Closed if read == whole => Ok(true),
-        ReadEnd::Failed(ErrorKind::StreamRecreated | ErrorKind::NotFound | ErrorKind::Gone) if stored.had_others => {
-            check_once(&read).map_err(|what| Broken { what, about })?;
-            Ok(false)
-        }
-        ReadEnd::Closed => broken(about, format!("{}: a reader ended with {read:?}, stored is {whole:?}", stored.name)),
-        ReadEnd::Failed(kind) => broken(about, format!("{}: a reader ended with {kind:?}", stored.name)),
-    }
-}
-
-/// Where nothing is left to compare with: every message at most once, and those of one writer in order.
-fn check_once(read: &str) -> Result<(), String> {
-    let mut latest: HashMap<&str, u64> = HashMap::new();
-    // What follows the last mark is a part of a message.
-    let whole = read.rsplit_once('€').map_or("", |(whole, _)| whole);
-    for text in whole.split('€') {
-        let Some((writer, number)) = text.trim_matches(['"', ';']).split_once(':') else { continue };
-        let (Some((writer, _)), Ok(number)) = (writer.split_once('.'), number.parse::<u64>()) else {
-            return Err(format!("{text:?} was read, and never appended"));
-        };
-        if latest.insert(writer, number).is_some_and(|before| before >= number) {
-            return Err(format!("{text:?} was read twice or out of order"));
-        }
-    }
-    Ok(())
 }

@@ -11,21 +11,26 @@
 //!
 //! - what was acknowledged is stored once, in order; what failed for certain is not stored;
 //! - what was read is what is stored, once, in order, from the first message to the last, and the end is seen;
-//! - a flush tells of every failure; nothing buffers more than it may; an earlier life of a producer stores nothing after
-//!   a later one;
-//! - nobody waits for ever.
+//! - an earlier epoch of a producer id stores nothing after a later one, whoever uses it, and a batch never changes;
+//! - a fork begins with what its source held;
+//! - a flush tells of every failure; nothing holds more than it may; the offset that a writer is told is behind its message;
+//! - who waits at the tail hears of a message when its writer does; nobody waits for ever.
+//!
+//! Each of these is a [`Check`]. `cargo xtask sim --mutants` shows that they see: it breaks the product in many ways, one
+//! after the other, and each must be caught.
 
 mod cluster;
 mod dice;
-#[allow(clippy::unwrap_used, dead_code)]
-#[path = "../../../server/tests/crash/disk.rs"]
-mod disk;
 mod entropy;
 mod history;
+mod judge;
 mod network;
 mod reader;
+mod record;
 mod scenario;
 mod story;
+mod verdict;
+mod watcher;
 mod world;
 mod writer;
 
@@ -33,13 +38,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::history::Summary;
+pub use self::history::{Check, Summary};
 
 /// A broken promise.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Problem {
     /// Which run; [`run`] repeats it.
     pub seed: u64,
+    /// Which promise.
+    pub check: Check,
     /// What is wrong.
     pub what: String,
     /// What happened, as far as it concerns the problem.
@@ -48,7 +55,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seed {}: {}\n\n{}", self.seed, self.what, self.story)
+        write!(f, "seed {}, {}: {}\n\n{}", self.seed, self.check, self.what, self.story)
     }
 }
 

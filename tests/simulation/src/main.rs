@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::Parser;
-use everstream_simulation::{Problem, Summary, run};
+use everstream_simulation::{Check, Problem, Summary, run};
 
 /// Whole clients and servers on a simulated network and disk, in virtual time.
 ///
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
             println!("seeds     {first} to {}", first + seeds.saturating_sub(1));
             println!("messages  {} stored, {} failed, {} unknown", total.stored, total.failed, total.unknown);
             println!("readers   {} saw the end, {} lost their stream", total.ended, total.gone);
+            println!("wake-ups  {} in time", total.woken);
             println!("network   {} requests, {} faults", total.requests, total.faults);
             println!("digest    {:016x}", total.digest);
             println!("No promise was broken.");
@@ -80,7 +81,7 @@ fn run_all(first: u64, seeds: u64, jobs: usize) -> Result<Summary, Problem> {
 
 /// One seed in a process of its own.
 fn run_apart(seed: u64) -> Result<Summary, Problem> {
-    let failed = |what: String| Problem { seed, what, story: String::new() };
+    let failed = |what: String| Problem { seed, check: Check::Service, what, story: String::new() };
     let process = || -> io::Result<_> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["--here", &seed.to_string()]).stderr(Stdio::inherit()).output()

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, NoAnswer, ServerBody};
 use crate::dice::Dice;
+use crate::record::{Identity, Record};
 use crate::scenario::{EpisodeKind, NetworkPlan, SHARED_ID};
 use crate::story::Story;
 
@@ -31,6 +32,8 @@ pub(crate) struct Network {
     began: Instant,
     requests: AtomicU64,
     faults: AtomicU64,
+    processes: AtomicU64,
+    record: Record,
 }
 
 /// One client's way to the server. When its process dies, nothing goes through any more.
@@ -38,6 +41,8 @@ pub(crate) struct Network {
 pub(crate) struct Link {
     network: Arc<Network>,
     number: usize,
+    /// Unique in the run, unlike the number, which the next process of a writer has too.
+    process: u64,
     /// The faults of the network do not concern it.
     is_clean: bool,
     is_dead: Arc<AtomicBool>,
@@ -71,12 +76,22 @@ enum Cut {
 
 impl Network {
     pub(crate) fn new(plan: NetworkPlan, cluster: Arc<Cluster>, dice: Dice, story: Story) -> Arc<Self> {
-        let (requests, faults) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Self { plan, cluster, dice, story, began: Instant::now(), requests, faults })
+        Arc::new(Self {
+            plan,
+            cluster,
+            dice,
+            story,
+            began: Instant::now(),
+            requests: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            processes: AtomicU64::new(0),
+            record: Record::default(),
+        })
     }
 
     pub(crate) fn link(self: &Arc<Self>, number: usize) -> Link {
-        Link { network: self.clone(), number, is_clean: false, is_dead: Arc::default() }
+        let process = self.processes.fetch_add(1, Ordering::Relaxed);
+        Link { network: self.clone(), number, process, is_clean: false, is_dead: Arc::default() }
     }
 
     /// A link for what the run itself does: waits for the server, and meets no fault.
@@ -90,6 +105,16 @@ impl Network {
 
     pub(crate) fn faults(&self) -> u64 {
         self.faults.load(Ordering::Relaxed)
+    }
+
+    /// Since the run began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// What was sent and told.
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
     }
 
     fn is_calm(&self) -> bool {
@@ -155,12 +180,17 @@ impl Link {
         }
         let fault = if self.is_clean { None } else { network.draw_fault(&request) };
         let title = format!("#{number} client {} {} {}", self.number as isize, request.method, path(&request.url));
+        let identity = Identity::of(&request.headers);
+        let shown = identity.as_ref().map_or_else(String::new, Identity::to_string);
         match &fault {
             Some(fault) => {
                 network.faults.fetch_add(1, Ordering::Relaxed);
-                network.story.tell(format_args!("{title} {} -> {fault:?}", identity(&request.headers)));
+                network.story.tell(format_args!("{title} {shown} -> {fault:?}"));
             }
-            None => network.story.tell(format_args!("{title} {}", identity(&request.headers))),
+            None => network.story.tell(format_args!("{title} {shown}")),
+        }
+        if let (Some(identity), RequestBody::Bytes { data, .. }) = (identity, &request.body) {
+            network.record.sent(self.process, path(&request.url), identity, data);
         }
         self.travel(&title).await?;
         if fault == Some(Fault::Refused) {
@@ -208,6 +238,9 @@ impl Link {
             }
             Err(NoAnswer::Died) => return Err(broken(false, "the server died")),
         };
+        if request.method == Method::POST && answer.status().is_success() {
+            network.record.told(network.elapsed(), path(&request.url), answer.headers());
+        }
         match &fault {
             Some(Fault::AnswerLost { reset: true }) => return Err(broken(false, "reset")),
             Some(Fault::AnswerLost { reset: false }) => return never().await,
@@ -357,15 +390,6 @@ fn to_server(request: &HttpRequest, body: Bytes) -> Request<Bytes> {
 fn path(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.find('/').map_or("/", |at| &rest[at..])
-}
-
-/// Who says to have written what, for the story.
-fn identity(headers: &HeaderMap) -> String {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    match (text("producer-id"), text("producer-epoch"), text("producer-seq")) {
-        (Some(id), Some(epoch), Some(seq)) => format!("[{id} {epoch}:{seq}]"),
-        _ => String::new(),
-    }
 }
 
 fn status_answer(status: u16) -> HttpResponse {

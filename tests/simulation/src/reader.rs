@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use everstream::{Checkpoint, Client, ErrorKind, ReadOptions};
+use everstream::{Checkpoint, Client, ErrorKind, LiveMode, ReadOptions};
 use tokio::time::sleep;
 
 use crate::dice::Dice;
-use crate::history::{ReadEnd, ReadThrough};
+use crate::history::{Broken, Check, ReadEnd, ReadThrough};
 use crate::network::Network;
 use crate::scenario::ReaderPlan;
 use crate::story::Story;
@@ -27,12 +27,13 @@ impl Reader {
     ///
     /// # Errors
     /// A broken promise that shows right here.
-    pub(crate) async fn run(self) -> Result<ReadThrough, String> {
+    pub(crate) async fn run(self) -> Result<ReadThrough, Broken> {
         let mut read = Vec::new();
         let mut stored = Checkpoint::default().to_json();
         loop {
             let link = self.network.link(self.number);
-            let from = Checkpoint::from_json(&stored).map_err(|error| format!("checkpoint {stored}: {error}"))?;
+            let from = Checkpoint::from_json(&stored)
+                .map_err(|error| self.broken(Check::Read, format!("had the checkpoint {stored}: {error}")))?;
             let options = ReadOptions {
                 from,
                 live: self.plan.live,
@@ -42,7 +43,8 @@ impl Reader {
             };
             let client = Client::builder().transport(Arc::new(link.clone())).build();
             let stream = client.and_then(|client| client.stream(&self.url));
-            let mut reader = stream.map_err(|error| format!("a reader cannot be made: {error}"))?.read(options);
+            let stream = stream.map_err(|error| Broken::service(format!("a reader cannot be made: {error}")))?;
+            let mut reader = stream.read(options);
             loop {
                 let batch = match reader.next().await {
                     Some(Ok(batch)) => batch,
@@ -62,8 +64,14 @@ impl Reader {
                         self.story.tell(format_args!("reader {} is at the end", self.number));
                         return Ok(ReadThrough { reader: self.number, read, end: ReadEnd::Closed });
                     }
-                    None => return Err(format!("reader {} ended, and the stream is not closed", self.number)),
+                    None => return Err(self.broken(Check::Read, "ended, and the stream is not closed".to_owned())),
                 };
+                // Only bytes can be cut anywhere, and only event streams come in larger units.
+                let is_cut = !batch.is_json() && self.plan.live == LiveMode::LongPoll;
+                if is_cut && batch.len() > self.plan.max_batch_bytes {
+                    let (len, limit) = (batch.len(), self.plan.max_batch_bytes);
+                    return Err(self.broken(Check::Memory, format!("was handed {len} bytes, {limit} are allowed")));
+                }
                 let units = batch.units();
                 let dies = self.dice.chance(self.plan.death_rate);
                 let taken = if dies { self.dice.below(units + 1) } else { units };
@@ -83,5 +91,10 @@ impl Reader {
             }
             sleep(self.dice.ms(1..1_000)).await;
         }
+    }
+
+    fn broken(&self, check: Check, what: String) -> Broken {
+        let about = format!("reader {} ", self.number);
+        Broken::new(check, &*about, format!("{about}{what}"))
     }
 }

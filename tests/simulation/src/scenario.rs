@@ -69,6 +69,8 @@ pub(crate) struct StreamPlan {
     pub(crate) life: Life,
     pub(crate) writers: Vec<WriterPlan>,
     pub(crate) readers: Vec<ReaderPlan>,
+    /// How a reader waits at the tail that no fault concerns, where there is one.
+    pub(crate) watched: Option<LiveMode>,
 }
 
 /// What becomes of a stream besides being closed at the end.
@@ -180,6 +182,7 @@ impl StreamPlan {
             life,
             writers,
             readers: (0..1 + dice.below(3)).map(|_| ReaderPlan::draw(dice)).collect(),
+            watched: dice.pick(&[None, Some(LiveMode::LongPoll), Some(LiveMode::Sse)]),
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use everstream::{Client, Delivery, DurableStream, Error, ErrorKind, Producer, ProducerOptions, RetryPolicy};
+use everstream::{Client, Delivery, DurableStream, Error, Producer, ProducerOptions, RetryPolicy};
 use tokio::time::sleep;
 
 use crate::dice::Dice;
-use crate::history::{Fate, Message, Written};
+use crate::history::{Broken, Check, Message, Written};
 use crate::network::{Link, Network};
 use crate::scenario::{SHARED_ID, StreamPlan, WriterKind, WriterPlan};
 use crate::story::Story;
@@ -53,7 +53,7 @@ impl Writer {
     ///
     /// # Errors
     /// A broken promise that shows right here.
-    pub(crate) async fn run(self) -> Result<Written, String> {
+    pub(crate) async fn run(self) -> Result<Written, Broken> {
         let mut written = Written { writer: self.number, messages: Vec::new(), is_alone: true };
         let mut life = 0;
         while (written.messages.len() as u64) < self.plan.messages {
@@ -87,12 +87,11 @@ impl Writer {
         options: &ProducerOptions,
         life: u64,
         messages: &mut Vec<Message>,
-    ) -> Result<End, String> {
+    ) -> Result<End, Broken> {
         let options = ProducerOptions { epoch: options.epoch + life, ..options.clone() };
         let limit = options.max_buffered_bytes;
-        let Ok(stream) = self.stream(link) else { return Err("a client cannot be made".to_owned()) };
-        let producer =
-            stream.producer_lazy(id, options).map_err(|error| format!("a producer cannot be made: {error}"))?;
+        let producer = self.stream(link).and_then(|stream| stream.producer_lazy(id, options));
+        let producer = producer.map_err(|error| Broken::service(format!("a producer cannot be made: {error}")))?;
         let first = messages.len();
         let mut deliveries: Vec<Option<Delivery>> = Vec::new();
         let mut end = End::Done;
@@ -101,7 +100,7 @@ impl Writer {
             self.pause().await;
             let text = self.text(life, messages.len() as u64);
             let appended = producer.append(&text).await;
-            messages.push(Message { text, fate: Fate::Unknown });
+            messages.push(Message::new(text));
             match appended {
                 Ok(delivery) => deliveries.push(Some(delivery)),
                 Err(error) => {
@@ -111,12 +110,12 @@ impl Writer {
                     break;
                 }
             }
-            if producer.buffered_bytes() > limit {
-                return Err(format!(
-                    "writer {} buffers {} bytes, {limit} are allowed",
-                    self.number,
-                    producer.buffered_bytes()
-                ));
+            // Counted here, and as the producer counts.
+            let unsettled = messages[first..].iter().zip(&deliveries);
+            let unsettled = unsettled.filter(|(_, it)| it.as_ref().is_some_and(|it| it.outcome().is_none()));
+            let held = unsettled.map(|(message, _)| message.text.len()).sum::<usize>().max(producer.buffered_bytes());
+            if held > limit {
+                return self.broken(Check::Memory, format!("holds {held} bytes, {limit} are allowed"));
             }
             if self.dice.chance(self.plan.death_rate) {
                 end = End::Died;
@@ -133,18 +132,16 @@ impl Writer {
         for (message, delivery) in messages[first..].iter_mut().zip(deliveries) {
             let Some(outcome) = delivery.and_then(|it| it.outcome()) else {
                 if matches!(end, End::Done) {
-                    return Err(format!("writer {} was flushed, and {} has no outcome", self.number, message.text));
+                    return self.broken(Check::Flush, format!("was flushed, and {} has no outcome", message.text));
                 }
                 continue;
             };
             failures += u64::from(outcome.is_err());
-            message.fate = fate(&outcome.map(|receipt| receipt.duplicate));
+            message.settle(outcome.as_ref().map(|receipt| (receipt.duplicate, receipt.offset.clone())));
         }
         if matches!(end, End::Done) && failures != flushed_failures {
-            return Err(format!(
-                "writer {}: {failures} messages failed, and its flushes told of {flushed_failures}",
-                self.number
-            ));
+            let what = format!("had {failures} messages that failed, and its flushes told of {flushed_failures}");
+            return self.broken(Check::Flush, what);
         }
         Ok(end)
     }
@@ -171,7 +168,7 @@ impl Writer {
             if dies {
                 // The call is under way and nobody will hear of it.
                 let _ = tokio::time::timeout(self.dice.ms(0..200), answer).await;
-                messages.push(Message { text, fate: Fate::Unknown });
+                messages.push(Message::new(text));
                 return End::Died;
             }
             let outcome = answer.await;
@@ -179,7 +176,9 @@ impl Writer {
                 self.story.tell(format_args!("writer {} append {text}: {error}", self.number));
             }
             let is_over = outcome.as_ref().is_err_and(|error| !error.is_retryable() && !error.outcome_unknown());
-            messages.push(Message { text, fate: fate(&outcome.map(|_| false)) });
+            let mut message = Message::new(text);
+            message.settle(outcome.as_ref().map(|appended| (appended.duplicate, appended.offset.clone())));
+            messages.push(message);
             if is_over {
                 break;
             }
@@ -198,6 +197,11 @@ impl Writer {
             .with_content_type(self.content_type))
     }
 
+    fn broken<T>(&self, check: Check, what: String) -> Result<T, Broken> {
+        let about = format!("writer {} ", self.number);
+        Err(Broken::new(check, &*about, format!("{about}{what}")))
+    }
+
     async fn pause(&self) {
         if self.plan.pause_ms > 0 {
             sleep(self.dice.ms(0..self.plan.pause_ms)).await;
@@ -208,16 +212,5 @@ impl Writer {
     fn text(&self, life: u64, number: u64) -> String {
         let text = format!("w{}.{life}:{number}€", self.number);
         if self.content_type == "application/json" { format!("\"{text}\"") } else { format!("{text};") }
-    }
-}
-
-fn fate(outcome: &Result<bool, Error>) -> Fate {
-    match outcome {
-        Ok(false) => Fate::Stored,
-        Ok(true) => Fate::Duplicate,
-        Err(error) if error.outcome_unknown() => Fate::Unknown,
-        // The caller's process is what gave up, not the server.
-        Err(error) if *error.kind() == ErrorKind::Cancelled => Fate::Unknown,
-        Err(error) => Fate::Failed(error.to_string()),
     }
 }

@@ -1,20 +1,26 @@
 //! A disk that does what disks do when the power goes: it loses, tears and reorders what was not synced. It
 //! can also be full, and fail.
+//!
+//! The crash suite of the server, the simulation and the fuzz target `recovery` put it below the storage `log`.
+
+mod server;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use everstream_server::storage::{Disk, DiskFile};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+pub use self::server::{SteppedServer, Work, poll};
+
 const SECTOR: usize = 512;
 
 /// A simulated disk. Clones are the same disk.
 #[derive(Clone)]
-pub(crate) struct SimDisk(Arc<Mutex<World>>);
+pub struct SimDisk(Arc<Mutex<World>>);
 
 struct World {
     rng: SmallRng,
@@ -55,6 +61,10 @@ enum NameChange {
     Remove(String),
 }
 
+fn contents(files: &mut HashMap<u64, Contents>, file: u64) -> &mut Contents {
+    files.get_mut(&file).expect("a file that is open or has a name is kept until the power goes")
+}
+
 fn write(data: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     if data.len() < at + bytes.len() {
         data.resize(at + bytes.len(), 0);
@@ -81,7 +91,8 @@ impl NameChange {
 }
 
 impl SimDisk {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// An empty one; the seed draws what it loses and when it fails.
+    pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(World {
             rng: SmallRng::seed_from_u64(seed),
             files: HashMap::new(),
@@ -97,13 +108,13 @@ impl SimDisk {
     }
 
     /// All files as they are, under their names.
-    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let world = self.world();
         world.names.iter().map(|(name, file)| (name.clone(), world.files[file].seen.clone())).collect()
     }
 
     /// A disk with these files, all of them safe.
-    pub(crate) fn of(files: &BTreeMap<String, Vec<u8>>) -> Self {
+    pub fn of(files: &BTreeMap<String, Vec<u8>>) -> Self {
         let disk = Self::new(0);
         {
             let mut world = disk.world();
@@ -119,32 +130,36 @@ impl SimDisk {
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The power goes at the given operation from now.
-    pub(crate) fn fuse(&self, operations: impl Into<Option<u64>>) {
+    pub fn fuse(&self, operations: impl Into<Option<u64>>) {
         self.world().fuse = operations.into();
     }
 
-    pub(crate) fn capacity(&self, bytes: Option<u64>) {
+    /// As many bytes fit, all files together; `None` is no limit.
+    pub fn capacity(&self, bytes: Option<u64>) {
         self.world().capacity = bytes;
     }
 
-    pub(crate) fn failures(&self, of_1000: u32) {
+    /// So many of 1,000 writes and syncs fail from now on.
+    pub fn failures(&self, of_1000: u32) {
         self.world().failures = of_1000;
     }
 
-    pub(crate) fn used(&self) -> u64 {
+    /// How many bytes all files together have.
+    pub fn used(&self) -> u64 {
         self.world().used()
     }
 
-    pub(crate) fn is_dead(&self) -> bool {
+    /// Whether the power is gone.
+    pub fn is_dead(&self) -> bool {
         self.world().dead
     }
 
     /// The power comes back: what was not synced is there in part, and in no order.
-    pub(crate) fn restart(&self) {
+    pub fn restart(&self) {
         self.world().restart();
     }
 }
@@ -181,7 +196,7 @@ impl World {
         if went.is_err() || self.fails() {
             fits = self.rng.random_range(0..=fits);
         }
-        let contents = self.files.get_mut(&file).unwrap();
+        let contents = contents(&mut self.files, file);
         write(&mut contents.seen, at, &data[..fits]);
         contents.changes.push(Change::Write(at, data[..fits].to_vec()));
         went?;
@@ -195,7 +210,7 @@ impl World {
     fn sync(&mut self, file: u64) -> io::Result<()> {
         let went = self.step();
         let lost = went.is_err() || self.fails();
-        let contents = self.files.get_mut(&file).unwrap();
+        let contents = contents(&mut self.files, file);
         for change in std::mem::take(&mut contents.changes) {
             // A sync that failed leaves pages that look clean: no later one writes them.
             if !lost || self.rng.random_bool(0.5) {
@@ -210,10 +225,10 @@ impl World {
 
     fn restart(&mut self) {
         let how = self.rng.random_range(0..4);
-        let mut files: Vec<_> = self.files.keys().copied().collect();
-        files.sort_unstable();
-        for file in files {
-            let contents = self.files.get_mut(&file).unwrap();
+        // In an order that a seed decides, which that of the table is not.
+        let mut files: Vec<_> = self.files.iter_mut().collect();
+        files.sort_unstable_by_key(|(file, _)| **file);
+        for (_, contents) in files {
             let changes = std::mem::take(&mut contents.changes);
             match how {
                 // Nothing of it; all of it.
@@ -343,7 +358,7 @@ impl DiskFile for SimFile {
         let mut world = self.0.world();
         world.step()?;
         let change = Change::Truncate(len as usize);
-        let contents = world.files.get_mut(&self.1).unwrap();
+        let contents = contents(&mut world.files, self.1);
         change.apply(&mut contents.seen);
         contents.changes.push(change);
         Ok(())
