@@ -35,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "reader", run: targets::reader::run, seeds: &[], smoke_inputs: 5_000 },
     Target { name: "reader_hostile", run: targets::reader_hostile::run, seeds: &[], smoke_inputs: 20_000 },
     Target { name: "requests", run: targets::requests::run, seeds: &[], smoke_inputs: 1_500 },
+    Target { name: "recovery", run: targets::recovery::run, seeds: &[], smoke_inputs: 1_500 },
 ];
 
 /// The target of this name.

@@ -21,4 +21,4 @@ macro_rules! smoke {
     };
 }
 
-smoke!(sse, json, control, answers, addresses, producer, producer_hostile, reader, reader_hostile, requests);
+smoke!(sse, json, control, answers, addresses, producer, producer_hostile, reader, reader_hostile, requests, recovery);

@@ -263,6 +263,19 @@ impl<'a> Replay<'a> {
         self.mark(&entry);
     }
 
+    /// A fork is later than its source, and has no more of it than is there: reads would never get to its own messages.
+    fn check_fork(&self, entry: &Entry) -> io::Result<()> {
+        let Some(fork) = &entry.meta.fork else { return Ok(()) };
+        let Some(source) = self.names.get(&fork.source).and_then(|number| self.streams.get(number)) else {
+            return Ok(());
+        };
+        if source.number >= entry.number || source.lock().state.tail < fork.base {
+            let what = format!("stream {} was forked off {} at {}", entry.meta.name, fork.source, fork.base.0);
+            return Err(damaged("log", format_args!("{what}, which does not hold that much")));
+        }
+        Ok(())
+    }
+
     fn mark(&mut self, entry: &Arc<Entry>) {
         if !std::mem::replace(&mut entry.lock().dirty, true) {
             self.dirty.push(Arc::clone(entry));
@@ -282,6 +295,8 @@ impl<'a> Replay<'a> {
                 return Err(damaged(MANIFEST, format_args!("two streams are called {}", entry.meta.name)));
             }
             entry.next.store(inner.state.tail.0, std::sync::atomic::Ordering::Release);
+            drop(inner);
+            self.check_fork(entry)?;
         }
         Ok((self.streams.into_values().collect(), self.dirty, self.replayed))
     }

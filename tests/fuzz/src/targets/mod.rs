@@ -8,5 +8,6 @@ pub mod producer;
 pub mod producer_hostile;
 pub mod reader;
 pub mod reader_hostile;
+pub mod recovery;
 pub mod requests;
 pub mod sse;
