@@ -10,6 +10,7 @@ mod conformance;
 mod crash;
 mod demo;
 mod fuzz;
+mod mutants;
 mod node;
 mod process;
 mod python;
