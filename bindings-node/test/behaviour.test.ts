@@ -101,6 +101,44 @@ describe("workers", () => {
     await handle.append("1")
     expect((await (await handle.stream({ live: false })).json()).length).toBeGreaterThanOrEqual(101)
   })
+
+  it("they load the add-on and let it go over and over, and memory stays bounded", async () => {
+    const handle = await json()
+    const visit = `
+      const { workerData, parentPort } = require("node:worker_threads")
+      const { DurableStream, IdempotentProducer } = require("everstream")
+      const visit = async () => {
+        const handle = new DurableStream({ url: workerData.url, contentType: "application/json" })
+        const producer = new IdempotentProducer(handle, workerData.id)
+        for (let count = 0; count < 50; count += 1) {
+          producer.append(String(count))
+        }
+        await producer.flush()
+        const items = await (await handle.stream({ live: false })).json()
+        // One that waits for what never comes is let go with the rest.
+        const waiting = (await handle.stream({ live: "long-poll", offset: "now" })).json()
+        waiting.catch(() => {})
+        parentPort.postMessage(items.length)
+      }
+      visit()`
+    let visits = 0
+    const round = async (): Promise<void> => {
+      for (let i = 0; i < 20; i += 1) {
+        const worker = new Worker(visit, { eval: true, workerData: { url: handle.url, id: `v${visits}` } })
+        const failed = new Promise<never>((_, reject) => worker.once("error", reject))
+        visits += 1
+        const read = await Promise.race([new Promise((resolve) => worker.once("message", resolve)), failed])
+        expect(read).toBe(visits * 50)
+        await worker.terminate()
+      }
+    }
+    await round()
+    const before = process.memoryUsage().rss
+    await round()
+    await round()
+    // A worker's own heap is larger than that already: what stays of forty of them is less than one each.
+    expect(process.memoryUsage().rss - before).toBeLessThan(80 * (1 << 20))
+  })
 })
 
 describe("memory", () => {
