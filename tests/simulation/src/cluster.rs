@@ -60,6 +60,8 @@ enum Backing {
 #[derive(Clone)]
 struct Running {
     server: Arc<RunningServer>,
+    /// What makes its storage work, where that is on a disk.
+    steps: Option<Arc<Mutex<LogSteps>>>,
     /// Cancelled when this process dies.
     death: CancellationToken,
 }
@@ -88,6 +90,7 @@ impl Cluster {
     /// Starts a process over what the last one left.
     pub(crate) async fn start(&self) -> Result<(), String> {
         let death = CancellationToken::new();
+        let mut work = None;
         let storage: Arc<dyn Storage> = match &self.storage {
             Backing::Memory(memory) => memory.clone(),
             Backing::Log(disk) => {
@@ -95,6 +98,7 @@ impl Cluster {
                 let options = LogOptions::default().segment_bytes(3000);
                 let opened = LogStorage::stepped(Arc::new(disk.clone()), options);
                 let (storage, steps) = opened.map_err(|error| format!("the log does not open: {error}"))?;
+                let steps = work.insert(Arc::new(Mutex::new(steps))).clone();
                 tokio::spawn(death.clone().run_until_cancelled_owned(commit(steps, self.dice.clone())));
                 Arc::new(storage)
             }
@@ -106,7 +110,7 @@ impl Cluster {
         if let Some((_, until)) = self.lock_down().last_mut() {
             *until = self.clock.began.elapsed();
         }
-        self.running.send_replace(Some(Running { server: Arc::new(server), death }));
+        self.running.send_replace(Some(Running { server: Arc::new(server), steps: work, death }));
         Ok(())
     }
 
@@ -117,7 +121,10 @@ impl Cluster {
             self.story.tell(format_args!("server dies{}", if power { ", the power goes" } else { "" }));
             self.lock_down().push((self.clock.began.elapsed(), Duration::MAX));
             running.death.cancel();
-            if let (Backing::Log(disk), true) = (&self.storage, power) {
+            if let (Backing::Log(disk), Some(steps), true) = (&self.storage, running.steps, power) {
+                // What waited was being written, and gets as far as the power lasts; nobody hears of it.
+                disk.fuse(self.dice.below(5));
+                lock(&steps).commit();
                 disk.restart();
             }
         }
@@ -129,7 +136,7 @@ impl Cluster {
     }
 
     fn lock_down(&self) -> MutexGuard<'_, Vec<(Duration, Duration)>> {
-        self.down.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.down)
     }
 
     pub(crate) fn jump(&self, by_ms: i64) {
@@ -144,7 +151,7 @@ impl Cluster {
         request: Request<Bytes>,
         give_up: bool,
     ) -> Result<(Response<ServerBody>, CancellationToken), NoAnswer> {
-        let Some(Running { server, death }) = self.running.borrow().clone() else {
+        let Some(Running { server, death, .. }) = self.running.borrow().clone() else {
             return Err(NoAnswer::Down);
         };
         let (mut sender, answer) = oneshot::channel();
@@ -176,15 +183,19 @@ impl Cluster {
 }
 
 /// The disk's work, which takes its time.
-async fn commit(mut steps: LogSteps, dice: Dice) {
+async fn commit(steps: Arc<Mutex<LogSteps>>, dice: Dice) {
     loop {
         tokio::time::sleep(dice.ms(1..15)).await;
-        steps.commit();
+        lock(&steps).commit();
         if dice.chance(0.02) {
             // It is tried again, and what was committed stays in the log meanwhile.
-            let _ = steps.drain();
+            let _ = lock(&steps).drain();
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Virtual time, and what it was moved by.
