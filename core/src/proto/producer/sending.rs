@@ -97,8 +97,10 @@ impl Producer {
 
     /// Whether a batch that was never sent may follow those under way.
     fn may_send_more(&self) -> bool {
-        // Before the first success proves the epoch, a claim must find one batch at most (C-PROD-7).
-        let limit = if self.options.auto_claim && !self.is_proven { 1 } else { self.options.max_in_flight };
+        // Before the first success proves the epoch, a claim must find one batch at most (C-PROD-7). And where the server
+        // may know a lower epoch it refuses what comes before seq 0 (400, T-PROD), which no repeat would mend.
+        let is_alone = !self.is_proven && (self.options.auto_claim || self.epoch > 0);
+        let limit = if is_alone { 1 } else { self.options.max_in_flight };
         self.claim.is_none() && self.writing.is_none() && self.window.sent.len() < limit && self.window.is_flowing()
     }
 

@@ -456,6 +456,25 @@ fn a_first_try_that_counts_as_a_repeat_is_reported_apart() {
 }
 
 #[test]
+fn nothing_overtakes_the_first_batch_of_a_later_epoch() {
+    // Seed 27 of the simulation: the server refuses seq 1 of an epoch that it has no seq 0 of (400), and it was refused for good.
+    let mut p = producer(ProducerOptions { epoch: 3, ..single() });
+    for message in ["1", "2", "3"] {
+        p.append(message.as_bytes(), T0).unwrap();
+    }
+    let first = transmit(&mut p, T0);
+    assert_eq!(first.iter().map(identity).collect::<Vec<_>>(), [(3, 0, "[1]")]);
+    p.handle_disconnect(first[0].batch, 1, lost(), T0);
+    let mut now = T0;
+    pass_backoff(&mut p, &mut now);
+    let again = transmit(&mut p, now);
+    assert_eq!(again.iter().map(identity).collect::<Vec<_>>(), [(3, 0, "[1]")]);
+    p.handle_response(again[0].batch, 2, &stored("1"), now);
+    let others = transmit(&mut p, now);
+    assert_eq!(others.iter().map(identity).collect::<Vec<_>>(), [(3, 1, "[2]"), (3, 2, "[3]")]);
+}
+
+#[test]
 fn auto_claim_takes_over_from_an_earlier_run_under_the_same_epoch() {
     let repeat = |seq: &str, tail: &str| {
         let headers = [(names::PRODUCER_EPOCH, "0"), (names::PRODUCER_SEQ, seq), (names::STREAM_NEXT_OFFSET, tail)];
