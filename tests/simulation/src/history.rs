@@ -144,6 +144,8 @@ pub(crate) struct Written {
     pub(crate) messages: Vec<Message>,
     /// Nobody else uses its producer id.
     pub(crate) is_alone: bool,
+    /// What its earlier lives have sent is refused once a later one was there.
+    pub(crate) is_fenced: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! Judging a run: is what happened what was promised?
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use everstream::ErrorKind;
@@ -29,9 +29,9 @@ pub(crate) fn check_writers(all: &[Written], stored: &Stored<'_>) -> Result<(), 
 }
 
 fn check_writer(written: &Written, stored: &Stored<'_>) -> Result<(), Broken> {
+    let about = format!("writer {} ", written.writer);
     let prefix = format!("w{}.", written.writer);
     let own = |text: &&String| text.trim_start_matches('"').starts_with(&prefix);
-    let about = format!("writer {} ", written.writer);
     if stored.had_others {
         // Copies that come late may have been meant for an earlier incarnation.
         let mut seen = HashSet::new();
@@ -40,8 +40,21 @@ fn check_writer(written: &Written, stored: &Stored<'_>) -> Result<(), Broken> {
             None => Ok(()),
         };
     }
-    let mut kept = stored.own().iter().filter(own).peekable();
-    for message in &written.messages {
+    if written.is_fenced {
+        return check_life(written, &prefix, stored);
+    }
+    // Nothing fences what an earlier life of a handle has sent: a copy of it may come after what a later one stored.
+    let lives = written.messages.iter().filter_map(|message| message.text.trim_start_matches('"').split_once(':'));
+    let lives: BTreeSet<String> = lives.map(|(life, _)| format!("{life}:")).collect();
+    lives.iter().try_for_each(|life| check_life(written, life, stored))
+}
+
+/// What a writer was told of the messages that begin like this, against what is stored.
+fn check_life(written: &Written, prefix: &str, stored: &Stored<'_>) -> Result<(), Broken> {
+    let about = format!("writer {} ", written.writer);
+    let own = |text: &String| text.trim_start_matches('"').starts_with(prefix);
+    let mut kept = stored.own().iter().filter(|text| own(text)).peekable();
+    for message in written.messages.iter().filter(|message| own(&message.text)) {
         let is_stored = kept.next_if(|next| **next == message.text).is_some();
         let right = match &message.fate {
             Fate::Stored => is_stored,
@@ -168,7 +181,7 @@ pub(crate) fn check_wakeups(
 ) -> Result<u64, Broken> {
     let mut counted = 0;
     for told in told {
-        if down.iter().any(|(from, to)| *from <= told.at + PROMPT && told.at <= *to + RECOVERY) {
+        if down.iter().any(|(from, to)| *from <= told.at + PROMPT && told.at <= to.saturating_add(RECOVERY)) {
             continue;
         }
         let is_that = |seen: &&Known| seen.offset >= told.offset && (seen.closed || !told.closed);

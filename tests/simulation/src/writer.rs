@@ -54,13 +54,14 @@ impl Writer {
     /// # Errors
     /// A broken promise that shows right here.
     pub(crate) async fn run(self) -> Result<Written, Broken> {
-        let mut written = Written { writer: self.number, messages: Vec::new(), is_alone: true };
+        let mut written = Written { writer: self.number, messages: Vec::new(), is_alone: true, is_fenced: false };
         let mut life = 0;
         while (written.messages.len() as u64) < self.plan.messages {
             let link = self.network.link(self.number);
             let end = match &self.plan.kind {
                 WriterKind::Producer(id, options) => {
                     written.is_alone = *id != SHARED_ID;
+                    written.is_fenced = true;
                     self.produce(&link, id, options, life, &mut written.messages).await?
                 }
                 WriterKind::Idempotent => self.append(&link, true, life, &mut written.messages).await,
