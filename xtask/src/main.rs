@@ -11,10 +11,12 @@ mod crash;
 mod demo;
 mod fuzz;
 mod mutants;
+mod guide;
 mod node;
 mod process;
 mod python;
 mod quickstart;
+mod sample;
 mod sim;
 mod steps;
 mod test;
@@ -54,6 +56,8 @@ enum Command {
     Node,
     /// Installs the Python package, checks its types and runs its tests
     Python,
+    /// Builds the guide and the API references, with links checked and every program in it run
+    Docs,
     /// Runs the quick starts of README.md as a reader would
     Quickstart,
     /// Runs whole clients and servers on a simulated network and disk, seed by seed
@@ -75,6 +79,7 @@ fn main() -> ExitCode {
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Node => steps::run_all(node::steps()),
         Command::Python => steps::run_all(python::steps()),
+        Command::Docs => guide::run(),
         Command::Quickstart => quickstart::run(),
         Command::Sim(arguments) => sim::run(&arguments),
         Command::Ui => steps::run_all(ui::steps()),

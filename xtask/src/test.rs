@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::process::{cargo, run as call};
 use crate::steps::{Step, run_all};
-use crate::{cases, check, conformance, demo, node, python, quickstart, ui};
+use crate::{cases, check, conformance, demo, guide, node, python, quickstart, ui};
 
 /// Records of the demo in small: enough to meet most kinds of faults.
 const DEMO_RECORDS: usize = 20_000;
@@ -29,6 +29,8 @@ pub(crate) fn run() -> Result<()> {
         Step::new("quick start in Python", quickstart::python),
         Step::new("quick start in Node", quickstart::node),
         Step::new("quick start on the command line", quickstart::cli),
+        Step::new("links of the guide", guide::links),
+        Step::new("programs of the guide", guide::programs),
         Step::new("demo in small", || demo::run(&demo::Arguments::small(DEMO_RECORDS, demo::Reader::Rust))),
         Step::new("demo in small, read by Python", || {
             demo::run(&demo::Arguments::small(DEMO_RECORDS, demo::Reader::Python))
