@@ -13,6 +13,7 @@ mod fuzz;
 mod mutants;
 mod guide;
 mod node;
+mod package;
 mod process;
 mod python;
 mod quickstart;
@@ -54,6 +55,8 @@ enum Command {
     Conformance(conformance::Arguments),
     /// Builds the npm package, checks its types and packaging, and runs its tests
     Node,
+    /// Builds what is published; with `--check` installs it into clean places and uses it
+    Package(package::Arguments),
     /// Installs the Python package, checks its types and runs its tests
     Python,
     /// Builds the guide and the API references, with links checked and every program in it run
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Conformance(arguments) => conformance::run(&arguments),
         Command::Node => steps::run_all(node::steps()),
+        Command::Package(arguments) => package::run(&arguments),
         Command::Python => steps::run_all(python::steps()),
         Command::Docs => guide::run(),
         Command::Quickstart => quickstart::run(),
