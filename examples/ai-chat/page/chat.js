@@ -15,9 +15,11 @@ const conversation = await stream({ url: urls.chat, offset: "-1", live: true })
 conversation.subscribeJson(({ items }) => {
   for (const { question, answer, ended } of items) {
     if (question) {
-      void follow(show(question, answer), answer)
+      const entry = show(question, answer)
+      entries.set(answer, entry)
+      void follow(entry, answer)
     } else {
-      entries.get(answer)?.setState(ended)
+      void entries.get(answer)?.end(ended)
     }
   }
 })
@@ -34,13 +36,15 @@ function show(question, answer) {
   element.querySelector(".stop").onclick = () => fetch(`/answers/${answer}`, { method: "DELETE" })
   setState("writing")
   list.append(element)
-  const entry = { text, setState }
-  entries.set(answer, entry)
-  return entry
+
+  // How it ended is told by the chat, and is shown once all of the text is.
+  const { promise: whole, resolve: setWhole } = Promise.withResolvers()
+  const end = (state) => whole.then(() => setState(state))
+  return { text, setWhole, end }
 }
 
-/** Writes an answer down as it comes. Its stream is closed when no more comes; how it ended is told by the chat. */
-async function follow({ text }, answer) {
+/** Writes an answer down as it comes. Its stream is closed when no more comes. */
+async function follow({ text, setWhole }, answer) {
   const response = await stream({ url: urls.answers + answer, offset: "-1", live: true })
   response.subscribeText((chunk) => {
     const following = innerHeight + scrollY >= document.body.scrollHeight - 40
@@ -49,6 +53,8 @@ async function follow({ text }, answer) {
       scrollTo(0, document.body.scrollHeight)
     }
   })
+  await response.closed
+  setWhole()
 }
 
 form.onsubmit = async (event) => {
