@@ -1,5 +1,6 @@
 //! The task runner of the workspace: `cargo xtask <command>`. One module for each command.
 
+mod ai_chat;
 #[cfg(target_os = "linux")]
 mod bench;
 mod cases;

@@ -8,11 +8,11 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::node;
 use crate::process::{cargo, forget_package, npm, npm_ci_without_scripts, output, root, run as call, target_dir};
 use crate::python::{self, Python};
 use crate::sample::{LOCAL, write};
 use crate::steps::{Step, run_all};
-use crate::node;
 
 /// Those that users depend on, each after what it needs.
 const CRATES: [&str; 3] = ["everstream", "everstream-server", "everstream-cli"];
@@ -157,7 +157,9 @@ fn command_line(check: bool) -> Result<()> {
     }
     let to = emptied(folder().join("cli"))?;
     let archive = to.join(format!("everstream-{}-{}.tar.gz", std::env::consts::OS, std::env::consts::ARCH));
-    call(Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(target_dir().join("cli-package")).arg("everstream"))?;
+    call(
+        Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(target_dir().join("cli-package")).arg("everstream"),
+    )?;
     if check {
         let clean = emptied(target_dir().join("cli-clean"))?;
         call(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(&clean))?;

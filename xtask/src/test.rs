@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::process::{cargo, run as call};
 use crate::steps::{Step, run_all};
-use crate::{cases, check, conformance, demo, guide, node, python, quickstart, ui};
+use crate::{ai_chat, cases, check, conformance, demo, guide, node, python, quickstart, ui};
 
 /// Records of the demo in small: enough to meet most kinds of faults.
 const DEMO_RECORDS: usize = 20_000;
@@ -39,5 +39,6 @@ pub(crate) fn run() -> Result<()> {
             demo::run(&demo::Arguments::small(DEMO_RECORDS, demo::Reader::Node))
         }),
     ]);
+    steps.extend(ai_chat::steps());
     run_all(steps)
 }

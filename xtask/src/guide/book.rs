@@ -37,9 +37,11 @@ pub(super) fn python() -> Result<()> {
     let python = Python::with_package()?;
     python.pip([format!("pdoc=={PDOC}").as_ref()])?;
     let mut pdoc = Command::new(python.program("pdoc"));
-    call(pdoc.args(["everstream", "everstream.testing", "everstream.ai", "--docformat", "google", "--output-directory"])
-        .arg(folder().join("api/python"))
-        .current_dir(python::package()))
+    call(
+        pdoc.args(["everstream", "everstream.testing", "everstream.ai", "--docformat", "google", "--output-directory"])
+            .arg(folder().join("api/python"))
+            .current_dir(python::package()),
+    )
 }
 
 pub(super) fn node() -> Result<()> {

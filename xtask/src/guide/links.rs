@@ -52,7 +52,10 @@ mod tests {
     fn what_leads_nowhere_is_told() {
         let page = |name: &str, text: &str| Page::parse(name.to_owned(), text);
         let pages = [
-            page("a.md", "# One\n[ok](b.md) [ok](b.md#two) [ok](#one) [ok](https://a.b/c) [ok](api/x.html) [ok](../README.md)"),
+            page(
+                "a.md",
+                "# One\n[ok](b.md) [ok](b.md#two) [ok](#one) [ok](https://a.b/c) [ok](api/x.html) [ok](../README.md)",
+            ),
             page("b.md", "# Two\n[no](a.md#three) [no](c.md)"),
             page("d.md", ""),
             page(CONTENTS, "[a](a.md) [b](b.md)"),

@@ -95,7 +95,11 @@ mod tests {
         };
         assert_eq!(
             page.samples,
-            [sample("js", "one\n", Some("printed\n")), sample("py", "two\n", None), sample("text", "no output\n", None)]
+            [
+                sample("js", "one\n", Some("printed\n")),
+                sample("py", "two\n", None),
+                sample("text", "no output\n", None)
+            ]
         );
     }
 }

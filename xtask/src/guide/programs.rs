@@ -37,14 +37,14 @@ pub(super) fn run(pages: &[Page]) -> Result<()> {
 
     let samples = samples(pages);
     let of = |language: &str| samples.values().filter(|it| it.language == language).count();
-    ensure!(["rust", "python", "js", "console"].iter().all(|language| of(language) > 0), "the guide has lost its programs");
+    ensure!(
+        ["rust", "python", "js", "console"].iter().all(|language| of(language) > 0),
+        "the guide has lost its programs"
+    );
     let rust = samples.iter().filter(|(_, it)| it.language == "rust").map(|(name, it)| (name.clone(), here(&it.code)));
     let rust = rust.collect::<Vec<_>>();
-    let rust = RustPrograms::build(
-        "guide",
-        DEPENDENCIES,
-        rust.iter().map(|(name, code)| (name.as_str(), code.as_str())),
-    )?;
+    let rust =
+        RustPrograms::build("guide", DEPENDENCIES, rust.iter().map(|(name, code)| (name.as_str(), code.as_str())))?;
     let python = Python::with_package()?;
     let node = node_project()?;
     let shell = Shell::new()?;
@@ -53,7 +53,9 @@ pub(super) fn run(pages: &[Page]) -> Result<()> {
         let code = here(&sample.code);
         let printed = match sample.language.as_str() {
             "rust" => rust.output(name),
-            "python" => program(&python.program("python"), &target_dir().join(format!("guide-python/{name}.py")), &code),
+            "python" => {
+                program(&python.program("python"), &target_dir().join(format!("guide-python/{name}.py")), &code)
+            }
             "js" => program(Path::new("node"), &node.join(format!("{name}.mjs")), &code),
             "console" => session(&shell, &server.addr().to_string(), &sample.code).map(|()| String::new()),
             _ => continue,
