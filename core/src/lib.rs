@@ -28,13 +28,14 @@
 //! # }
 //! ```
 //!
-//! The protocol itself is in [`proto`], as state machines without IO. Without the feature `client`, which is on by
-//! default, that is all of the crate.
+//! The protocol itself is in [`proto`], as state machines without IO. Without features that is all of the crate. The
+//! feature `client`, which is on by default, drives it with tokio and reqwest; `driver` alone leaves clock, timers, tasks
+//! and requests to a host, such as a browser.
 
 #![warn(missing_docs)]
 
 mod checkpoint;
-#[cfg(feature = "client")]
+#[cfg(feature = "driver")]
 mod client;
 mod error;
 mod options;
@@ -42,16 +43,18 @@ pub mod proto;
 
 pub use self::checkpoint::Checkpoint;
 #[cfg(feature = "client")]
+pub use self::client::{CheckpointFile, Lease, Subscriptions, WebhookVerifier, Worker};
+#[cfg(feature = "driver")]
 pub use self::client::{
-    Appended, BoxBody, BoxFuture, CheckpointFile, Client, ClientBuilder, Closed, Created, Delivery, DurableStream,
-    Extras, HttpRequest, HttpResponse, Lease, ListedStream, OnSent, Producer, Provider, Reader, RequestBody,
-    StreamInfo, Subscriptions, Transport, TransportError, WebhookVerifier, Worker,
+    Appended, BoxBody, BoxFuture, Client, ClientBuilder, Closed, Created, Delivery, DurableStream, Extras, Host,
+    HttpRequest, HttpResponse, ListedStream, OnSent, Producer, Provider, Reader, RequestBody, StreamInfo, Transport,
+    TransportError, set_host,
 };
 pub use self::error::{BatchFailure, Error, ErrorKind, ErrorResponse, Result};
 pub use self::options::{AppendOptions, CreateOptions, Fork, LiveMode, ProducerOptions, ReadOptions, SseResilience};
 pub use self::proto::offset::{Offset, ReadFrom};
 pub use self::proto::producer::{Flushed, Receipt};
-pub use self::proto::read::Batch;
+pub use self::proto::read::{Batch, Span};
 pub use self::proto::retry::{Backoff, RetryPolicy};
 pub use self::proto::subscription::{
     LinkedStream, Subscription, SubscriptionKind, SubscriptionOptions, SubscriptionStatus, Wake,

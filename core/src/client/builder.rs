@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Client;
+#[cfg(feature = "client")]
+use super::connections::Connections;
 use super::exchange::{AttemptHook, Core, ErrorHook};
 use super::extras::{Extras, Provider};
-use super::reqwest_transport::ReqwestTransport;
 use super::transport::{BoxFuture, Transport};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::proto::retry::RetryPolicy;
 
 /// Builds a [`Client`].
@@ -22,14 +23,9 @@ pub struct ClientBuilder {
     on_error: Option<ErrorHook>,
     on_failed_attempt: Option<AttemptHook>,
     transport: Option<Arc<dyn Transport>>,
-    connect_timeout: Option<Duration>,
     request_timeout: Option<Duration>,
-    root_certificates: Vec<Vec<u8>>,
-    identity: Option<Vec<u8>>,
-    proxy: Option<String>,
-    ignore_environment: bool,
-    http2_prior_knowledge: bool,
-    gzip: bool,
+    #[cfg(feature = "client")]
+    pub(super) connections: Connections,
 }
 
 impl ClientBuilder {
@@ -117,52 +113,10 @@ impl ClientBuilder {
         self
     }
 
-    /// How long a connection may take to be made. Default 10 s.
-    pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.connect_timeout = Some(limit);
-        self
-    }
-
     /// How long one try of a single request may take. Default 30 s. Reads and producers have their own limits in
     /// their options.
     pub fn request_timeout(mut self, limit: Duration) -> Self {
         self.request_timeout = Some(limit);
-        self
-    }
-
-    /// Trusts the certificates of a PEM bundle beside those of the system.
-    pub fn root_certificates_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.root_certificates.push(pem.into());
-        self
-    }
-
-    /// A client certificate with its private key, PEM.
-    pub fn identity_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.identity = Some(pem.into());
-        self
-    }
-
-    /// Sends everything through a proxy. Default: as `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
-    pub fn proxy(mut self, url: impl Into<String>) -> Self {
-        self.proxy = Some(url.into());
-        self
-    }
-
-    /// Ignores the proxy settings of the environment.
-    pub fn ignore_environment(mut self) -> Self {
-        self.ignore_environment = true;
-        self
-    }
-
-    /// Speaks HTTP/2 without TLS. Over TLS it is negotiated anyway.
-    pub fn http2_prior_knowledge(mut self) -> Self {
-        self.http2_prior_knowledge = true;
-        self
-    }
-
-    /// Offers gzip for answers. Default off: it costs more CPU than a near network saves.
-    pub fn gzip(mut self) -> Self {
-        self.gzip = true;
         self
     }
 
@@ -174,7 +128,12 @@ impl ClientBuilder {
         self.retry.validate()?;
         let transport = match &self.transport {
             Some(transport) => transport.clone(),
-            None => Arc::new(self.connect()?),
+            #[cfg(feature = "client")]
+            None => Arc::new(self.connections.connect()?),
+            #[cfg(not(feature = "client"))]
+            None => {
+                return Err(Error::invalid_argument("transport: there is none, and this build has none of its own"));
+            }
         };
         let request_timeout = self.request_timeout.unwrap_or(Duration::from_secs(30));
         let core = Core::new(
@@ -187,49 +146,6 @@ impl ClientBuilder {
             self.on_failed_attempt,
         )?;
         Ok(Client { core: Arc::new(core) })
-    }
-
-    fn connect(&self) -> Result<ReqwestTransport> {
-        // Fails when the process has chosen a provider already, which is just as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let invalid = |what: &str, error: reqwest::Error| Error::invalid_argument(format!("{what}: {error}"));
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(self.connect_timeout.unwrap_or(Duration::from_secs(10)))
-            .user_agent(concat!("everstream/", env!("CARGO_PKG_VERSION")))
-            .tcp_nodelay(true)
-            // Common servers hang up after 5 s without a request; one that is sent at that moment has an unknown outcome.
-            .pool_idle_timeout(Duration::from_secs(4))
-            .gzip(self.gzip)
-            // A redirect would turn a POST into a GET; the machines classify it as an unexpected status.
-            .redirect(reqwest::redirect::Policy::none());
-        for pem in &self.root_certificates {
-            let bundle = reqwest::Certificate::from_pem_bundle(pem).map_err(|it| invalid("root certificates", it))?;
-            if bundle.is_empty() {
-                return Err(Error::invalid_argument("root certificates: there is no certificate in the PEM text"));
-            }
-            builder = builder.tls_certs_merge(bundle);
-        }
-        if let Some(pem) = &self.identity {
-            builder = builder.identity(reqwest::Identity::from_pem(pem).map_err(|it| invalid("identity", it))?);
-        }
-        if self.ignore_environment {
-            builder = builder.no_proxy();
-        }
-        if let Some(url) = &self.proxy {
-            builder = builder.proxy(reqwest::Proxy::all(url).map_err(|it| invalid("proxy", it))?);
-        }
-        if self.http2_prior_knowledge {
-            builder = builder.http2_prior_knowledge();
-        }
-        let client = builder.build().map_err(|error| {
-            // Certificates are read only here.
-            if self.root_certificates.is_empty() && self.identity.is_none() {
-                let message = format!("the HTTP client cannot be set up: {error}");
-                return Error::new(ErrorKind::Internal, message).with_source(error);
-            }
-            invalid("root certificates or identity", error)
-        })?;
-        Ok(ReqwestTransport(client))
     }
 }
 

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::Instant as Clock;
 use tracing::Instrument as _;
 
 use super::extras::Extras;
+use super::runtime::{self, Clock};
 use super::transport::{BoxBody, BoxFuture, HttpRequest, RequestBody, Transport, TransportError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::Instant;
@@ -82,8 +82,7 @@ impl Core {
         on_error: Option<ErrorHook>,
         on_failed_attempt: Option<AttemptHook>,
     ) -> Result<Self> {
-        let seed = getrandom::u64()
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the system gives no randomness: {error}")))?;
+        let seed = runtime::random()?;
         Ok(Self {
             transport,
             base_url,
@@ -110,7 +109,7 @@ impl Core {
         self.started.elapsed()
     }
 
-    /// A moment of [`now`](Self::now) on tokio's clock.
+    /// A moment of [`now`](Self::now) on the runtime's clock.
     pub(super) fn at(&self, moment: Instant) -> Clock {
         self.started + moment.min(FAR)
     }
@@ -151,7 +150,7 @@ impl Core {
             Ok(answer) => {
                 let (operation, url) = (request.operation, target.url.shown());
                 tracing::trace!(%operation, %url, status = answer.status.as_u16(), "answered");
-                let head = ResponseHead::new(answer.status, answer.headers, SystemTime::now());
+                let head = ResponseHead::new(answer.status, answer.headers, runtime::system_time());
                 Ok(Answer { head, body: answer.body })
             }
             Err(error) if error.permanent => {
@@ -200,7 +199,7 @@ impl Core {
         loop {
             call.handle_sent(self.now());
             let body = RequestBody::Bytes { data: call.request().body.clone(), on_sent: None };
-            let outcome = tokio::time::timeout(self.request_timeout, async {
+            let outcome = runtime::timeout(self.request_timeout, async {
                 let answer = self.send(target, call.request(), body).await?;
                 let limit = if answer.head.status.is_success() { usize::MAX } else { ERROR_BODY_BYTES };
                 let body = collect(answer.body, limit).await.map_err(|error| Failure::Lost(disconnect(error)));
@@ -223,7 +222,7 @@ impl Core {
                 Step::Done(Err(error)) => return Err(with_body(error, &body)),
                 Step::Retry(at, error) => {
                     tracing::debug!(url = %target.url.shown(), %error, "trying again");
-                    tokio::time::sleep_until(self.at(at)).await;
+                    runtime::sleep_until(self.at(at)).await;
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! The driver: moves bytes for the machines of [`proto`](crate::proto) with tokio and reqwest, and decides nothing.
+//! The driver: moves bytes for the machines of [`proto`](crate::proto), and decides nothing. With the feature `client` it
+//! does so with tokio and reqwest, otherwise with what a host gives it ([`runtime`]).
 //!
 //! A [`Client`] holds connections and what all requests share; [`DurableStream`] is a handle to one stream;
 //! [`Reader`] and [`Producer`] are its two long-lived users.
@@ -8,25 +9,34 @@
 
 mod appends;
 mod builder;
+#[cfg(feature = "client")]
 mod checkpoint_file;
+#[cfg(feature = "client")]
+mod connections;
 mod exchange;
 mod extras;
 mod list;
 mod producer;
 mod read;
+#[cfg(feature = "client")]
 mod reqwest_transport;
+mod runtime;
 mod stream;
+#[cfg(feature = "client")]
 mod subscriptions;
 mod transport;
 
 pub use self::builder::ClientBuilder;
+#[cfg(feature = "client")]
 pub use self::checkpoint_file::CheckpointFile;
 use self::exchange::Core;
 pub use self::extras::{Extras, Provider};
 pub use self::list::ListedStream;
 pub use self::producer::{Delivery, Producer};
 pub use self::read::Reader;
+pub use self::runtime::{Host, set_host};
 pub use self::stream::{Appended, Closed, Created, DurableStream, StreamInfo};
+#[cfg(feature = "client")]
 pub use self::subscriptions::{Lease, Subscriptions, WebhookVerifier, Worker};
 pub use self::transport::{
     BoxBody, BoxFuture, HttpRequest, HttpResponse, OnSent, RequestBody, Transport, TransportError,
@@ -49,6 +59,7 @@ impl Client {
     ///
     /// # Errors
     /// `Internal` when the system's TLS roots cannot be loaded.
+    #[cfg(feature = "client")]
     pub fn new() -> Result<Self> {
         Self::builder().build()
     }
@@ -87,6 +98,7 @@ impl Client {
     ///
     /// # Errors
     /// `InvalidArgument` when it is not an `http` or `https` URL.
+    #[cfg(feature = "client")]
     pub fn subscriptions(&self, root: &str) -> Result<Subscriptions> {
         Subscriptions::new(self.core.clone(), root)
     }

@@ -7,10 +7,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use tokio::time::{Instant as Clock, Sleep};
 
 use super::exchange::{Answer, Core, ERROR_BODY_BYTES, Failure, Target, collect, disconnect, with_body};
 use super::extras::Extras;
+use super::runtime::{Clock, Sleep, sleep_until, yield_now};
 use super::transport::{BoxBody, BoxFuture, RequestBody, TransportError};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
@@ -293,7 +293,7 @@ impl Reader {
             // The connection of the answer before goes back to the others in tasks of its own, maybe in another thread; a
             // request that came before it would begin another connection.
             for _ in 0..turns {
-                tokio::task::yield_now().await;
+                yield_now().await;
             }
             core.send(&target, &request, RequestBody::Bytes { data: Bytes::new(), on_sent: None }).await
         })
@@ -369,7 +369,7 @@ impl Reader {
             return Poll::Pending;
         };
         let at = self.core.at(at);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if at < timer.deadline() {
             timer.as_mut().reset(at);
         }

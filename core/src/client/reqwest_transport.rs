@@ -5,7 +5,7 @@ use futures_core::Stream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::transport::{BoxFuture, HttpRequest, HttpResponse, NotifyingBody, RequestBody, Transport, TransportError};
+use super::transport::{BoxFuture, HttpRequest, HttpResponse, OnSent, RequestBody, Transport, TransportError};
 
 /// Carries requests over a [`reqwest::Client`].
 #[derive(Clone, Debug)]
@@ -59,6 +59,55 @@ impl Stream for Body {
                 }
                 None => None,
             });
+        }
+    }
+}
+
+/// A body of known length that tells when it was taken by the connection.
+struct NotifyingBody {
+    data: Bytes,
+    on_sent: Option<OnSent>,
+}
+
+impl NotifyingBody {
+    /// Handed over in pieces: a connection takes the next one only when it has room, so the last one being taken
+    /// means that most of the body is on the wire.
+    const PIECE: usize = 128 << 10;
+
+    fn new(data: Bytes, on_sent: Option<OnSent>) -> Self {
+        Self { data, on_sent }
+    }
+}
+
+impl http_body::Body for NotifyingBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        if self.data.is_empty() {
+            return Poll::Ready(None);
+        }
+        let piece = self.data.len().min(Self::PIECE);
+        Poll::Ready(Some(Ok(http_body::Frame::data(self.data.split_to(piece)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.data.len() as u64)
+    }
+}
+
+impl Drop for NotifyingBody {
+    /// A connection drops a body as soon as it took all of it.
+    fn drop(&mut self) {
+        if let Some(on_sent) = self.on_sent.take() {
+            on_sent();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::client::runtime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::producer::Receipt;
 use crate::proto::response::ResponseHead;
@@ -25,8 +26,7 @@ impl Identity {
         if let Some(numbered) = self.lock().take() {
             return Ok(numbered);
         }
-        let random = getrandom::u64()
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the system gives no randomness: {error}")))?;
+        let random = runtime::random()?;
         Ok(Numbered { id: format!("handle-{random:016x}"), seq: 0 })
     }
 

@@ -16,6 +16,7 @@ use self::identity::Identity;
 pub(super) use self::post::Write;
 use self::post::{Draft, Entry, Post, Reply};
 use super::exchange::{Core, Target};
+use super::runtime;
 use super::stream::Appended;
 use super::transport::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
@@ -150,7 +151,7 @@ impl Appends {
             state.driven = true;
         }
         // Without the lock: outside of a runtime this panics, and the driver tells those who wait.
-        tokio::spawn(Driver { appends: self.clone(), over: false }.run());
+        runtime::spawn(Driver { appends: self.clone(), over: false }.run());
     }
 
     /// The longest run of writes that may share one POST, from the front.

@@ -20,6 +20,7 @@ use self::opening::Opening;
 use self::state::{Checked, Running, State};
 use self::task::Task;
 use super::exchange::{Core, Target};
+use super::runtime;
 use super::stream::{not_json, to_json};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ProducerOptions;
@@ -71,7 +72,7 @@ impl Producer {
     pub(super) fn start(core: Arc<Core>, target: Target, machine: Machine) -> Self {
         let json = OnceLock::from(machine.is_json());
         let shared = Shared::new(core, target, json, State::Running(Running::new(machine)));
-        tokio::spawn(Task::new(shared.clone()).run());
+        runtime::spawn(Task::new(shared.clone()).run());
         Self { _alive: Arc::new(Alive(shared.clone())), shared }
     }
 
@@ -87,7 +88,7 @@ impl Producer {
         let shared = Shared::new(core, target, json.map_or_else(OnceLock::new, OnceLock::from), state);
         let task = Task::new(shared.clone());
         let opening = shared.clone();
-        tokio::spawn(async move {
+        runtime::spawn(async move {
             if opening::open(&opening, machine).await {
                 task.run().await;
             }
@@ -183,6 +184,15 @@ impl Producer {
         self.shared.lock().flush(sender);
         self.shared.wake.notify_one();
         self.answer(receiver).await
+    }
+
+    /// Has everything appended so far sent without lingering, and waits for nothing: for a program that may end at any
+    /// moment. What becomes of it the next [`flush`](Self::flush) tells.
+    pub fn hurry(&self) {
+        if let Ok(running) = self.shared.lock().running() {
+            running.machine.hurry();
+        }
+        self.shared.wake.notify_one();
     }
 
     /// Sends what is there, then closes the stream for everyone, with a last message in the same step if one is

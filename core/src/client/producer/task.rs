@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::task::{AbortHandle, JoinSet};
-
 use super::Shared;
 use super::state::Running;
 use crate::client::exchange::{Failure, Target, collect};
+use crate::client::runtime::{AbortHandle, JoinSet, sleep_until};
 use crate::client::transport::RequestBody;
 use crate::error::{Error, ErrorKind};
 use crate::proto::Instant;
@@ -55,7 +54,7 @@ impl Task {
             let Some(timeout) = self.step() else { return };
             let timer = async {
                 match timeout {
-                    Some(at) => tokio::time::sleep_until(self.shared.core.at(at)).await,
+                    Some(at) => sleep_until(self.shared.core.at(at)).await,
                     None => std::future::pending().await,
                 }
             };

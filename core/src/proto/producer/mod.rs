@@ -261,11 +261,16 @@ impl Producer {
         self.next_message += 1;
     }
 
+    /// Has everything appended so far sent without lingering.
+    pub fn hurry(&mut self) {
+        self.due_below = self.next_message;
+    }
+
     /// Begins a flush: [`ProducerEvent::Flushed`] follows once everything appended so far is settled (C-PROD-10).
     pub fn flush(&mut self) -> FlushId {
         self.next_flush += 1;
         let flush = FlushId(self.next_flush);
-        self.due_below = self.next_message;
+        self.hurry();
         self.flushes.push_back((flush, self.next_message));
         self.check_flushes();
         flush

@@ -125,10 +125,12 @@ impl Batch {
 
     /// Where to go on after the first [`units`](Self::units) of it, for a reader that stops in its middle.
     pub fn checkpoint_at(&self, units: u64) -> Checkpoint {
-        if units >= self.units() {
-            return self.checkpoint.clone();
-        }
-        Checkpoint { skip: self.start.skip + units, ..self.start.clone() }
+        self.span().checkpoint_at(units)
+    }
+
+    /// From where to where it goes, without the data.
+    pub fn span(&self) -> Span {
+        Span { start: self.start.clone(), end: self.checkpoint.clone(), units: self.units() }
     }
 
     /// The offset just after this batch; `None` while in the middle of one long answer, where only a
@@ -158,5 +160,28 @@ impl Batch {
     /// Whether the stream ends with it (C-EOF-1).
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+}
+
+/// Where a [`Batch`] begins and ends: what is left of it for one who has taken its data.
+#[derive(Clone, Debug)]
+pub struct Span {
+    start: Checkpoint,
+    end: Checkpoint,
+    units: u64,
+}
+
+impl Span {
+    /// Where to go on after the first so many units.
+    pub fn checkpoint_at(&self, units: u64) -> Checkpoint {
+        if units >= self.units {
+            return self.end.clone();
+        }
+        Checkpoint { skip: self.start.skip + units, ..self.start.clone() }
+    }
+
+    /// Messages of a JSON stream, bytes of any other.
+    pub fn units(&self) -> u64 {
+        self.units
     }
 }

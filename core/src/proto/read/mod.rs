@@ -20,8 +20,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 
-pub use self::batch::Batch;
 use self::batch::Payload;
+pub use self::batch::{Batch, Span};
 use self::body::{PlainBody, SseBody};
 use self::mode::{AfterSse, ShortConnections, Tail};
 use super::Instant;
