@@ -175,6 +175,8 @@ export declare class Producer {
   ready(abort?: Abort | undefined | null): Promise<void>
   /** Whether `append` would have to wait for space. */
   get isFull(): boolean
+  /** Has everything sent without lingering, and waits for nothing. */
+  hurry(): void
   flush(abort?: Abort | undefined | null): Promise<Flushed>
   /** Flushes and takes no more messages; the stream stays open. */
   detach(): Promise<Flushed>

@@ -8,6 +8,8 @@ import { createRequire } from "node:module"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 
+import { build } from "esbuild"
+
 import { buildNative } from "./native.mjs"
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..")
@@ -26,4 +28,27 @@ for (const entry of ["index", "testing/index"]) {
   const names = Object.keys(require(`${file}.js`)).sort()
   writeFileSync(`${file}.mjs`, `export {\n${names.map((name) => `  ${name},\n`).join("")}} from "./index.js"\n`)
   writeFileSync(`${file}.d.mts`, `export * from "./index.js"\n`)
+}
+
+// Over whatever `everstream` is where it runs: the native one, or that of browsers.
+for (const entry of ["react", "store"]) {
+  writeFileSync(join(root, "dist", `${entry}.d.mts`), `export * from "./${entry}.js"\n`)
+  await build({
+    entryPoints: [join(root, "ts", `${entry}.ts`)],
+    outfile: join(root, "dist", `${entry}.mjs`),
+    bundle: true,
+    format: "esm",
+    target: "es2022",
+    external: ["react"],
+    plugins: [
+      {
+        name: "everstream",
+        setup({ onResolve }) {
+          onResolve({ filter: /^\.\/index\.js$/ }, () => ({ path: "everstream", external: true }))
+          // One class, by whichever name it is imported.
+          onResolve({ filter: /^\.\/store\.js$/ }, () => ({ path: "./store.mjs", external: true }))
+        },
+      },
+    ],
+  })
 }

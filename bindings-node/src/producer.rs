@@ -193,6 +193,12 @@ impl Producer {
         self.overflow.waiting.load(Ordering::Acquire) > 0
     }
 
+    /// Has everything sent without lingering, and waits for nothing.
+    #[napi(catch_unwind)]
+    pub fn hurry(&self) {
+        self.core.hurry();
+    }
+
     #[napi(catch_unwind, ts_return_type = "Promise<Flushed>")]
     pub fn flush(&self, env: Env, abort: Option<&Abort>) -> napi::Result<Raw> {
         let (core, after) = (self.core.clone(), self.after_overflow());

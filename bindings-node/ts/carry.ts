@@ -1,5 +1,5 @@
 /** Requests by `fetch`: the core decides what to send, and gets what comes back. */
-import type { Carry, Exchange } from "./backend.js"
+import { uploadsStream, type Carry, type Exchange } from "./backend.js"
 import * as constants from "./constants.js"
 
 type Fetch = typeof globalThis.fetch
@@ -21,80 +21,68 @@ const PROTOCOL_NAMES = new Map(
     .map(([, name]) => [(name as string).toLowerCase(), name as string]),
 )
 
-/**
- * The `fetch` to use where someone has put another one in the place of the platform's, or has told the platform's how to
- * send.
- */
-export function replacedFetch(): Fetch | undefined {
-  const current = globalThis.fetch
-  return current === undefined || (current === platformFetch && !hasOwnDispatcher()) ? undefined : current
-}
-
-/** What undici's `setGlobalDispatcher` sets, also for the `fetch` of Node, which puts an `Agent` there at its first use. */
-const DISPATCHER = Symbol.for("undici.globalDispatcher.1")
-
-function dispatcher(): object | undefined {
-  return (globalThis as Record<symbol, object | undefined>)[DISPATCHER]
-}
-
-const firstDispatcher = dispatcher()
-
-/** Whether `setGlobalDispatcher` was called, such as with a `MockAgent`. */
-function hasOwnDispatcher(): boolean {
-  const current = dispatcher()
-  switch (current?.constructor?.name) {
-    case undefined:
-    // Node's own for proxies of the environment, which the core knows of.
-    case "EnvHttpProxyAgent":
-      return false
-    case "Agent":
-      // It may be the one that Node made itself, unless there was another one before.
-      return firstDispatcher !== undefined && current !== firstDispatcher
-    default:
-      return true
-  }
-}
-
-// What is there when this module is loaded may be a replacement already. Node's own is a thin shell around undici.
-const platformFetch = /\binternal\/deps\/undici\b|\blazyUndici\b/.test(
-  Function.prototype.toString.call(globalThis.fetch ?? (() => {})),
-)
-  ? globalThis.fetch
-  : undefined
-
-/** The function that carries requests of the core's. */
+/** Carries requests by a `fetch` of the caller's, as the official client would make them. */
 export function carry(manner: Manner): Carry {
   return (exchange, method, url, flat, body, streams) => {
-    const controller = new AbortController()
-    const headers: Record<string, string> = {}
-    for (let index = 0; index + 1 < flat.length; index += 2) {
-      const name = flat[index] as string
-      headers[manner.names.get(name) ?? PROTOCOL_NAMES.get(name) ?? name] = flat[index + 1] as string
-    }
-    const init: RequestInit & { duplex?: "half" } = { method, headers, signal: controller.signal }
-    if (streams) {
+    const headers = headersOf(flat, (name) => manner.names.get(name) ?? PROTOCOL_NAMES.get(name) ?? name)
+    const given = body && asGiven(body, method, headers, manner)
+    return send(manner.fetch, arranged(url, manner.url), { method, headers }, given, streams, exchange)
+  }
+}
+
+/** Carries requests as they are. */
+export function carryPlainly(fetch: Fetch): Carry {
+  return (exchange, method, url, flat, body, streams) => {
+    return send(fetch, url, { method, headers: headersOf(flat, (name) => name) }, body, streams, exchange)
+  }
+}
+
+/** Sends one request, and gives a function that aborts it. */
+function send(
+  fetch: Fetch,
+  url: string,
+  init: RequestInit & { duplex?: "half" },
+  body: Uint8Array | string | undefined,
+  streams: boolean,
+  exchange: Exchange,
+): () => void {
+  const controller = new AbortController()
+  init.signal = controller.signal
+  const exchanged = async (): Promise<void> => {
+    if (!streams) {
+      init.body = body as BodyInit | undefined
+    } else if (uploadsStream) {
       init.body = upload(exchange)
       init.duplex = "half"
-    } else if (body !== undefined) {
-      init.body = asGiven(body, method, headers, manner) as BodyInit
+    } else {
+      init.body = await new Response(upload(exchange)).arrayBuffer()
     }
-    exchangeBytes(manner.fetch, arranged(url, manner.url), init, exchange).catch((error: unknown) => {
-      exchange.fail(error instanceof Object ? error : new Error(String(error)), false)
-    })
-    return () => controller.abort()
+    await exchangeBytes(fetch, url, init, exchange)
   }
+  exchanged().catch((error: unknown) => {
+    exchange.fail(error instanceof Object ? error : new Error(String(error)), false)
+  })
+  return () => controller.abort()
+}
+
+function headersOf(flat: string[], named: (name: string) => string): Record<string, string> {
+  const headers: Record<string, string> = {}
+  for (let index = 0; index + 1 < flat.length; index += 2) {
+    headers[named(flat[index] as string)] = flat[index + 1] as string
+  }
+  return headers
 }
 
 async function exchangeBytes(fetch: Fetch, url: string, init: RequestInit, exchange: Exchange): Promise<void> {
   const response = await fetch(url, init)
-  exchange.head(response.status, headersOf(response))
+  exchange.head(response.status, flatHeaders(response))
   if (response.status !== 204 && response.status !== 304 && init.method !== "HEAD") {
     await bodyOf(response, exchange)
   }
   exchange.end()
 }
 
-function headersOf(response: Response): string[] {
+function flatHeaders(response: Response): string[] {
   const flat: string[] = []
   const headers = response.headers as Headers | Map<string, string> | Record<string, string> | undefined
   const entries = typeof headers?.entries === "function" ? headers.entries() : Object.entries(headers ?? {})

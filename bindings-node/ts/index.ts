@@ -3,8 +3,8 @@
  * is here with the same meaning; what goes beyond it is in `docs/node.md`.
  */
 
-export { CheckpointFile } from "./checkpoints.js"
-export type { Checkpoint, CheckpointStore } from "./checkpoints.js"
+export { CheckpointFile, CheckpointStorage } from "./checkpoints.js"
+export type { Checkpoint, CheckpointStore, KeyValues } from "./checkpoints.js"
 export * from "./constants.js"
 export type { Delivery } from "./delivery.js"
 export {

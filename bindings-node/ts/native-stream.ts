@@ -1,6 +1,6 @@
 /** Native handles, made of options of the face. */
-import { backend, type Client, type Stream } from "./backend.js"
-import { carry, replacedFetch } from "./carry.js"
+import { backend, connections, replacedFetch, type Client, type Stream } from "./backend.js"
+import { carry } from "./carry.js"
 import type { BackoffOptions, HeadersRecord, ParamsRecord, StreamErrorHandler } from "./types.js"
 import { event, Handler, values } from "./values.js"
 
@@ -18,6 +18,7 @@ export interface Settings {
   timeoutMs?: number
   batching?: boolean
   idempotent?: boolean
+  shareAcrossTabs?: boolean
   /** Whether the caller gave text only. */
   isText?: () => boolean
 }
@@ -29,8 +30,6 @@ export interface Native {
   /** Whether requests go by `fetch`. */
   carried: boolean
 }
-
-let connections: Client | undefined
 
 /**
  * Which `fetch` carries requests made now: the one that was given, or the one that was put in the place of the
@@ -70,7 +69,7 @@ export function nativeStream(settings: Settings): Native {
     const fetch: Fetch = given ?? ((...args) => globalThis.fetch(...args))
     client = new backend.Client({}, carry({ fetch, url, names, isText: settings.isText ?? (() => false) }))
   } else {
-    client = connections ??= new backend.Client({}, undefined)
+    client = connections(settings.shareAcrossTabs)
   }
   const backoff = settings.backoffOptions
   const stream = new backend.Stream(client, url, {

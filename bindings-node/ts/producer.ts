@@ -8,6 +8,7 @@ import { nativeStream } from "./native-stream.js"
 import { withSignals } from "./signal.js"
 import type { CloseResult, FlushResult, IdempotentProducerOptions } from "./types.js"
 import { event } from "./values.js"
+import { whenLeaving } from "./visibility.js"
 
 /**
  * Appends messages so that each is stored exactly once, in order, whatever the network does.
@@ -28,6 +29,7 @@ export class IdempotentProducer {
   #stopped: { reason: unknown } | undefined
   #closing = false
   #release: (() => void) | undefined
+  readonly #unwatch: (() => void) | undefined
 
   /** Makes no request by itself; what the stream is gets asked for with the first message, if it is not known. */
   constructor(stream: DurableStream, producerId: string, options: IdempotentProducerOptions = {}) {
@@ -53,6 +55,7 @@ export class IdempotentProducer {
     const failed = onError && event((error: Error) => this.#stopped ?? onError(error))
     this.#native = native.producer(producerId, given, failed)
     this.#longest = Lines.longest(options.maxBufferedBytes)
+    this.#unwatch = whenLeaving(this.#native)
     this.#signal = signal
     if (signal !== undefined) {
       this.#watch(signal, onError)
@@ -114,6 +117,7 @@ export class IdempotentProducer {
     this.#closing = true
     const closed = await this.#call((abort) => this.#native.close(finalMessage, abort))
     this.#release?.()
+    this.#unwatch?.()
     return { finalOffset: closed.offset ?? "" }
   }
 
@@ -133,6 +137,7 @@ export class IdempotentProducer {
       await this.#native.detach()
     } finally {
       this.#release?.()
+      this.#unwatch?.()
     }
   }
 

@@ -118,7 +118,7 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
       signal.addEventListener("abort", abort, { once: true })
       this.#release.push(() => signal.removeEventListener("abort", abort))
     }
-    const unwatch = watchVisibility(reader)
+    const unwatch = options.pauseWhenHidden === false ? undefined : watchVisibility(reader)
     if (unwatch !== undefined) {
       this.#release.push(unwatch)
     }

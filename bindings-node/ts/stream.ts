@@ -28,7 +28,8 @@ export async function stream<TJson = unknown>(options: StreamOptions): Promise<S
   const start = typeof offset === "string" ? { offset } : { checkpoint: JSON.stringify(offset) }
   const read = {
     ...start,
-    live: named(live),
+    // What is shared is an answer that ends.
+    live: options.shareAcrossTabs && named(live) === "auto" ? "long-poll" : named(live),
     json: options.json,
     maxBatchBytes: options.maxBatchBytes,
     etag: options.etag,

@@ -111,6 +111,13 @@ export interface StreamOptions extends RequestOptions {
   reviver?: (this: unknown, key: string, value: unknown) => unknown
   /** In place of `JSON.parse`: gets the text of a JSON array. Such as for integers above 2^53. */
   parse?: (text: string) => unknown
+  /** Whether the read pauses while nobody sees the page. Default true; means nothing outside of pages. */
+  pauseWhenHidden?: boolean
+  /**
+   * Whether the tabs of a browser share one live request for what they read alike: over HTTP/1.1 a browser opens only six
+   * to a server. Makes `auto` a long-poll. Default false; means nothing outside of browsers.
+   */
+  shareAcrossTabs?: boolean
   /** What the caller has of this read already: when it is still current, the read ends at once without data. */
   etag?: string
 }

@@ -1,5 +1,5 @@
 /** A real server in this process, for tests. */
-import { backend } from "../backend.js"
+import { backend, type NodeOnly } from "../backend.js"
 import "../errors.js"
 
 /** Options of {@link Server}; those of the official `DurableStreamTestServer` have their names and units. */
@@ -20,13 +20,13 @@ export interface ServerOptions {
 
 /** A server that keeps its streams in memory. */
 export class Server {
-  readonly #native: InstanceType<typeof backend.Server>
+  readonly #native: InstanceType<NodeOnly["Server"]>
   #url: string | undefined
 
   constructor(options: ServerOptions = {}) {
     const { port = 0, host, longPollTimeout, compression, cursorIntervalSeconds, sseLifetime } = options
     const cursorInterval = cursorIntervalSeconds === undefined ? undefined : cursorIntervalSeconds * 1000
-    this.#native = new backend.Server({
+    this.#native = new (backend as NodeOnly).Server({
       port,
       host,
       longPollTimeout,
