@@ -13,6 +13,7 @@ use wildmatch::WildMatch;
 use crate::node;
 use crate::process::{cargo, npm, root, run as call, runtime, target_dir};
 use crate::python::Python;
+use crate::web;
 
 /// Processes of each adapter: most cases wait most of the time.
 const PROCESSES: usize = 4;
@@ -55,10 +56,11 @@ pub(crate) enum Language {
     Python,
     PythonAsync,
     Node,
+    Browser,
 }
 
 impl Language {
-    const ALL: [Self; 4] = [Self::Rust, Self::Python, Self::PythonAsync, Self::Node];
+    const ALL: [Self; 5] = [Self::Rust, Self::Python, Self::PythonAsync, Self::Node, Self::Browser];
 
     /// Those whose adapter is there.
     fn built() -> Vec<Self> {
@@ -74,6 +76,12 @@ impl Language {
                 let program =
                     target_dir().join("debug").join(format!("everstream-rust{}", std::env::consts::EXE_SUFFIX));
                 Ok(AdapterSpec { language: "rust".to_owned(), program, arguments: Vec::new() })
+            }
+            Self::Browser => {
+                web::build()?;
+                web::require_chromium()?;
+                let program = adapters.join("browser/everstream-browser");
+                Ok(AdapterSpec { language: "browser".to_owned(), program, arguments: Vec::new() })
             }
             Self::Node => {
                 node::install()?;

@@ -1,6 +1,4 @@
-/** Reads commands, one JSON object a line, and answers each in a line; one is open at a time. */
-import { createInterface } from "node:readline"
-
+/** Carries out commands, one JSON object a line; one is open at a time. */
 import { benchmark } from "./benchmark.mjs"
 import { DurableStream, DurableStreamError, IdempotentProducer } from "./everstream.mjs"
 import {
@@ -254,23 +252,14 @@ async function answer(command) {
   }
 }
 
-/** Answers commands until `shutdown`, or until the runner is gone. */
-export async function serve() {
-  for await (const line of createInterface({ input: process.stdin })) {
-    if (line.trim() === "") {
-      continue
-    }
-    let command
-    try {
-      command = parseCommand(line)
-    } catch (error) {
-      console.log(encode(unparsable(error)))
-      continue
-    }
-    const result = await answer(command)
-    console.log(encode({ ...result, id: command.id }))
-    if (command.type === "shutdown") {
-      break
-    }
+/** Carries out the command in a line; gives the line that answers it, and whether it was the last one. */
+export async function answerLine(line) {
+  let command
+  try {
+    command = parseCommand(line)
+  } catch (error) {
+    return { answered: encode(unparsable(error)), last: false }
   }
+  const result = await answer(command)
+  return { answered: encode({ ...result, id: command.id }), last: command.type === "shutdown" }
 }

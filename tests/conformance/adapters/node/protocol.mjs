@@ -2,9 +2,8 @@
  * The adapter side of the client conformance protocol: commands and results, errors, and what is remembered between two
  * commands.
  */
-import { readFileSync } from "node:fs"
-
 import { DurableStreamError } from "./everstream.mjs"
+import { clientName, clientVersion } from "./platform.mjs"
 
 const FEATURES = [
   "auto",
@@ -200,10 +199,9 @@ export class Session {
 }
 
 export function initialized(command) {
-  const manifest = new URL("../../../../bindings-node/package.json", import.meta.url)
   return success(command, {
-    clientName: "everstream-node",
-    clientVersion: JSON.parse(readFileSync(manifest, "utf8")).version,
+    clientName,
+    clientVersion,
     features: Object.fromEntries(FEATURES.map((name) => [name, true])),
   })
 }
@@ -216,7 +214,7 @@ export function backoffOf({ maxRetries, initialDelayMs, maxDelayMs, multiplier }
 
 /** What an append or a producer's action carries. */
 export function dataOf({ data, binary }) {
-  return binary ? Buffer.from(data, "base64") : data
+  return binary ? Uint8Array.from(atob(data), (character) => character.charCodeAt(0)) : data
 }
 
 /** Options of the producer that stays: each append goes out at once. */

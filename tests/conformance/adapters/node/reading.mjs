@@ -87,6 +87,10 @@ function chunk(data, offset) {
   try {
     return { data: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(data), offset }
   } catch {
-    return { data: Buffer.from(data).toString("base64"), binary: true, offset }
+    return { data: base64(data), binary: true, offset }
   }
+}
+
+function base64(bytes) {
+  return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""))
 }

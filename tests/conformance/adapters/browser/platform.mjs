@@ -1,0 +1,3 @@
+/** Who answers here. The version is that of the package: it is put in when the page is built. */
+export const clientName = "everstream-browser"
+export const clientVersion = VERSION
