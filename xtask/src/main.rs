@@ -23,6 +23,7 @@ mod sim;
 mod steps;
 mod test;
 mod ui;
+mod web;
 
 use std::process::ExitCode;
 
@@ -64,6 +65,8 @@ enum Command {
     Docs,
     /// Runs the quick starts of README.md as a reader would
     Quickstart,
+    /// Builds the npm package for browsers, and runs its tests in Chromium
+    Web,
     /// Runs whole clients and servers on a simulated network and disk, seed by seed
     Sim(sim::Arguments),
     /// Runs the tests of the server's web page in Chromium
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Python => steps::run_all(python::steps()),
         Command::Docs => guide::run(),
         Command::Quickstart => quickstart::run(),
+        Command::Web => steps::run_all(web::steps_alone()),
         Command::Sim(arguments) => sim::run(&arguments),
         Command::Ui => steps::run_all(ui::steps()),
     };

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::process::{cargo, run as call};
 use crate::steps::{Step, run_all};
-use crate::{ai_chat, cases, check, conformance, demo, guide, node, python, quickstart, ui};
+use crate::{ai_chat, cases, check, conformance, demo, guide, node, python, quickstart, ui, web};
 
 /// Records of the demo in small: enough to meet most kinds of faults.
 const DEMO_RECORDS: usize = 20_000;
@@ -21,6 +21,7 @@ pub(crate) fn run() -> Result<()> {
     steps.extend(python::steps());
     steps.extend(node::steps());
     steps.extend(ui::steps());
+    steps.extend(web::steps());
     steps.extend([
         Step::new("official server suite", || conformance::run(&conformance::Arguments::default())),
         Step::new("official server suite, streams on disk", || conformance::run(&conformance::Arguments::on_disk())),

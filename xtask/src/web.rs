@@ -1,0 +1,138 @@
+//! The npm package in browsers: compiled to WebAssembly, and tested in Chromium.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::node;
+use crate::process::{cargo, forget_package, npm, npm_ci_without_scripts, output, root, run as call, target_dir};
+use crate::steps::Step;
+
+const TARGET: &str = "wasm32-unknown-unknown";
+const CRATE: &str = "everstream-web";
+/// A profile of its own: what a page downloads is to be small.
+const PROFILE: &str = "web";
+
+/// Where Debian has the compiler for WebAssembly, and the sources of its library.
+const DEBIAN: [&str; 3] = ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/rustlib/src/rust/library/std/Cargo.toml"];
+
+/// What the code uses and Debian's compiler has only as features.
+const FEATURES: &str = "-Zcrate-attr=feature(let_chains,unsigned_is_multiple_of)";
+
+/// What nobody sees in a page, where a panic ends the module without a word.
+const SMALLER: &str = "-Zlocation-detail=none -Zfmt-debug=none";
+
+pub(crate) fn steps() -> Vec<Step> {
+    vec![
+        Step::new("web: build", build),
+        Step::new("web: types and packaging of all", || node::script("check")),
+        Step::new("web: tests in Chromium", tests),
+    ]
+}
+
+/// Everything, with what it stands on.
+pub(crate) fn steps_alone() -> Vec<Step> {
+    let mut steps = vec![Step::new("Node: install", node::install)];
+    steps.extend(self::steps());
+    steps
+}
+
+/// Compiles the core, and builds the part of the package that runs in browsers.
+pub(crate) fn build() -> Result<()> {
+    let module = compile()?;
+    let glue = target_dir().join("web").join("glue");
+    fs::create_dir_all(&glue).with_context(|| format!("cannot create {}", glue.display()))?;
+    // Written anew only when it is another one: optimising takes a while.
+    if fs::read(&module)? != fs::read(glue.join("compiled.wasm")).unwrap_or_default() {
+        let mut write = cargo(["run", "--quiet", "--package", "everstream-web-glue", "--"]);
+        call(write.arg(&module).arg(&glue))?;
+        fs::copy(&module, glue.join("compiled.wasm"))?;
+    }
+    npm_ci_without_scripts(&node::package())?;
+    call(npm(&node::package(), ["run", "--silent", "build:web", "--"]).arg(&glue))
+}
+
+fn tests() -> Result<()> {
+    require_chromium()?;
+    for example in ["react", "vue", "svelte"] {
+        npm_ci_without_scripts(&root().join("examples").join(example))?;
+    }
+    node::script("test:web")
+}
+
+/// # Errors
+/// There is no browser for the tests, which look for it in the same places.
+pub(crate) fn require_chromium() -> Result<()> {
+    let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
+    let usual = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].map(PathBuf::from);
+    if !named.into_iter().chain(usual).any(|path| path.exists()) {
+        bail!("there is no browser: `apt-get install chromium`, or name one in CHROMIUM");
+    }
+    Ok(())
+}
+
+/// The module, as the compiler leaves it.
+fn compile() -> Result<PathBuf> {
+    let compiler = Compiler::find()?;
+    let folder = target_dir().join("web");
+    call(&mut compiler.command(&folder))?;
+    Ok(folder.join(TARGET).join(PROFILE).join("everstream_web.wasm"))
+}
+
+enum Compiler {
+    /// The one that builds everything else has the target.
+    Installed,
+    /// Debian's, which builds its own library from source, and this linker.
+    Debian(PathBuf),
+}
+
+impl Compiler {
+    fn find() -> Result<Self> {
+        let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(root()))?;
+        let libraries = Path::new(sysroot.trim()).join("lib/rustlib");
+        if libraries.join(TARGET).exists() {
+            return Ok(Self::Installed);
+        }
+        let linker = libraries.join(env!("XTASK_HOST")).join("bin/rust-lld");
+        if DEBIAN.iter().all(|path| Path::new(path).exists()) && linker.exists() {
+            return Ok(Self::Debian(linker));
+        }
+        bail!(
+            "there is no compiler for WebAssembly: `rustup target add {TARGET}`, or on Debian \
+             `apt-get install rustc-web cargo-web rust-web-src`"
+        )
+    }
+
+    fn command(&self, folder: &Path) -> Command {
+        let mut command = match self {
+            Self::Installed => cargo(["build"]),
+            Self::Debian(linker) => {
+                let mut command = Command::new("/usr/bin/cargo");
+                forget_package(&mut command);
+                command
+                    .current_dir(root())
+                    .args(["build", "-Zbuild-std=std,panic_abort", "-Zbuild-std-features=panic_immediate_abort,optimize_for_size"])
+                    .args(["-Zprofile-rustflags", "--ignore-rust-version"])
+                    .env("RUSTC", "/usr/bin/rustc")
+                    .env("RUSTC_BOOTSTRAP", "1")
+                    .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", SMALLER)
+                    .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker)
+                    // Rustup's, for the compiler that it has chosen.
+                    .env_remove("CARGO")
+                    .env_remove("RUSTUP_TOOLCHAIN");
+                for package in ["everstream", CRATE] {
+                    command
+                        .arg("--config")
+                        .arg(format!("profile.{PROFILE}.package.{package}.rustflags=[\"{FEATURES}\"]"));
+                }
+                command
+            }
+        };
+        command
+            .args(["--package", CRATE, "--target", TARGET, "--profile", PROFILE, "--locked", "--target-dir"])
+            .arg(folder);
+        command
+    }
+}
