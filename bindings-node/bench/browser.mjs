@@ -18,7 +18,7 @@ const LATENCIES = 200
 const ROUNDS = Number(process.argv[2] ?? 7)
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..")
-const USUAL = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
+const USUAL = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/snap/bin/chromium"]
 
 const { outputFiles } = await build({
   stdin: {

@@ -10,7 +10,9 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..")
 const folder = mkdtempSync(join(tmpdir(), "everstream-"))
 const options = { cwd: root, stdio: "inherit", shell: process.platform === "win32" }
 try {
-  execFileSync("npx", ["tsc", "--noEmit", "-p", "test"], options)
+  for (const project of ["test", "test-web", join("ts", "web")]) {
+    execFileSync("npx", ["tsc", "--noEmit", "-p", project], options)
+  }
   // What is built is there; packing is not to build it again.
   const packed = execFileSync("npm", ["pack", "--ignore-scripts", "--json", "--pack-destination", folder], {
     ...options,
@@ -19,7 +21,9 @@ try {
   })
   const tarball = join(folder, JSON.parse(packed)[0].filename)
   execFileSync("npx", ["publint", "--strict", tarball], options)
-  execFileSync("npx", ["attw", "--quiet", "--profile", "node16", tarball], options)
+  // What is for pages alone is ESM alone.
+  const forPages = ["--exclude-entrypoints", "web", "web/url"]
+  execFileSync("npx", ["attw", "--quiet", "--profile", "node16", tarball, ...forPages], options)
 } finally {
   rmSync(folder, { recursive: true })
 }

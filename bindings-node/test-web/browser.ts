@@ -20,7 +20,7 @@ declare global {
 
 const built = fileURLToPath(new URL("../dist/web/", import.meta.url))
 
-const USUAL = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
+const USUAL = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/snap/bin/chromium"]
 
 const ARGUMENTS = [
   "--no-sandbox",

@@ -10,6 +10,7 @@ use everstream_conformance::{
 };
 use wildmatch::WildMatch;
 
+use crate::chromium;
 use crate::node;
 use crate::process::{cargo, npm, root, run as call, runtime, target_dir};
 use crate::python::Python;
@@ -79,7 +80,7 @@ impl Language {
             }
             Self::Browser => {
                 web::build()?;
-                web::require_chromium()?;
+                chromium::find()?;
                 let program = adapters.join("browser/everstream-browser");
                 Ok(AdapterSpec { language: "browser".to_owned(), program, arguments: Vec::new() })
             }

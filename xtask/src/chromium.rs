@@ -1,12 +1,11 @@
 //! Debian's Chromium, which tests of web pages look with.
 
 use std::env;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{output, run as call};
+use crate::apt;
 
 /// Where it may be, first the one that the environment names.
 const PLACES: [&str; 4] =
@@ -27,23 +26,15 @@ pub(crate) fn find() -> Result<PathBuf> {
     if let Some(found) = installed() {
         return Ok(found);
     }
-    if !may_install() {
+    if !apt::may_install() {
         bail!(
             "tests of web pages need Chromium: install it (`apt-get install chromium`), or name another one in the variable CHROMIUM"
         );
     }
-    let apt = |args: &[&str]| call(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
-    apt(&["update", "-qq"])?;
-    apt(&["install", "-y", "-qq", "--no-install-recommends", "chromium"])?;
+    apt::install(&["chromium"])?;
     installed().context("apt-get installed chromium, and it is not where it should be")
 }
 
 fn installed() -> Option<PathBuf> {
     PLACES.into_iter().map(PathBuf::from).find(|path| path.exists())
-}
-
-/// Only root may, and only Debian and its kind have that package.
-fn may_install() -> bool {
-    let is_root = output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    is_root && Path::new("/etc/debian_version").exists()
 }

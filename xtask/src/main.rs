@@ -1,6 +1,7 @@
 //! The task runner of the workspace: `cargo xtask <command>`. One module for each command.
 
 mod ai_chat;
+mod apt;
 #[cfg(target_os = "linux")]
 mod bench;
 mod cases;

@@ -47,7 +47,12 @@ pub(crate) fn install_as(profile: &str) -> Result<()> {
 
 /// One of the package's own scripts.
 pub(crate) fn script(name: &str) -> Result<()> {
-    call(&mut in_package(npm(&package(), ["run", "--silent", name])))
+    run_script(name, &[])
+}
+
+/// [`script`], with these variables.
+pub(crate) fn run_script(name: &str, variables: &[(&str, PathBuf)]) -> Result<()> {
+    call(in_package(npm(&package(), ["run", "--silent", name])).envs(variables.iter().cloned()))
 }
 
 fn in_package(mut command: Command) -> Command {

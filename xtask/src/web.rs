@@ -6,9 +6,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::node;
 use crate::process::{cargo, forget_package, npm, npm_ci_without_scripts, output, root, run as call, target_dir};
 use crate::steps::Step;
+use crate::{apt, chromium, node};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const CRATE: &str = "everstream-web";
@@ -17,6 +17,9 @@ const PROFILE: &str = "web";
 
 /// Where Debian has the compiler for WebAssembly, and the sources of its library.
 const DEBIAN: [&str; 3] = ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/rustlib/src/rust/library/std/Cargo.toml"];
+
+/// The packages that have it.
+const PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
 /// What the code uses and Debian's compiler has only as features.
 const FEATURES: &str = "-Zcrate-attr=feature(let_chains,unsigned_is_multiple_of)";
@@ -55,22 +58,11 @@ pub(crate) fn build() -> Result<()> {
 }
 
 fn tests() -> Result<()> {
-    require_chromium()?;
+    let chromium = chromium::find()?;
     for example in ["react", "vue", "svelte"] {
         npm_ci_without_scripts(&root().join("examples").join(example))?;
     }
-    node::script("test:web")
-}
-
-/// # Errors
-/// There is no browser for the tests, which look for it in the same places.
-pub(crate) fn require_chromium() -> Result<()> {
-    let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
-    let usual = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].map(PathBuf::from);
-    if !named.into_iter().chain(usual).any(|path| path.exists()) {
-        bail!("there is no browser: `apt-get install chromium`, or name one in CHROMIUM");
-    }
-    Ok(())
+    node::run_script("test:web", &[("CHROMIUM", chromium)])
 }
 
 /// The module, as the compiler leaves it.
@@ -96,12 +88,17 @@ impl Compiler {
             return Ok(Self::Installed);
         }
         let linker = libraries.join(env!("XTASK_HOST")).join("bin/rust-lld");
-        if DEBIAN.iter().all(|path| Path::new(path).exists()) && linker.exists() {
+        let is_there = || DEBIAN.iter().all(|path| Path::new(path).exists());
+        if !is_there() && linker.exists() && apt::may_install() {
+            apt::install(&PACKAGES)?;
+        }
+        if is_there() && linker.exists() {
             return Ok(Self::Debian(linker));
         }
         bail!(
-            "there is no compiler for WebAssembly: `rustup target add {TARGET}`, or on Debian \
-             `apt-get install rustc-web cargo-web rust-web-src`"
+            "there is no compiler for WebAssembly: `rustup target add {TARGET}`, or on Debian, with a Rust of rustup's, \
+             `apt-get install {}`",
+            PACKAGES.join(" ")
         )
     }
 

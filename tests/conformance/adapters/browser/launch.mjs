@@ -11,7 +11,7 @@ const root = join(here, "../../../../bindings-node")
 // Both are installed for the tests of the package.
 const require = createRequire(join(root, "package.json"))
 
-const USUAL = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
+const USUAL = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/snap/bin/chromium"]
 
 /**
  * Servers of the cases answer as they are told to, and not to other origins: what a browser lets a page see is not what is
