@@ -68,6 +68,29 @@ it("a page that is reloaded in the middle goes on after what it had", async () =
   const second = await take(199)
   expect([...first, ...second]).toEqual(numbers(300))
 
+  // A storage that takes time, as IndexedDB does.
+  const third = await page.evaluate(async (url) => {
+    const { CheckpointStorage, stream } = window.everstream
+    const opened = await new Promise<IDBDatabase>((resolve) => {
+      const opening = indexedDB.open("places")
+      opening.onupgradeneeded = () => opening.result.createObjectStore("places")
+      opening.onsuccess = () => resolve(opening.result)
+    })
+    const done = <T>(request: IDBRequest<T>) => new Promise<T>((resolve) => (request.onsuccess = () => resolve(request.result)))
+    const places = () => opened.transaction("places", "readwrite").objectStore("places")
+    const store = new CheckpointStorage(url, {
+      getItem: async (key) => (await done<string | undefined>(places().get(key))) ?? null,
+      setItem: (key, value) => done(places().put(value, key)),
+    })
+    const before = await store.load()
+    const response = await stream<number>({ url, live: false })
+    await response.json()
+    await store.store(response.checkpoint())
+    const items = await (await stream({ url, live: false, offset: await store.load() })).json()
+    return { before, items, same: (await store.load())?.from === response.offset }
+  }, handle.url)
+  expect(third).toEqual({ before: undefined, items: [], same: true })
+
   // What somebody else has put there is refused, and not taken for a place.
   const refused = await page.evaluate(async (url) => {
     const { CheckpointStorage } = window.everstream

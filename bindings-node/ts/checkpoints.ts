@@ -1,5 +1,6 @@
 import { backend, type NodeOnly } from "./backend.js"
 import { DurableStreamError } from "./errors.js"
+import type { MaybePromise } from "./types.js"
 
 /** Exactly where a reader is: an offset, and how far into the answer that starts there. Its JSON form can be stored. */
 export interface Checkpoint {
@@ -46,8 +47,14 @@ function files<Name extends "loadCheckpoint" | "storeCheckpoint">(name: Name): N
   return call as NodeOnly[Name]
 }
 
-/** What {@link CheckpointStorage} keeps checkpoints in: `localStorage`, `sessionStorage`, or what is like them. */
-export type KeyValues = Pick<Storage, "getItem" | "setItem">
+/**
+ * What {@link CheckpointStorage} keeps checkpoints in: `localStorage`, `sessionStorage`, or what is like them and may take
+ * time, as what is kept in IndexedDB does.
+ */
+export interface KeyValues {
+  getItem(key: string): MaybePromise<string | null>
+  setItem(key: string, value: string): MaybePromise<unknown>
+}
 
 /** A checkpoint in the browser's storage, under a key of the stream's. */
 export class CheckpointStorage implements CheckpointStore {
@@ -70,12 +77,12 @@ export class CheckpointStorage implements CheckpointStore {
 
   /** What is stored and is no checkpoint is refused with `INVALID_ARGUMENT`. */
   async load(): Promise<Checkpoint | undefined> {
-    const json = this.#storage.getItem(this.#key)
+    const json = await this.#storage.getItem(this.#key)
     return json === null ? undefined : (JSON.parse(backend.checkCheckpoint(json)) as Checkpoint)
   }
 
   async store(checkpoint: Checkpoint): Promise<void> {
-    this.#storage.setItem(this.#key, JSON.stringify(checkpoint))
+    await this.#storage.setItem(this.#key, JSON.stringify(checkpoint))
   }
 
   get #key(): string {
