@@ -105,6 +105,7 @@ pub(crate) fn producer(given: &Fields) -> Result<ProducerOptions> {
     }
     set(given.number("epoch").map(|it| it as u64), &mut options.epoch);
     set(given.flag("autoClaim"), &mut options.auto_claim);
+    set(given.flag("askTail"), &mut options.ask_tail);
     set(duration_of(given, "lingerMs")?, &mut options.linger);
     set(size_of(given, "maxBatchBytes")?, &mut options.max_batch_bytes);
     set(size_of(given, "maxInFlight")?, &mut options.max_in_flight);

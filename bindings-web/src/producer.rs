@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use everstream::{Delivery as CoreDelivery, Error, ErrorKind, Producer as CoreProducer, Receipt};
-use js_sys::Promise;
+use js_sys::{Array, Promise};
 use tokio::sync::{mpsc, oneshot};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use wasm_bindgen_futures::spawn_local;
@@ -48,6 +48,27 @@ impl Producer {
             return Err(Error::new(ErrorKind::BufferFull, "other messages wait for space in the buffer"));
         }
         if json { self.core.try_append_json_text(message) } else { self.core.try_append(message) }
+    }
+
+    /// Takes a message, or has it wait for space. Its delivery, or `None` when that is the one of the message before.
+    fn take(&self, message: Bytes, json: bool) -> everstream::Result<Option<Delivery>> {
+        match self.try_take(&message, json) {
+            Ok(taken) => {
+                if self.last.borrow().as_ref().is_some_and(|last| last.shares_outcome(&taken)) {
+                    return Ok(None);
+                }
+                self.last.replace(Some(taken.clone()));
+                Ok(Some(Delivery(Cell::new(Fate::Taken(taken)))))
+            }
+            Err(full) if *full.kind() == ErrorKind::BufferFull => {
+                let (sender, receiver) = oneshot::channel();
+                self.overflow.waiting.set(self.overflow.waiting.get() + 1);
+                self.late(Late::Message(message, json, sender));
+                self.last.take();
+                Ok(Some(Delivery(Cell::new(Fate::Late(receiver)))))
+            }
+            Err(refused) => Err(refused),
+        }
     }
 
     /// Ready once all that waits for space now was taken.
@@ -109,24 +130,35 @@ impl Producer {
     /// # Errors
     /// Why the message was not taken.
     pub fn append(&self, message: &JsValue, json: bool) -> Result<Option<Delivery>, JsValue> {
-        let message = data(message)?;
-        match self.try_take(&message, json) {
-            Ok(taken) => {
-                if self.last.borrow().as_ref().is_some_and(|last| last.shares_outcome(&taken)) {
-                    return Ok(None);
-                }
-                self.last.replace(Some(taken.clone()));
-                Ok(Some(Delivery(Cell::new(Fate::Taken(taken)))))
-            }
-            Err(full) if *full.kind() == ErrorKind::BufferFull => {
-                let (sender, receiver) = oneshot::channel();
-                self.overflow.waiting.set(self.overflow.waiting.get() + 1);
-                self.late(Late::Message(message, json, sender));
+        self.take(data(message)?, json).map_err(|refused| error::value(&refused))
+    }
+
+    /// Takes messages of a JSON stream, one in each line. What is refused is told by its delivery, and by the next flush.
+    #[wasm_bindgen(js_name = appendLines)]
+    pub fn append_lines(&self, lines: String) -> JsValue {
+        let (lines, mut deliveries, mut refused) = (Bytes::from(lines), Vec::<(Option<Delivery>, u32)>::new(), false);
+        let mut start = 0;
+        for line in lines.split(|byte| *byte == b'\n') {
+            let end = start + line.len();
+            let delivery = self.take(lines.slice(start..end), true).unwrap_or_else(|error| {
+                refused = true;
                 self.last.take();
-                Ok(Some(Delivery(Cell::new(Fate::Late(receiver)))))
+                self.core.note_refused(error.clone());
+                Some(Delivery(Cell::new(Fate::Refused(error))))
+            });
+            match (delivery, deliveries.last_mut()) {
+                (None, Some((_, messages))) => *messages += 1,
+                (delivery, _) => deliveries.push((delivery, 1)),
             }
-            Err(refused) => Err(error::value(&refused)),
+            start = end + 1;
         }
+        taken(deliveries, refused)
+    }
+
+    /// Whether the stream is known to be JSON.
+    #[wasm_bindgen(getter, js_name = isJson)]
+    pub fn is_json(&self) -> bool {
+        self.core.is_json() == Some(true)
     }
 
     /// The same, or `BUFFER_FULL`.
@@ -193,6 +225,11 @@ impl Producer {
         Ok(call(abort.as_ref(), close, receipt))
     }
 
+    /// Gives up what is not settled, and takes no more messages.
+    pub fn abort(&self) {
+        self.core.abort(Error::new(ErrorKind::Cancelled, "the producer was aborted"));
+    }
+
     pub fn restart(&self) -> Promise {
         let (core, after) = (self.core.clone(), self.after_overflow());
         let restart = async move {
@@ -241,6 +278,7 @@ pub struct Delivery(Cell<Fate>);
 enum Fate {
     Taken(CoreDelivery),
     Late(oneshot::Receiver<everstream::Result<CoreDelivery>>),
+    Refused(Error),
     /// Somebody waits for it.
     #[default]
     Asked,
@@ -256,6 +294,7 @@ impl Delivery {
             match fate {
                 Fate::Taken(delivery) => delivery.wait().await,
                 Fate::Late(taken) => taken.await.unwrap_or_else(gone)?.wait().await,
+                Fate::Refused(error) => Err(error),
                 Fate::Asked => Err(Error::new(ErrorKind::Internal, "a delivery was waited for twice")),
             }
         };
@@ -277,4 +316,14 @@ fn flushed(flushed: everstream::Flushed) -> JsValue {
         ("messages", (flushed.messages as f64).into()),
         ("duplicates", (flushed.duplicates as f64).into()),
     ])
+}
+
+fn taken(deliveries: Vec<(Option<Delivery>, u32)>, refused: bool) -> JsValue {
+    let mut end = 0;
+    let entries = deliveries.into_iter().map(|(delivery, messages)| {
+        end += messages;
+        object([("delivery", nullable(delivery)), ("end", end.into())])
+    });
+    let entries = entries.collect::<Array>();
+    object([("deliveries", entries.into()), ("refused", refused.into())])
 }

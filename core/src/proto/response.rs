@@ -30,7 +30,7 @@ impl ResponseHead {
     }
 
     /// The same with memory of its own. Values as they come from a connection are parts of what it read, and hold all of that.
-    #[cfg(feature = "client")]
+    #[cfg(feature = "driver")]
     pub(crate) fn detached(mut self) -> Self {
         use http::HeaderValue;
 
