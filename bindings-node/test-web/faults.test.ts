@@ -15,9 +15,9 @@ import { usePages } from "./browser.js"
 const { server, address } = useServer({ longPollTimeout: 200, sseLifetime: 300 })
 const open = usePages()
 
-const MESSAGES = 2_000
+const MESSAGES = 3_000
 /** A run that meets fewer shows nothing. */
-const FAULTS = 30
+const FAULTS = 20
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 

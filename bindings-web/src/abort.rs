@@ -23,7 +23,10 @@ pub(crate) fn or_aborted<T, F: Future<Output = Result<T>>>(
 ) -> impl Future<Output = Result<T>> + use<T, F> {
     let aborted = abort.map(|abort| {
         let (sender, receiver) = oneshot::channel::<()>();
-        let tell = Closure::once_into_js(move || drop(sender.send(())));
+        let tell = Closure::once_into_js(move || {
+            // The call may be over.
+            let _ = sender.send(());
+        });
         value::set(&abort.signal(), "onabort", tell);
         receiver
     });

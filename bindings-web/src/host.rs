@@ -56,7 +56,7 @@ impl Host for Browser {
         let mut sender = Some(sender);
         let ring = Closure::new(move || {
             // Whoever slept may be gone.
-            drop(sender.take().map(|sender| sender.send(())));
+            let _ = sender.take().map(|sender| sender.send(()));
         });
         let millis = (time.as_secs_f64() * 1000.0).ceil().min(LONGEST_MILLIS);
         let timer = SendWrapper::new(Timer { id: set_timeout(&ring, millis), _ring: ring });

@@ -61,9 +61,9 @@ pub(crate) enum Language {
 }
 
 impl Language {
-    const ALL: [Self; 5] = [Self::Rust, Self::Python, Self::PythonAsync, Self::Node, Self::Browser];
+    const ALL: [Self; 4] = [Self::Rust, Self::Python, Self::PythonAsync, Self::Node];
 
-    /// Those whose adapter is there.
+    /// Those whose adapter is there. The one in a browser is run when it is named.
     fn built() -> Vec<Self> {
         Self::ALL.into_iter().filter(|it| *it != Self::Node || node_adapter().exists()).collect()
     }

@@ -199,7 +199,7 @@ impl Request {
     }
 
     /// Whether it is a read that waits for data.
-    #[cfg(feature = "client")]
+    #[cfg(feature = "driver")]
     pub(crate) fn is_live_read(&self) -> bool {
         self.query.iter().any(|(name, _)| *name == names::QUERY_LIVE)
     }
