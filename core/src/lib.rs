@@ -42,14 +42,14 @@ mod options;
 pub mod proto;
 
 pub use self::checkpoint::Checkpoint;
-#[cfg(feature = "client")]
-pub use self::client::{CheckpointFile, Lease, Subscriptions, WebhookVerifier, Worker};
 #[cfg(feature = "driver")]
 pub use self::client::{
     Appended, BoxBody, BoxFuture, Client, ClientBuilder, Closed, Created, Delivery, DurableStream, Extras, Host,
     HttpRequest, HttpResponse, ListedStream, OnSent, Producer, Provider, Reader, RequestBody, StreamInfo, Transport,
     TransportError, set_host,
 };
+#[cfg(feature = "client")]
+pub use self::client::{CheckpointFile, Lease, Subscriptions, WebhookVerifier, Worker};
 pub use self::error::{BatchFailure, Error, ErrorKind, ErrorResponse, Result};
 pub use self::options::{AppendOptions, CreateOptions, Fork, LiveMode, ProducerOptions, ReadOptions, SseResilience};
 pub use self::proto::offset::{Offset, ReadFrom};
