@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result<()> {
         Step::new("quick start in Python", quickstart::python),
         Step::new("quick start in Node", quickstart::node),
         Step::new("quick start on the command line", quickstart::cli),
-        Step::new("links of the guide", guide::links),
+        Step::new("links and tables of the guide", guide::links),
         Step::new("programs of the guide", guide::programs),
         Step::new("demo in small", || demo::run(&demo::Arguments::small(DEMO_RECORDS, demo::Reader::Rust))),
         Step::new("demo in small, read by Python", || {

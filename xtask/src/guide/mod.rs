@@ -1,6 +1,7 @@
 //! `docs/`: a book made by mdBook, with the API references beside it. Its links lead somewhere, and its programs run.
 
 mod book;
+mod errors;
 mod links;
 mod page;
 mod programs;
@@ -15,7 +16,7 @@ use crate::steps::{Step, run_all};
 
 pub(crate) fn run() -> Result<()> {
     run_all(vec![
-        Step::new("links of the guide", links),
+        Step::new("links and tables of the guide", links),
         Step::new("programs of the guide", programs),
         Step::new("book", book::build),
         Step::new("API reference of Rust", book::rust),
@@ -25,7 +26,8 @@ pub(crate) fn run() -> Result<()> {
 }
 
 pub(crate) fn links() -> Result<()> {
-    links::check(&pages()?)
+    links::check(&pages()?)?;
+    errors::check()
 }
 
 pub(crate) fn programs() -> Result<()> {
