@@ -13,7 +13,8 @@ use crate::python::Python;
 use crate::sample::{DEFAULT_ADDRESS, LOCAL, RustPrograms, Shell, commands, node_project, same, write};
 
 /// Pages whose samples need something of their own around them, and the tests that run them.
-const ELSEWHERE: [(&str, &str); 6] = [
+const ELSEWHERE: [(&str, &str); 7] = [
+    ("browser.md", "bindings-node/test-web"),
     ("cli.md", "cli/tests/docs.rs"),
     ("node.md", "bindings-node/test/docs.test.ts"),
     ("python.md", "bindings-python/tests/test_docs.py"),
