@@ -188,7 +188,7 @@ pub(crate) fn check_wakeups(
         match seen.iter().find(is_that) {
             Some(seen) if seen.at <= told.at + PROMPT => counted += 1,
             late => {
-                let when = late.map_or("never".to_owned(), |late| format!("{:.3}s", late.at.as_secs_f64()));
+                let when = late.map_or_else(|| "never".to_owned(), |late| format!("{:.3}s", late.at.as_secs_f64()));
                 let closure = if told.closed { " and the closure" } else { "" };
                 let what = format!(
                     "{name}: a writer heard of {}{closure} at {:.3}s, a reader that waited at the tail: {when}",
