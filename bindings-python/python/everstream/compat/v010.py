@@ -202,7 +202,7 @@ def _moved(response: ResponseBase[Any], kind: type[R], live: LiveMode) -> R:
     """The read under way as another kind of response, which is the one to close from here on."""
     response._ended = True
     return kind(
-        response._native, url=response.url, live=live, start=response._position, cursor=response.cursor,
+        response._native, url=response.url, live=live, start=response.checkpoint(), cursor=response.cursor,
         store=response._store,
     )  # fmt: skip
 
