@@ -71,8 +71,9 @@ def test_builtin_base(name: str, builtin: type[Exception]) -> None:
 def test_http_failures_are_fetch_errors() -> None:
     about_requests = {cls for cls in CLASSES if issubclass(cls, FetchError)} - {FetchError}
     assert {cls.__name__ for cls in about_requests} == {
-        *("BadRequestError", "ContentTypeConflictError", "ForbiddenError", "InvalidOffsetError", "NetworkError"),
-        *("PayloadTooLargeError", "RateLimitedError", "RequestTimeoutError", "RetentionGoneError", "SeqConflictError"),
+        *("BadRequestError", "ContentTypeConflictError", "ForbiddenError", "InvalidOffsetError", "LeaseLostError"),
+        *("NetworkError", "PayloadTooLargeError", "RateLimitedError", "RequestTimeoutError", "RetentionGoneError"),
+        "SeqConflictError",
         *("SequenceGapError", "ServerBusyError", "ServerError", "StaleEpochError", "StreamClosedError"),
         *("StreamExistsError", "StreamNotFoundError", "UnauthorizedError", "UnexpectedStatusError"),
     }
