@@ -20,6 +20,7 @@ use crate::web;
 const PROCESSES: usize = 4;
 
 #[derive(Args, Clone)]
+#[group(id = "our_cases")]
 pub(crate) struct Arguments {
     /// Runs our own cases with the clients, instead of the official suite against the server
     #[arg(long)]

@@ -13,6 +13,19 @@ after(() => browser.end())
 
 const sha256 = (text) => createHash('sha256').update(text).digest('hex')
 
+/** Gives the dialog a token. The page begins anew with it, and what it showed before is gone then. */
+async function useToken(page, token) {
+  const dialog = page.getByRole('dialog')
+  await dialog.getByLabel('Bearer token').fill(token)
+  await Promise.all([page.waitForEvent('load'), dialog.getByRole('button', { name: 'Use it' }).click()])
+}
+
+/** Writes into a field and presses Enter there, also if it was drawn anew in between and has lost the focus. */
+async function enter(field, text) {
+  await field.fill(text)
+  await field.press('Enter')
+}
+
 test('with access rules the page asks for a token and shows what it may', async (t) => {
   const config = path.join(tmpdir(), `everstream-ui-${process.pid}.toml`)
   await writeFile(
@@ -42,17 +55,13 @@ grants = [{ streams = ["open/**"], allow = ["read", "admin"] }]
   const page = await browser.tab(person, `${server.url}/ui/`)
   const dialog = page.getByRole('dialog')
   await dialog.getByText('This server asks who you are').waitFor()
-  await dialog.getByLabel('Bearer token').fill('wrong')
-  await dialog.getByRole('button', { name: 'Use it' }).click()
-  await page.waitForLoadState()
+  await useToken(page, 'wrong')
   await dialog.getByText('does not know this token').waitFor()
-  await dialog.getByLabel('Bearer token').fill('everything')
-  await dialog.getByRole('button', { name: 'Use it' }).click()
+  await useToken(page, 'everything')
   await page.locator('.stream-path', { hasText: 'open/a' }).click()
   await inState(page, 'live')
   await page.locator('[aria-label="Message 1"]').waitFor()
-  await page.getByLabel('Message', { exact: true }).fill('{"n":1}')
-  await page.keyboard.press('Enter')
+  await enter(page.getByLabel('Message', { exact: true }), '{"n":1}')
   await page.locator('[aria-label="Message 2"]').waitFor()
   await page.reload()
   await page.locator('[aria-label="Message 2"]').waitFor()
@@ -67,22 +76,17 @@ grants = [{ streams = ["open/**"], allow = ["read", "admin"] }]
   assert.equal(await other.getByRole('dialog').count(), 0, 'whoever declines is not asked again')
   await other.getByRole('button', { name: 'Token' }).click()
 
-  await other.getByRole('dialog').getByLabel('Bearer token').fill('a-little')
-  await other.getByRole('dialog').getByRole('button', { name: 'Use it' }).click()
+  await useToken(other, 'a-little')
   await other.getByText('This token may not list all streams').waitFor()
-  await other.getByLabel('Search streams').fill('open/a')
-  await other.keyboard.press('Enter')
+  await enter(other.getByLabel('Search streams'), 'open/a')
   await other.locator('[aria-label="Message 2"]').waitFor()
-  await other.getByLabel('Message', { exact: true }).fill('3')
-  await other.keyboard.press('Enter')
+  await enter(other.getByLabel('Message', { exact: true }), '3')
   await other.getByText('this token may not do that').waitFor()
 
   await other.getByRole('button', { name: 'Token' }).click()
-  await other.getByRole('dialog').getByLabel('Bearer token').fill('one-folder')
-  await other.getByRole('dialog').getByRole('button', { name: 'Use it' }).click()
+  await useToken(other, 'one-folder')
   await other.getByText('This token may not list all streams').waitFor()
-  await other.getByLabel('Search streams').fill('open/')
-  await other.keyboard.press('Enter')
+  await enter(other.getByLabel('Search streams'), 'open/')
   await other.locator('.stream-path', { hasText: 'open/a' }).waitFor()
   await server.create('open/b', JSON_TYPE, auth)
   await other.locator('.stream-path', { hasText: 'open/b' }).waitFor()
