@@ -8,6 +8,7 @@ server.mjs is the same in Node, for the same page.
 
 import asyncio
 import os
+import socket
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -110,4 +111,7 @@ app.mount("/everstream", StaticFiles(directory=HERE / "node_modules/everstream/d
 app.mount("/", StaticFiles(directory=HERE / "page", html=True))
 
 if __name__ == "__main__":
-    uvicorn.run(app, port=int(os.environ.get("PORT", "4500")), timeout_graceful_shutdown=1)
+    listener = socket.create_server(("127.0.0.1", int(os.environ.get("PORT", "4500"))))
+    print(f"chat at http://127.0.0.1:{listener.getsockname()[1]}/", flush=True)
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run([listener])
