@@ -48,7 +48,7 @@ pub(super) fn node() -> Result<()> {
     node::install()?;
     let mut typedoc = npm(&node::package(), ["exec", "--yes", "--package"]);
     typedoc.args([&format!("typedoc@{TYPEDOC}"), "--", "typedoc", "--entryPoints", "ts/index.ts", "--entryPoints"]);
-    typedoc.args(["ts/testing/index.ts", "--readme", "none", "--treatWarningsAsErrors", "--out"]);
+    typedoc.args(["ts/testing/index.ts", "--readme", "none", "--excludeInternal", "--treatWarningsAsErrors", "--out"]);
     call(typedoc.arg(folder().join("api/node")))
 }
 
