@@ -23,6 +23,7 @@ mod http;
 pub mod metrics;
 mod net;
 mod registry;
+mod run_to_end;
 mod server;
 pub mod storage;
 mod subscriptions;

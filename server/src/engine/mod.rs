@@ -3,6 +3,7 @@
 //! [`Engine`] finds, makes and removes streams by name; a [`Stream`] orders its own appends. The rules
 //! themselves are pure and live in `state`, `producers`, `create`, `fork` and `expiry`.
 
+mod appending;
 mod changes;
 mod create;
 mod directory;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use everstream::proto::content_type::{DEFAULT_CONTENT_TYPE, StreamFormat};
 use everstream::proto::names::CONTROL_SEGMENT;
 
+pub use self::appending::Appending;
 pub(crate) use self::changes::Change;
 use self::changes::Changes;
 pub use self::create::CreateRequest;
@@ -45,10 +47,10 @@ pub(crate) use self::sse_cache::SseKey;
 pub use self::state::{
     Append, Closure, Commit, Decision, Outcome, Payload, Receipt, StoredState, StreamConfig, StreamState,
 };
-pub(crate) use self::stream::RunToEnd;
-pub use self::stream::{Appending, ReadResult, Relations, Stream};
+pub use self::stream::{ReadResult, Relations, Stream};
 use crate::clock::Clock;
 use crate::metrics::StorageMetrics;
+use crate::run_to_end::RunToEnd;
 use crate::storage::{Listed, Loaded, NewStream, Storage, StorageError, StorageErrorKind, StreamId, StreamMeta};
 
 /// All streams of a server. Cheap to clone; clones are the same engine.

@@ -7,15 +7,13 @@
 //!
 //! There is no task per stream. A stream at rest is only data.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use everstream::proto::content_type::StreamFormat;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::appending::{Appending, Rest};
 use super::error::EngineError;
 use super::expiry::Lifetime;
 use super::fork::{AppendShape, References, Removal};
@@ -26,6 +24,7 @@ use super::producers::ProducerTag;
 use super::sse_cache::SseCache;
 use super::state::{Append, Commit, Decision, Receipt, StreamConfig, StreamState};
 use crate::clock::{Clock, Millis};
+use crate::run_to_end::RunToEnd;
 use crate::storage::{Loaded, ReadRange, Reply, StorageError, StreamLog, StreamMeta};
 
 /// A running stream. There is at most one for each name.
@@ -272,7 +271,6 @@ impl Stream {
         &self.meta
     }
 
-    /// The fork source, if it is a fork.
     /// Who refers to it: forks and producers. What is being stored counts already.
     pub fn relations(&self) -> Relations {
         let core = self.core.lock();
@@ -281,6 +279,7 @@ impl Stream {
         Relations { forks: core.references.forks, producers }
     }
 
+    /// The fork source, if it is a fork.
     pub(super) fn source(&self) -> Option<&Arc<Self>> {
         self.source.as_ref()
     }
@@ -472,7 +471,7 @@ impl Stream {
     }
 
     /// Waits until commit `number` and all before it are durable.
-    async fn settled(&self, number: u64) -> Result<(), EngineError> {
+    pub(super) async fn settled(&self, number: u64) -> Result<(), EngineError> {
         let look = || {
             let core = self.core.lock();
             match &core.failed {
@@ -516,46 +515,6 @@ impl Stream {
             segment = source;
         }
         (segment, to)
-    }
-}
-
-/// An append that has its place in the order of its stream.
-#[must_use = "its outcome is not durable yet"]
-pub struct Appending {
-    outcome: Result<Receipt, EngineError>,
-    rest: Rest,
-}
-
-/// What is to happen before the outcome of an append is durable.
-enum Rest {
-    Nothing,
-    /// The storage answers.
-    Reply(RunToEnd<Result<(), EngineError>>),
-    /// The commits of the stream up to this one are durable.
-    Settled(Arc<Stream>, u64),
-}
-
-impl Appending {
-    /// Resolves when the outcome is durable.
-    ///
-    /// # Cancel safety
-    /// The append takes its course even if the future is dropped.
-    ///
-    /// # Errors
-    /// The row of T-POST that refuses it, or a failure of the storage.
-    pub async fn durable(self) -> Result<Receipt, EngineError> {
-        match self.rest {
-            Rest::Nothing => {}
-            Rest::Reply(reply) => reply.await?,
-            Rest::Settled(stream, number) => stream.settled(number).await?,
-        }
-        self.outcome
-    }
-}
-
-impl std::fmt::Debug for Appending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Appending").field("outcome", &self.outcome).finish_non_exhaustive()
     }
 }
 
@@ -607,42 +566,5 @@ impl std::fmt::Debug for Stream {
             .field("id", &self.meta.id)
             .field("tail", &self.tail())
             .finish_non_exhaustive()
-    }
-}
-
-/// Runs a future to its end even if the caller goes away: dropped early, the rest runs as a task.
-///
-/// A client that hangs up must not leave a commit unpublished or a removal half done.
-pub(crate) struct RunToEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
-
-impl<T: Send + 'static> RunToEnd<T> {
-    pub(crate) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
-        Self(Some(Box::pin(future)))
-    }
-}
-
-impl<T: Send + 'static> Future for RunToEnd<T> {
-    type Output = T;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let Some(future) = &mut self.0 else {
-            return Poll::Pending;
-        };
-        let output = std::task::ready!(future.as_mut().poll(cx));
-        self.0 = None;
-        Poll::Ready(output)
-    }
-}
-
-impl<T: Send + 'static> Drop for RunToEnd<T> {
-    fn drop(&mut self) {
-        // Without a runtime the process is ending, and with it everything that could look.
-        if let Some(future) = self.0.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(async move {
-                future.await;
-            });
-        }
     }
 }

@@ -15,7 +15,8 @@ use super::record::{Change, Record, What};
 use super::registry::Registry;
 use super::service::Shared;
 use super::subscription::{Effect, Step, Subscription};
-use crate::engine::{EngineError, RunToEnd};
+use crate::engine::EngineError;
+use crate::run_to_end::RunToEnd;
 
 /// What is decided.
 #[derive(Default)]
