@@ -44,9 +44,9 @@ pub mod proto;
 pub use self::checkpoint::Checkpoint;
 #[cfg(feature = "driver")]
 pub use self::client::{
-    Appended, BoxBody, BoxFuture, Client, ClientBuilder, Closed, Created, Delivery, DurableStream, Extras, Host,
-    HttpRequest, HttpResponse, ListedStream, OnSent, Producer, Provider, Reader, RequestBody, StreamInfo, Transport,
-    TransportError, set_host,
+    Appended, BoxBody, BoxFuture, Carried, Carrier, Client, ClientBuilder, Closed, Created, Delivery, DurableStream,
+    Extras, Host, HttpRequest, HttpResponse, ListedStream, OnSent, Producer, Provider, Reader, RequestBody, StreamInfo,
+    Transport, TransportError, set_host,
 };
 #[cfg(feature = "client")]
 pub use self::client::{CheckpointFile, Lease, Subscriptions, WebhookVerifier, Worker};

@@ -9,6 +9,7 @@
 
 mod appends;
 mod builder;
+mod carried;
 #[cfg(feature = "client")]
 mod checkpoint_file;
 #[cfg(feature = "client")]
@@ -27,6 +28,7 @@ mod subscriptions;
 mod transport;
 
 pub use self::builder::ClientBuilder;
+pub use self::carried::{Carried, Carrier};
 #[cfg(feature = "client")]
 pub use self::checkpoint_file::CheckpointFile;
 use self::exchange::Core;
