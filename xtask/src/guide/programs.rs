@@ -14,7 +14,7 @@ use crate::sample::{DEFAULT_ADDRESS, LOCAL, RustPrograms, Shell, commands, node_
 
 /// Pages whose samples need something of their own around them, and the tests that run them.
 const ELSEWHERE: [(&str, &str); 7] = [
-    ("browser.md", "bindings-node/test-web"),
+    ("browser.md", "bindings-node/test-web/docs.test.ts"),
     ("cli.md", "cli/tests/docs.rs"),
     ("node.md", "bindings-node/test/docs.test.ts"),
     ("python.md", "bindings-python/tests/test_docs.py"),
