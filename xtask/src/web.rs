@@ -21,11 +21,11 @@ const DEBIAN: [&str; 3] = ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/rustlib
 /// The packages that have it.
 const PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 
-/// What the code uses and Debian's compiler has only as features.
-const FEATURES: &str = "-Zcrate-attr=feature(let_chains,unsigned_is_multiple_of)";
+/// The first that ends at once in the manner of below, as `1.MINOR`. Debian's updates have a newer one.
+const OLDEST_MINOR: u32 = 92;
 
-/// What nobody sees in a page, where a panic ends the module without a word.
-const SMALLER: &str = "-Zlocation-detail=none -Zfmt-debug=none";
+/// What nobody sees in a page is left out: there a panic ends the module without a word.
+const SMALLER: &str = "-Zlocation-detail=none -Zfmt-debug=none -Zunstable-options -Cpanic=immediate-abort";
 
 pub(crate) fn steps() -> Vec<Step> {
     vec![
@@ -88,7 +88,7 @@ impl Compiler {
             return Ok(Self::Installed);
         }
         let linker = libraries.join(env!("XTASK_HOST")).join("bin/rust-lld");
-        let is_there = || DEBIAN.iter().all(|path| Path::new(path).exists());
+        let is_there = || DEBIAN.iter().all(|path| Path::new(path).exists()) && is_new_enough(DEBIAN[0]);
         if !is_there() && linker.exists() && apt::may_install() {
             apt::install(&PACKAGES)?;
         }
@@ -97,7 +97,7 @@ impl Compiler {
         }
         bail!(
             "there is no compiler for WebAssembly: `rustup target add {TARGET}`, or on Debian, with a Rust of rustup's, \
-             `apt-get install {}`",
+             `apt-get update` and `apt-get install {}` (1.{OLDEST_MINOR} or newer)",
             PACKAGES.join(" ")
         )
     }
@@ -110,8 +110,7 @@ impl Compiler {
                 forget_package(&mut command);
                 command
                     .current_dir(root())
-                    .args(["build", "-Zbuild-std=std,panic_abort", "-Zbuild-std-features=panic_immediate_abort,optimize_for_size"])
-                    .args(["-Zprofile-rustflags", "--ignore-rust-version"])
+                    .args(["build", "-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"])
                     .env("RUSTC", "/usr/bin/rustc")
                     .env("RUSTC_BOOTSTRAP", "1")
                     .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", SMALLER)
@@ -119,11 +118,6 @@ impl Compiler {
                     // Rustup's, for the compiler that it has chosen.
                     .env_remove("CARGO")
                     .env_remove("RUSTUP_TOOLCHAIN");
-                for package in ["everstream", CRATE] {
-                    command
-                        .arg("--config")
-                        .arg(format!("profile.{PROFILE}.package.{package}.rustflags=[\"{FEATURES}\"]"));
-                }
                 command
             }
         };
@@ -131,5 +125,27 @@ impl Compiler {
             .args(["--package", CRATE, "--target", TARGET, "--profile", PROFILE, "--locked", "--target-dir"])
             .arg(folder);
         command
+    }
+}
+
+/// Whether a compiler is one of those that [`SMALLER`] is written for.
+fn is_new_enough(compiler: &str) -> bool {
+    let version = output(Command::new(compiler).arg("--version")).unwrap_or_default();
+    minor(&version).is_some_and(|minor| minor >= OLDEST_MINOR)
+}
+
+/// Of `rustc 1.MINOR.PATCH (...)`.
+fn minor(version: &str) -> Option<u32> {
+    version.strip_prefix("rustc 1.")?.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_compiler_is_read() {
+        assert_eq!(minor("rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)"), Some(96));
+        assert_eq!(minor("error: no toolchain"), None);
     }
 }
