@@ -8,6 +8,7 @@ import { Client as WebClient, Stream, checkCheckpoint, setErrorFactory } from "e
 
 import type { Backend, Client } from "../backend.js"
 import { carryPlainly } from "../carry.js"
+import { fresh } from "./fresh.js"
 import { keptAlive } from "./keepalive.js"
 import { shared } from "./tabs.js"
 
@@ -32,10 +33,11 @@ export function connections(tabs = false): Client {
 }
 
 function client(fetch: Fetch): Client {
-  const { protocol, origin } = (globalThis as { location?: Location }).location ?? {}
+  const { location } = globalThis as { location?: Location }
   // So that the address of a stream may be a path of the page's server.
-  const baseUrl = protocol?.startsWith("http") ? origin : undefined
-  return new backend.Client({ baseUrl }, carryPlainly(keptAlive(fetch)))
+  const baseUrl = location?.protocol.startsWith("http") ? location.origin : undefined
+  // Where there is no page, there is no cache to get by either, and some refuse to be told how to use it.
+  return new backend.Client({ baseUrl }, carryPlainly(keptAlive(location ? fresh(fetch) : fetch)))
 }
 
 /** The platform's `fetch` carries everything that no given one does, however it was replaced. */
