@@ -136,7 +136,7 @@ impl Worker {
     }
 
     fn verdict(&self, case: &str, result: Result<()>) -> Verdict {
-        let gap = self.gaps.of(case, self.server);
+        let gap = self.gaps.of(case, &self.spec.language, self.server);
         match (result, gap) {
             (Ok(()), Some(gap)) if !gap.sometimes => {
                 Verdict::Failed(format!("it passes, though known-gaps.toml says: {}", gap.reason))
