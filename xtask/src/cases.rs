@@ -62,11 +62,11 @@ pub(crate) enum Language {
 }
 
 impl Language {
-    const ALL: [Self; 4] = [Self::Rust, Self::Python, Self::PythonAsync, Self::Node];
+    const ALL: [Self; 5] = [Self::Rust, Self::Python, Self::PythonAsync, Self::Node, Self::Browser];
 
-    /// Those whose adapter is there. The one in a browser is run when it is named.
+    /// Those that every machine can build, and the one in a page where the package for pages was built before.
     fn built() -> Vec<Self> {
-        Self::ALL.into_iter().filter(|it| *it != Self::Node || node_adapter().exists()).collect()
+        Self::ALL.into_iter().filter(|it| *it != Self::Browser || web::is_built()).collect()
     }
 
     /// Its adapter, built and installed.

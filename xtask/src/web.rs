@@ -57,6 +57,11 @@ pub(crate) fn build() -> Result<()> {
     call(npm(&node::package(), ["run", "--silent", "build:web", "--"]).arg(&glue))
 }
 
+/// Whether the part of the package that runs in browsers is there, of this run or of an earlier one.
+pub(crate) fn is_built() -> bool {
+    node::package().join("dist/web/index.mjs").exists()
+}
+
 fn tests() -> Result<()> {
     let chromium = chromium::find()?;
     for example in ["react", "vue", "svelte"] {
