@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{Client, Connection, JSON, TEXT, quick};
+use support::{Client, Connection, JSON, TEXT, quick, request};
 
 fn post(body: &str, headers: &str) -> String {
     let length = body.len();
@@ -81,6 +81,55 @@ async fn a_connection_goes_on_when_a_request_of_another_kind_comes() {
         assert_eq!(connection.answer(false).await.text(), "a;b;c;d;");
     }
     assert!(connection.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_after_live_reads() {
+    let server = quick().start().await.unwrap();
+    let client = Client(&server);
+    client.put("s", &[TEXT], "a").await;
+    let mut connection = Connection::open(&server).await;
+    let live = |query: &str| format!("GET /v1/stream/s?{query} HTTP/1.1\r\nhost: x\r\n\r\n");
+    // What is sent behind a live read waits for its end.
+    let sent = format!("{}{}{GET}", post("b", ""), live("offset=-1&live=sse"));
+    connection.send(sent.as_bytes()).await;
+    assert_eq!(connection.answer(false).await.status, 204);
+    let head = connection.head_of().await;
+    assert_eq!((head.status, head.header("transfer-encoding")), (200, Some("chunked")));
+    assert_eq!((head.header("content-length"), head.header("content-type")), (None, Some("text/event-stream")));
+    assert!(connection.events(2).await.starts_with("event: data\ndata:ab\n"));
+    client.post("s", &[TEXT], "c").await;
+    assert!(connection.events(2).await.starts_with("event: data\ndata:c\n"));
+    client.post("s", &[TEXT, ("stream-closed", "true")], "d").await;
+    let last = connection.events(2).await;
+    assert!(last.starts_with("event: data\ndata:d\n") && last.contains("\"streamClosed\":true"), "{last}");
+    assert_eq!(connection.chunk().await, None);
+    assert_eq!(connection.answer(false).await.text(), "abcd");
+    connection.send(live("offset=-1&live=long-poll").as_bytes()).await;
+    assert_eq!(connection.answer(false).await.text(), "abcd");
+    assert_eq!(connection.request("GET", "/v1/stream/s", &[], b"").await.text(), "abcd");
+}
+
+#[tokio::test]
+async fn a_live_read_ends_with_its_connection() {
+    let server = support::patient().start().await.unwrap();
+    let client = Client(&server);
+    client.put("s", &[TEXT], "").await;
+    let waiting = async |mode: &str| {
+        let metrics = request(&server, "GET", "/metrics", &[], b"").await;
+        let row = format!("everstream_live_readers{{mode=\"{mode}\"}} ");
+        let line = metrics.text().lines().find_map(|line| line.strip_prefix(&row)).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("no {row} in {}", metrics.text()))
+    };
+    for mode in ["sse", "long-poll"] {
+        let mut connection = Connection::open(&server).await;
+        let path = format!("/v1/stream/s?offset=now&live={mode}");
+        connection.start("GET", &path, &[], b"").await;
+        support::eventually("it waits", async || waiting(mode).await == "1").await;
+        connection.finish().await;
+        support::eventually("it has ended", async || waiting(mode).await == "0").await;
+        assert!(connection.ended().await);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! `GET` with `live=sse` (PROTOCOL.md section 12).
 //!
-//! The answer is a feed that hyper asks for the next bytes when the connection can take them. Nothing is
+//! The answer is a feed that is asked for the next bytes when the connection can take them. Nothing is
 //! made ahead of that, so a slow reader costs one piece of data, and a reader that is gone costs nothing.
 
 use std::sync::Arc;

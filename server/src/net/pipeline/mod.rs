@@ -11,6 +11,10 @@
 //! it has its place in its stream ([`Turn`]); so the commits of a connection become durable together, in the order in
 //! which they were sent. Every other request begins when all before it are answered, and nothing begins before it is.
 //!
+//! # Live reads
+//! An answer without a known length goes out in chunks, each made when the one before it is on its way. Whoever ends the
+//! connection while a live read waits does not want its answer: the read ends with the connection.
+//!
 //! # Safety
 //! Where a request ends decides what the next one is. So only requests are taken that can be read in one way
 //! (`request`), and at the first other one hyper gets the connection, with all bytes from there on, and keeps it.
@@ -25,12 +29,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::request::Next;
-use self::response::Output;
+use self::response::{Framing, Output};
 use super::activity::{Activity, Busy};
 use crate::http::{App, Body, Cut, Peer, Turn};
 use crate::metrics;
@@ -53,6 +58,8 @@ pub(super) struct Pipeline<S> {
     input: Bytes,
     next: Next,
     under_way: VecDeque<Exchange>,
+    /// An answer that has begun and goes on. Nothing else is under way then.
+    live: Option<Live>,
     /// Bytes of the requests under way.
     held: usize,
     output: Output,
@@ -74,9 +81,16 @@ pub(super) enum End {
 /// A request under way.
 struct Exchange {
     answer: Answer,
-    _busy: Busy,
+    busy: Busy,
     is_head: bool,
+    is_live: bool,
     size: usize,
+}
+
+/// The body of an answer that goes out as it comes.
+struct Live {
+    body: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
+    _busy: Busy,
 }
 
 type Answered = Result<Response<Body>, Cut>;
@@ -107,6 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
             input: Bytes::new(),
             next: Next::Begun { has_head: false },
             under_way: VecDeque::new(),
+            live: None,
             held: 0,
             output: Output::default(),
             is_ended: false,
@@ -129,7 +144,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
         loop {
             self.take_answers(cx)?;
             let is_flushed = self.output.poll_flush(&mut self.socket, cx)?.is_ready();
-            let is_idle = self.under_way.is_empty() && is_flushed;
+            if is_flushed && self.poll_live(cx).is_ready() {
+                continue;
+            }
+            let is_idle = self.under_way.is_empty() && self.live.is_none() && is_flushed;
             if is_idle && self.is_closing {
                 return Pin::new(&mut self.socket).poll_shutdown(cx).map_ok(|()| End::Closed);
             }
@@ -138,6 +156,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
             }
             if is_idle && matches!(self.next, Next::Other) {
                 return Poll::Ready(Ok(End::HandOver));
+            }
+            if self.is_ended && self.is_live() {
+                return Poll::Ready(Ok(End::Closed));
             }
             if is_idle && self.is_ended {
                 self.is_closing = true;
@@ -171,32 +192,57 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
             if matches!(first.answer, Answer::Later(_)) {
                 break;
             }
-            let Some(Exchange { answer: Answer::There(answered), is_head, size, .. }) = self.under_way.pop_front()
+            let Some(Exchange { answer: Answer::There(answered), busy, is_head, size, .. }) =
+                self.under_way.pop_front()
             else {
                 break;
             };
             self.held -= size;
-            self.put(answered.map_err(io::Error::other)?, is_head)?;
+            self.put(answered.map_err(io::Error::other)?, is_head, busy);
         }
         Ok(())
     }
 
-    fn put(&mut self, response: Response<Body>, is_head: bool) -> io::Result<()> {
+    fn put(&mut self, response: Response<Body>, is_head: bool, busy: Busy) {
         let (parts, body) = response.into_parts();
-        let Some(length) = body.size_hint().exact() else {
-            return Err(io::Error::other("an answer to a request that is not live has no length"));
+        let length = body.size_hint().exact();
+        let has_body = !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) && !is_head;
+        let framing = match length {
+            _ if !has_body => Framing::None,
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunks,
         };
-        let has_length = !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) && !is_head;
         let is_last = self.is_closing && self.under_way.is_empty();
         let common = self.app.common_headers().map_or(&[][..], |common| common);
-        self.output.put_head(parts.status, &parts.headers, common, has_length.then_some(length), is_last);
-        metrics::count(&self.app.metrics().served_bytes, length);
+        self.output.put_head(parts.status, &parts.headers, common, framing, is_last);
+        metrics::count(&self.app.metrics().served_bytes, length.unwrap_or(0));
         match body {
-            Body::Empty | Body::Live(_) => {}
+            Body::Empty => {}
             Body::Full(block) => self.output.put_block(block),
             Body::Blocks(blocks, _) => blocks.into_iter().for_each(|block| self.output.put_block(block)),
+            Body::Live(body) => self.live = Some(Live { body, _busy: busy }),
         }
-        Ok(())
+    }
+
+    /// Puts the next chunk of the answer that goes on, or its end.
+    fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(live) = &mut self.live else { return Poll::Pending };
+        match ready!(live.body.as_mut().poll_next(cx)) {
+            Some(chunk) => {
+                metrics::count(&self.app.metrics().served_bytes, chunk.len() as u64);
+                self.output.put_chunk(chunk);
+            }
+            None => {
+                self.output.put_end_of_chunks();
+                self.live = None;
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether a live read waits, or its answer goes on.
+    fn is_live(&self) -> bool {
+        self.live.is_some() || self.under_way.back().is_some_and(|exchange| exchange.is_live)
     }
 
     /// Begins the next request, if it is there and may begin.
@@ -208,8 +254,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
             self.next = request::take(&mut self.input);
         }
         let Next::Whole(request, _) = &self.next else { return false };
-        let is_first = self.under_way.is_empty() && is_flushed;
+        let is_first = self.under_way.is_empty() && self.live.is_none() && is_flushed;
         let may_follow = request.method() == Method::POST
+            && self.live.is_none()
             && self.under_way.len() < DEPTH
             && self.held < HELD
             && self.output.len() < HELD
@@ -229,6 +276,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
     fn begin(&mut self, request: Request<Bytes>, size: usize, cx: &mut Context<'_>) {
         let busy = self.activity.begin();
         let is_head = request.method() == Method::HEAD;
+        let is_live = request::may_be_live(request.uri().query());
         let (app, peer, turn) = (Arc::clone(&self.app), Arc::clone(&self.peer), self.turn.clone());
         turn.take();
         let request = request.map(Body::from);
@@ -241,7 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
         }));
         answer.poll(cx);
         self.held += size;
-        self.under_way.push_back(Exchange { answer, _busy: busy, is_head, size });
+        self.under_way.push_back(Exchange { answer, busy, is_head, is_live, size });
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

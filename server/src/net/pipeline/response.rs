@@ -30,6 +30,16 @@ pub(super) struct Output {
     is_dirty: bool,
 }
 
+/// How a peer knows where a body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is none.
+    None,
+    Length(u64),
+    /// Each part says its length, and the last one is empty.
+    Chunks,
+}
+
 impl Output {
     /// `common` are more headers, as they are written.
     pub(super) fn put_head(
@@ -37,7 +47,7 @@ impl Output {
         status: StatusCode,
         headers: &HeaderMap,
         common: &[u8],
-        length: Option<u64>,
+        framing: Framing,
         is_last: bool,
     ) {
         let out = &mut self.text;
@@ -54,10 +64,14 @@ impl Output {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(common);
-        if let Some(length) = length {
-            out.extend_from_slice(b"content-length: ");
-            put_number(out, length);
-            out.extend_from_slice(b"\r\n");
+        match framing {
+            Framing::None => {}
+            Framing::Length(length) => {
+                out.extend_from_slice(b"content-length: ");
+                put_number(out, length, 10);
+                out.extend_from_slice(b"\r\n");
+            }
+            Framing::Chunks => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         }
         if is_last {
             out.extend_from_slice(b"connection: close\r\n");
@@ -78,6 +92,22 @@ impl Output {
             self.push_text();
             self.blocks.push_back(block);
         }
+        self.is_dirty = true;
+    }
+
+    /// Part of a body that goes out in chunks. An empty one would be its end, and is left out.
+    pub(super) fn put_chunk(&mut self, chunk: Bytes) {
+        if !chunk.is_empty() {
+            put_number(&mut self.text, chunk.len() as u64, 16);
+            self.text.extend_from_slice(b"\r\n");
+            self.put_block(chunk);
+            self.text.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// The end of a body that goes out in chunks.
+    pub(super) fn put_end_of_chunks(&mut self) {
+        self.text.extend_from_slice(b"0\r\n\r\n");
         self.is_dirty = true;
     }
 
@@ -139,13 +169,14 @@ impl Output {
     }
 }
 
-fn put_number(out: &mut Vec<u8>, mut number: u64) {
+/// A number in decimal or hexadecimal digits.
+fn put_number(out: &mut Vec<u8>, mut number: u64, base: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     loop {
         at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
+        digits[at] = b"0123456789abcdef"[(number % base) as usize];
+        number /= base;
         if number == 0 {
             break;
         }
@@ -205,12 +236,12 @@ mod tests {
         headers.append("x", HeaderValue::from_static("1"));
         headers.append("x", HeaderValue::from_static("2"));
         let large = Bytes::from(vec![b'y'; COPY_BELOW]);
-        output.put_head(StatusCode::OK, &headers, b"y: 3\r\n", Some(COPY_BELOW as u64), false);
+        output.put_head(StatusCode::OK, &headers, b"y: 3\r\n", Framing::Length(COPY_BELOW as u64), false);
         output.put_block(large.clone());
-        output.put_head(StatusCode::NO_CONTENT, &headers, b"", None, true);
+        output.put_head(StatusCode::NO_CONTENT, &headers, b"", Framing::None, true);
         let cx = &mut Context::from_waker(std::task::Waker::noop());
         assert!(output.poll_flush(&mut socket, cx).is_ready());
-        output.put_head(StatusCode::OK, &headers, b"y: 3\r\n", Some(3), false);
+        output.put_head(StatusCode::OK, &headers, b"y: 3\r\n", Framing::Length(3), false);
         output.put_block(Bytes::from_static(b"abc"));
         assert!(output.poll_flush(&mut socket, cx).is_ready());
         let expected = [
@@ -218,6 +249,26 @@ mod tests {
             &large[..],
             b"HTTP/1.1 204 No Content\r\ndate: now\r\nx: 1\r\nx: 2\r\nconnection: close\r\n\r\n",
             b"HTTP/1.1 200 OK\r\ndate: now\r\nx: 1\r\nx: 2\r\ny: 3\r\ncontent-length: 3\r\n\r\nabc",
+        ];
+        assert_eq!(String::from_utf8_lossy(&socket.0), String::from_utf8_lossy(&expected.concat()));
+    }
+
+    #[test]
+    fn chunks_say_their_lengths_and_the_last_one_is_empty() {
+        let (mut output, mut socket) = (Output::default(), Narrow(Vec::new()));
+        let mut headers = HeaderMap::new();
+        headers.insert("date", HeaderValue::from_static("now"));
+        let large = Bytes::from(vec![b'y'; COPY_BELOW]);
+        output.put_head(StatusCode::OK, &headers, b"", Framing::Chunks, false);
+        output.put_chunk(Bytes::from_static(b"eleven here"));
+        output.put_chunk(Bytes::new());
+        output.put_chunk(large.clone());
+        output.put_end_of_chunks();
+        assert!(output.poll_flush(&mut socket, &mut Context::from_waker(std::task::Waker::noop())).is_ready());
+        let expected = [
+            b"HTTP/1.1 200 OK\r\ndate: now\r\ntransfer-encoding: chunked\r\n\r\nb\r\neleven here\r\n4000\r\n",
+            &large[..],
+            b"\r\n0\r\n\r\n",
         ];
         assert_eq!(String::from_utf8_lossy(&socket.0), String::from_utf8_lossy(&expected.concat()));
     }
