@@ -69,8 +69,14 @@ impl<S> Guarded<S> {
     }
 
     /// Whether the head of a request has begun to come and is not complete.
-    fn awaits_head(&self) -> bool {
-        matches!(self.reading, Reading::Head { begun } if begun == self.activity.begun())
+    fn awaits_head(&mut self) -> bool {
+        let Reading::Head { begun } = self.reading else { return false };
+        let awaits = begun == self.activity.begun();
+        if !awaits {
+            // No need to look again before more is read.
+            self.reading = Reading::Whatever;
+        }
+        awaits
     }
 
     fn written<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
