@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use tokio::runtime::Handle;
+
+use super::answers::Answers;
 use super::disk::DiskFile;
 use super::drain::Cut;
 use super::entry::Entry;
@@ -42,6 +45,8 @@ pub(super) struct Committer {
     pub(super) dirty: Vec<Arc<Entry>>,
     pub(super) group: Group,
     pub(super) pace: Pace,
+    /// Where groups are answered.
+    pub(super) runtime: Option<Handle>,
     /// A new segment could not be made.
     pub(super) is_stuck: bool,
     /// Why nothing can be written any more.
@@ -306,6 +311,7 @@ impl Committer {
         self.durable = self.seq;
         self.group.clear();
         let mut changes = std::mem::take(&mut self.group.changes);
+        let mut answers = Answers::default();
         for change in changes.drain(..) {
             // Whoever asked may have gone: a reply that nobody waits for takes nothing back.
             match change {
@@ -319,7 +325,7 @@ impl Committer {
                     if is_new {
                         self.dirty.push(entry);
                     }
-                    let _ = reply.send(Ok(()));
+                    answers.push(reply);
                 }
                 Change::Create { stream, seq, source, reply } => {
                     let entry = self.shared.insert(seq, *stream, source.as_deref());
@@ -336,6 +342,7 @@ impl Committer {
             }
         }
         self.group.changes = changes;
+        answers.send(self.runtime.as_ref());
     }
 
     /// Begins a new segment and hands what is in the full one over to the drain.

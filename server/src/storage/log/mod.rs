@@ -20,6 +20,7 @@
 //! The formats, and what a crash can leave of each, are documented beside their encoders: `format`,
 //! `segment`, `run`, `manifest`.
 
+mod answers;
 mod codec;
 mod commit;
 mod disk;
@@ -151,12 +152,14 @@ impl LogStorage {
             begun => Ok(begun?),
         };
         shared.drains.in_background();
+        let runtime = answers::runtime();
         let work = move || {
             let workers = match begun {
                 Ok(segment) => Some(opening.workers(segment)),
                 Err(error) => opening.wait_for_room(&error),
             };
-            let Some((committer, drain)) = workers else { return };
+            let Some((mut committer, drain)) = workers else { return };
+            committer.runtime = runtime;
             // Its steps are told of by the drains; it ends when they do.
             match spawn("everstream-drain", move || drain.run()) {
                 Ok(draining) => {

@@ -116,6 +116,7 @@ impl Opening {
             dirty: Vec::new(),
             group: Group::default(),
             pace: Pace::default(),
+            runtime: None,
             is_stuck: false,
             failed: None,
         };
