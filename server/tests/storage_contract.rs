@@ -1,6 +1,7 @@
 //! What every storage must do. One suite of generic functions, one module for each implementation.
 #![allow(clippy::unwrap_used)]
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,8 +10,8 @@ use everstream_server::engine::{
     AppendShape, Commit, ForkPoint, Lifetime, Messages, Position, ProducerTag, References, Removal,
 };
 use everstream_server::storage::{
-    Folder, Listed, Loaded, LogOptions, LogStorage, MemoryStorage, NewStream, Piece, ReadRange, Reply, Storage,
-    StorageErrorKind, StreamId, StreamLog, StreamMeta,
+    Disk, DiskFile, Folder, Listed, Loaded, LogOptions, LogStorage, MemoryStorage, NewStream, Piece, ReadRange, Reply,
+    Storage, StorageErrorKind, StreamId, StreamLog, StreamMeta,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -303,9 +304,70 @@ struct InFolder(LogStorage, #[allow(dead_code)] TempDir);
 
 impl InFolder {
     fn open(options: LogOptions) -> Arc<dyn Storage> {
+        Self::on(options, |disk| Arc::new(disk))
+    }
+
+    fn on(options: LogOptions, disk: impl FnOnce(Folder) -> Arc<dyn Disk>) -> Arc<dyn Storage> {
         let folder = tempfile::tempdir().unwrap();
-        let disk = Folder::open(folder.path().join("data")).unwrap();
-        Arc::new(Self(LogStorage::with_disk(Arc::new(disk), options).unwrap(), folder))
+        let disk = disk(Folder::open(folder.path().join("data")).unwrap());
+        Arc::new(Self(LogStorage::with_disk(disk, options).unwrap(), folder))
+    }
+}
+
+/// A disk of which nothing is in memory: every read has to wait for it.
+struct Cold(Folder);
+
+struct ColdFile(Arc<dyn DiskFile>);
+
+impl Disk for Cold {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(ColdFile(self.0.create(name)?)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(ColdFile(self.0.open(name)?)))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        self.0.sync_names()
+    }
+}
+
+impl DiskFile for ColdFile {
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read_at(&self, at: u64, len: usize) -> io::Result<Bytes> {
+        self.0.read_at(at, len)
+    }
+
+    fn read_at_once(&self, _: u64, _: usize) -> io::Result<Bytes> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn write_at(&self, at: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_at(at, data)
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.truncate(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
     }
 }
 
@@ -352,4 +414,5 @@ contract_of_all! {
     log: InFolder::open(LogOptions::default()), 3;
     // Each group is drained at once: what is read comes from runs, or moves there meanwhile.
     log_drained: InFolder::open(LogOptions::default().segment_bytes(1)), 3;
+    log_on_a_cold_disk: InFolder::on(LogOptions::default().segment_bytes(1), |disk| Arc::new(Cold(disk))), 3;
 }

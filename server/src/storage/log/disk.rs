@@ -65,6 +65,14 @@ pub trait DiskFile: Send + Sync + 'static {
     /// [`io::ErrorKind::UnexpectedEof`] if there are fewer; others of the operating system.
     fn read_at(&self, at: u64, len: usize) -> io::Result<Bytes>;
 
+    /// As [`Self::read_at`], but does not wait for the medium: it reads what memory has, as far as that can be told.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if some of it has to be fetched; those of [`Self::read_at`].
+    fn read_at_once(&self, at: u64, len: usize) -> io::Result<Bytes> {
+        self.read_at(at, len)
+    }
+
     /// Writes all of `data` at `at`.
     ///
     /// # Errors
@@ -140,8 +148,35 @@ impl Disk for Folder {
     }
 }
 
+/// Reads of more than this look for what is in memory at such distances.
+#[cfg(target_os = "linux")]
+const PROBED: usize = 64 << 10;
+
 #[derive(Debug)]
 struct OpenFile(File);
+
+#[cfg(target_os = "linux")]
+impl OpenFile {
+    /// Reads what the kernel has in memory.
+    fn read_cached(&self, at: u64, data: &mut [u8]) -> io::Result<()> {
+        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        let mut filled = 0;
+        while filled < data.len() {
+            let rest = &mut [io::IoSliceMut::new(&mut data[filled..])];
+            match preadv2(&self.0, rest, at + filled as u64, ReadWriteFlags::NOWAIT) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(more) => filled += more,
+                Err(Errno::INTR) => {}
+                // Not every kernel and file system can tell.
+                Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
 
 impl DiskFile for OpenFile {
     fn size(&self) -> io::Result<u64> {
@@ -164,6 +199,20 @@ impl DiskFile for OpenFile {
         Ok(data.into())
     }
 
+    #[cfg(target_os = "linux")]
+    fn read_at_once(&self, at: u64, len: usize) -> io::Result<Bytes> {
+        if len <= PROBED {
+            let mut data = vec![0; len];
+            return self.read_cached(at, &mut data).map(|()| data.into());
+        }
+        // Zeroing room for all of it would cost a tenth of the read. The kernel fetches and forgets larger units than lie
+        // between two probes; should something be missing there all the same, this read waits for it.
+        for offset in (0..len).step_by(PROBED).chain([len - 1]) {
+            self.read_cached(at + offset as u64, &mut [0])?;
+        }
+        self.read_at(at, len)
+    }
+
     fn write_at(&self, at: u64, data: &[u8]) -> io::Result<()> {
         self.0.write_all_at(data, at)
     }
@@ -174,5 +223,39 @@ impl DiskFile for OpenFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_memory_is_read_at_once_and_the_rest_is_said_to_be_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Folder::open(folder.path()).unwrap();
+        let written: Vec<u8> = (0..5 * PROBED + 7).map(|at| (at % 251) as u8).collect();
+        let file = disk.create("x").unwrap();
+        file.write_at(0, &written).unwrap();
+        file.sync().unwrap();
+        for (at, len) in [(0, 1), (3, PROBED), (5, PROBED + 1), (0, written.len()), (1, 3 * PROBED)] {
+            match file.read_at_once(at as u64, len) {
+                Ok(read) => assert_eq!(read, written[at..at + len]),
+                // A file system that cannot tell.
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            assert_eq!(file.read_at(at as u64, len).unwrap(), written[at..at + len]);
+        }
+        let beyond = file.read_at_once(written.len() as u64 - 1, 2).unwrap_err().kind();
+        assert!(matches!(beyond, io::ErrorKind::UnexpectedEof | io::ErrorKind::WouldBlock), "{beyond}");
+        // What the kernel has forgotten is read by who waits, or has come back by then.
+        rustix::fs::fadvise(&File::open(folder.path().join("x")).unwrap(), 0, None, rustix::fs::Advice::DontNeed)
+            .unwrap();
+        match file.read_at_once(0, written.len()) {
+            Ok(read) => assert_eq!(read, written),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+        assert_eq!(file.read_at(0, written.len()).unwrap(), written);
     }
 }

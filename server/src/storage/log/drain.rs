@@ -16,7 +16,7 @@ use super::disk::DiskFile;
 use super::entry::{Entry, Inner};
 use super::format::{Header, Kind, MANIFEST, MANIFEST_NEW, data_name, segment_name};
 use super::manifest::{self, Checkpoint, SavedRef, put_checkpoint, put_removed, put_stream};
-use super::run::{self, RunRef};
+use super::run::{self, Patience, RunRef};
 use super::{Shared, storage_error};
 use crate::storage::StorageError;
 use crate::storage::blocks::Block;
@@ -240,8 +240,10 @@ impl Drain {
             }
             let merged = inner.runs[kept..].to_vec();
             drop(inner);
-            let older =
-                merged.iter().map(|run| entry.with_run(*run, |reader| reader.all())).collect::<io::Result<Vec<_>>>();
+            let older = merged
+                .iter()
+                .map(|run| entry.with_run(*run, Patience::ForDisk, |reader| reader.all()))
+                .collect::<io::Result<Vec<_>>>();
             match older {
                 Ok(older) => drop(blocks.splice(..0, older)),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -384,7 +386,7 @@ impl Drain {
                 entry.lock().runs.iter().filter(|run| victims.contains(&run.file)).copied().collect();
             let mut replaced = Vec::with_capacity(runs.len());
             for old in runs {
-                match entry.with_run(old, |reader| reader.all()) {
+                match entry.with_run(old, Patience::ForDisk, |reader| reader.all()) {
                     Ok(block) => {
                         let new = out.put_all(entry.number, &[block])?;
                         replaced.extend(new.into_iter().map(|new| (old, new)));

@@ -11,11 +11,11 @@ use tokio::sync::oneshot;
 use super::files::Files;
 use super::pieces::Question;
 use super::queue::Op;
-use super::run::{Reader, RunRef};
+use super::run::{Patience, Reader, RunRef};
 use super::{Shared, storage_error};
 use crate::engine::{AppendShape, Commit, Messages, Position, References, StoredState, StreamConfig};
 use crate::storage::blocks::Blocks;
-use crate::storage::{Loaded, Piece, ReadRange, Reply, StorageError, StreamLog, StreamMeta};
+use crate::storage::{Loaded, Piece, ReadRange, Reply, StreamLog, StreamMeta};
 
 /// A stream, as long as it is in the table or someone reads it.
 pub(super) struct Entry {
@@ -110,7 +110,7 @@ impl Entry {
         self.next.store(inner.state.tail.0, Ordering::Release);
     }
 
-    fn read(&self, range: ReadRange) -> io::Result<Piece> {
+    fn read(&self, range: ReadRange, patience: Patience) -> io::Result<Piece> {
         let mut piece = Piece { data: Vec::new(), next: range.from.min(range.to) };
         let mut left = range.max_bytes;
         while piece.next < range.to {
@@ -128,7 +128,7 @@ impl Entry {
                     }
                 }
             };
-            let read = self.read_run(run, rest, at_least_one)?;
+            let read = self.read_run(run, rest, at_least_one, patience)?;
             let Some((data, next)) = read else { break };
             piece.next = next;
             left = left.saturating_sub(data.len());
@@ -143,19 +143,25 @@ impl Entry {
     }
 
     /// Reads in a run, or takes what somebody else has read there.
-    fn read_run(&self, run: RunRef, range: ReadRange, at_least_one: bool) -> io::Result<Option<(Bytes, Position)>> {
+    fn read_run(
+        &self,
+        run: RunRef,
+        range: ReadRange,
+        at_least_one: bool,
+        patience: Patience,
+    ) -> io::Result<Option<(Bytes, Position)>> {
         let question = Question::new(&run, range, at_least_one);
         if let Some(known) = self.files.pieces.find(&question) {
             return Ok(Some(known));
         }
-        let read = self.with_run(run, |reader| reader.read(range, at_least_one))?;
+        let read = self.with_run(run, patience, |reader| reader.read(range, at_least_one))?;
         if let Some((data, next)) = &read {
             self.files.pieces.keep(question, data, *next);
         }
         Ok(read)
     }
 
-    fn append_after(&self, at: Position) -> io::Result<Option<AppendShape>> {
+    fn append_after(&self, at: Position, patience: Patience) -> io::Result<Option<AppendShape>> {
         let run = {
             let inner = self.lock();
             match inner.run_at(at.0) {
@@ -163,17 +169,19 @@ impl Entry {
                 None => return Ok(inner.tail.append_after(at)),
             }
         };
-        self.with_run(run, |reader| reader.append_after(at))
+        self.with_run(run, patience, |reader| reader.append_after(at))
     }
 
     /// Reads in the run that covers a position. It may have been moved to another file meanwhile.
     pub(super) fn with_run<T>(
         &self,
         mut run: RunRef,
+        patience: Patience,
         mut read: impl FnMut(&Reader<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
-            let result = self.files.open(run.file).and_then(|file| read(&Reader::new(&*file, self.number, run)?));
+            let result =
+                self.files.open(run.file).and_then(|file| read(&Reader::new(&*file, patience, self.number, run)?));
             match result {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => match self.lock().run_at(run.start) {
                     // A run that was merged is longer now, and the place in it is another.
@@ -220,9 +228,28 @@ pub(super) struct LogStream {
 }
 
 impl LogStream {
-    fn failed(&self, error: &io::Error) -> StorageError {
-        tracing::error!(stream = &*self.entry.meta.name, %error, "a stream cannot be read");
-        storage_error(error)
+    /// Reads at once what is in memory, here or in the kernel's cache, and everything else in a thread that may wait for
+    /// the disk: the one that serves connections serves the others meanwhile.
+    fn read_with<T: Send + Unpin + 'static>(
+        &self,
+        read: impl Fn(&Entry, Patience) -> io::Result<T> + Send + 'static,
+    ) -> Reply<T> {
+        let failed = |entry: &Entry, error: &io::Error| {
+            tracing::error!(stream = &*entry.meta.name, %error, "a stream cannot be read");
+            storage_error(error)
+        };
+        match read(&self.entry, Patience::None) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return Reply::ready(result.map_err(|error| failed(&self.entry, &error))),
+        }
+        let entry = Arc::clone(&self.entry);
+        let patient = move || read(&entry, Patience::ForDisk).map_err(|error| failed(&entry, &error));
+        // Without a runtime there is nobody whom waiting would hold up.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return Reply::ready(patient());
+        };
+        let task = runtime.spawn_blocking(patient);
+        Reply::pending(async move { task.await.unwrap_or_else(|error| Err(storage_error(&error.into()))) })
     }
 }
 
@@ -236,10 +263,10 @@ impl StreamLog for LogStream {
     }
 
     fn read(&self, range: ReadRange) -> Reply<Piece> {
-        Reply::ready(self.entry.read(range).map_err(|error| self.failed(&error)))
+        self.read_with(move |entry, patience| entry.read(range, patience))
     }
 
     fn append_after(&self, at: Position) -> Reply<Option<AppendShape>> {
-        Reply::ready(self.entry.append_after(at).map_err(|error| self.failed(&error)))
+        self.read_with(move |entry, patience| entry.append_after(at, patience))
     }
 }

@@ -9,7 +9,7 @@ use super::drain::Drains;
 use super::files::Files;
 use super::format::{self, data_name, segment_name};
 use super::recover;
-use super::run::Reader;
+use super::run::{Patience, Reader};
 
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub fn check(disk: &Arc<dyn Disk>) -> io::Result<Checked> {
         let runs = entry.lock().runs.clone();
         for run in runs {
             checked.drained_bytes += run.len;
-            match entry.with_run(run, |reader: &Reader<'_>| reader.all().map(drop)) {
+            match entry.with_run(run, Patience::ForDisk, |reader: &Reader<'_>| reader.all().map(drop)) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     checked.damage.push(format!("stream {}: {error}", entry.meta.name));
                 }

@@ -164,9 +164,19 @@ impl Seal {
     }
 }
 
+/// Whether a read may wait for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// It fails with [`io::ErrorKind::WouldBlock`] if it would have to.
+    None,
+    /// As long as it takes.
+    ForDisk,
+}
+
 /// Reads one run.
 pub(super) struct Reader<'a> {
     file: &'a dyn DiskFile,
+    patience: Patience,
     run: RunRef,
     seal: Seal,
     /// All of a small run.
@@ -187,10 +197,13 @@ struct Entry {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(file: &'a dyn DiskFile, stream: u64, run: RunRef) -> io::Result<Self> {
+    pub(super) fn new(file: &'a dyn DiskFile, patience: Patience, stream: u64, run: RunRef) -> io::Result<Self> {
+        let mut reader = Self { file, patience, run, seal: Seal { stream, start: run.start }, whole: None };
         let size = run.size();
-        let whole = if size <= SMALL { Some(file.read_at(run.offset, size as usize)?) } else { None };
-        Ok(Self { file, run, seal: Seal { stream, start: run.start }, whole })
+        if size <= SMALL {
+            reader.whole = Some(reader.part(0, size as usize)?);
+        }
+        Ok(reader)
     }
 
     /// As [`crate::storage::StreamLog::read`], within the run. `None` if not even one message fits and
@@ -310,9 +323,10 @@ impl<'a> Reader<'a> {
 
     /// Bytes of the run, counted from its head.
     fn part(&self, at: u64, len: usize) -> io::Result<Bytes> {
-        match &self.whole {
-            Some(whole) => Ok(whole.slice(at as usize..at as usize + len)),
-            None => self.file.read_at(self.run.offset + at, len),
+        match (&self.whole, self.patience) {
+            (Some(whole), _) => Ok(whole.slice(at as usize..at as usize + len)),
+            (None, Patience::None) => self.file.read_at_once(self.run.offset + at, len),
+            (None, Patience::ForDisk) => self.file.read_at(self.run.offset + at, len),
         }
     }
 

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::disk::DiskFile;
 use super::format::{Header, Kind};
 use super::manifest;
-use super::run::{Reader, RunRef, encode};
+use super::run::{Patience, Reader, RunRef, encode};
 use super::segment::{self, Body, End, put_commit, put_record};
 use crate::engine::{Commit, Messages, Position, ProducerTag};
 use crate::storage::ReadRange;
@@ -120,7 +120,7 @@ proptest! {
         segment::scan(&with_head(Kind::Segment), 0, drop);
         let _ = manifest::read(&with_head(Kind::Manifest), drop);
         let run = RunRef { file: 0, offset: 0, start: 0, len: bytes.len() as u64 / 2, messages: 3 };
-        if let Ok(reader) = Reader::new(&Slice(bytes.clone().into()), 1, run) {
+        if let Ok(reader) = Reader::new(&Slice(bytes.clone().into()), Patience::ForDisk, 1, run) {
             let range = ReadRange { from: Position(1), to: Position(run.len), max_bytes: 10 };
             let _ = (reader.read(range, true), reader.append_after(Position(1)), reader.all());
         }
@@ -143,7 +143,7 @@ proptest! {
         let run = encode(&mut bytes, 3, &blocks.since(100));
         prop_assert_eq!(bytes.len() as u64, run.offset + run.size());
         let file = Slice(bytes.into());
-        let reader = Reader::new(&file, 3, run).unwrap();
+        let reader = Reader::new(&file, Patience::ForDisk, 3, run).unwrap();
         let from = Position(100 + at.index((tail - 100) as usize) as u64);
         let range = ReadRange { from, to: Position(tail), max_bytes: limit };
         let (data, next) = reader.read(range, true).unwrap().unwrap();
@@ -154,7 +154,7 @@ proptest! {
         prop_assert!(data.len() <= limit || expected.next == next);
         prop_assert_eq!(reader.append_after(from).unwrap(), blocks.append_after(from));
         // The same bytes in another place, or as another stream's, are damaged.
-        let other = Reader::new(&file, 4, run).and_then(|reader| reader.read(range, true));
+        let other = Reader::new(&file, Patience::ForDisk, 4, run).and_then(|reader| reader.read(range, true));
         prop_assert_eq!(other.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }
@@ -192,5 +192,5 @@ impl DiskFile for Slice {
 fn a_reader_of_no_bytes_is_an_error() {
     let file: Arc<dyn DiskFile> = Arc::new(Slice(Bytes::new()));
     let run = RunRef { file: 0, offset: 0, start: 0, len: 5, messages: 1 };
-    assert!(Reader::new(&*file, 1, run).is_err());
+    assert!(Reader::new(&*file, Patience::ForDisk, 1, run).is_err());
 }
