@@ -1,6 +1,5 @@
 //! What lets caches share answers: entity tags, `Cache-Control`, cursors (PROTOCOL.md sections 10, 15, 16).
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
@@ -25,12 +24,15 @@ pub(super) struct Tag(String);
 impl Tag {
     pub(super) fn new(id: StreamId, start: &str, end: Position, closed: bool, coding: Option<Coding>) -> Self {
         let mut tag = String::with_capacity(96);
-        let closed = if closed { ":c" } else { "" };
-        // Writing to a string cannot fail.
-        let _ = write!(tag, "\"{id}:{start}:{}{closed}", end.to_wire().as_str());
+        tag.push('"');
+        tag.extend(id.to_digits().map(char::from));
+        for part in [":", start, ":", end.to_wire().as_str(), if closed { ":c" } else { "" }] {
+            tag.push_str(part);
+        }
         if let Some(coding) = coding {
             // Each coding is a representation of its own (S-HTTP-15).
-            let _ = write!(tag, "-{}", coding.name());
+            tag.push('-');
+            tag.push_str(coding.name());
         }
         tag.push('"');
         Self(tag)

@@ -497,7 +497,7 @@ fn json(status: StatusCode, body: &'static [u8]) -> Response<Body> {
 fn stream_headers(headers: &mut HeaderMap, stream: &Stream, next: Position) {
     headers.reserve(16);
     headers.insert(names::STREAM_NEXT_OFFSET, position_value(next));
-    if let Ok(id) = HeaderValue::from_str(&stream.meta().id.to_string()) {
+    if let Ok(id) = HeaderValue::from_bytes(&stream.meta().id.to_digits()) {
         headers.insert(names::STREAM_INCARNATION, id);
     }
 }

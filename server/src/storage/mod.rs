@@ -112,9 +112,21 @@ pub trait StreamLog: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StreamId(pub u64);
 
+impl StreamId {
+    /// The 16 hexadecimal digits that it is written in. Each answer about a stream has them.
+    pub(crate) fn to_digits(self) -> [u8; 16] {
+        let mut digits = [0; 16];
+        for (place, digit) in digits.iter_mut().enumerate() {
+            *digit = b"0123456789abcdef"[(self.0 >> (60 - 4 * place)) as usize & 15];
+        }
+        digits
+    }
+}
+
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        // ASCII alone.
+        f.write_str(std::str::from_utf8(&self.to_digits()).unwrap_or_default())
     }
 }
 
