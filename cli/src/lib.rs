@@ -53,11 +53,16 @@ pub fn run(args: &[OsString]) -> u8 {
 const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
 
+/// Says how many threads the runtime has.
+const THREADS: &str = "TOKIO_WORKER_THREADS";
+
 fn execute(cli: Cli) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(format!("Error: cannot start: {error}")))?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if matches!(cli.command, Command::Serve(_)) && std::env::var_os(THREADS).is_none() {
+        runtime.worker_threads(commands::serve::threads());
+    }
+    let runtime =
+        runtime.enable_all().build().map_err(|error| Failure::new(format!("Error: cannot start: {error}")))?;
     let result = runtime.block_on(dispatch(cli));
     // A read of standard input that waits for the terminal must not hold up the exit.
     runtime.shutdown_background();

@@ -69,6 +69,12 @@ pub(crate) async fn run(args: &ServeArgs, access: Option<&str>, verbose: u8) -> 
     Ok(())
 }
 
+/// How many threads serve connections: one core is left to the log, which has a thread of its own, and to the kernel. With
+/// a thread for each core they would wake each other for single requests.
+pub(crate) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().saturating_sub(1).max(1))
+}
+
 /// What a service manager wants to know.
 #[derive(Clone, Copy, Debug)]
 enum Service {

@@ -250,8 +250,8 @@ mod tests {
         let beyond = file.read_at_once(written.len() as u64 - 1, 2).unwrap_err().kind();
         assert!(matches!(beyond, io::ErrorKind::UnexpectedEof | io::ErrorKind::WouldBlock), "{beyond}");
         // What the kernel has forgotten is read by who waits, or has come back by then.
-        rustix::fs::fadvise(&File::open(folder.path().join("x")).unwrap(), 0, None, rustix::fs::Advice::DontNeed)
-            .unwrap();
+        let forgetting = File::open(folder.path().join("x")).unwrap();
+        rustix::fs::fadvise(&forgetting, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         match file.read_at_once(0, written.len()) {
             Ok(read) => assert_eq!(read, written),
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
