@@ -190,7 +190,7 @@ export class SequenceGapError extends FetchError {
   }
 }
 
-/** The reader, handle or producer was closed before the call. */
+/** The reader, handle or producer was closed before the call, or the lease finished or released. */
 export class AlreadyClosedError extends DurableStreamError {}
 /** 400, or an append of nothing. */
 export class BadRequestError extends FetchError {}

@@ -38,7 +38,7 @@ struct Inner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The handle, reader or producer was closed or detached before the call.
+    /// The handle, reader or producer was closed or detached before the call, or the lease finished or released.
     AlreadyClosed,
     /// 400 on anything but a read.
     BadRequest,

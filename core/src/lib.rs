@@ -57,5 +57,5 @@ pub use self::proto::producer::{Flushed, Receipt};
 pub use self::proto::read::{Batch, Span};
 pub use self::proto::retry::{Backoff, RetryPolicy};
 pub use self::proto::subscription::{
-    LinkedStream, Subscription, SubscriptionKind, SubscriptionOptions, SubscriptionStatus, Wake,
+    LinkType, LinkedStream, Subscription, SubscriptionKind, SubscriptionOptions, SubscriptionStatus, Wake,
 };

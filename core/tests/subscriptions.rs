@@ -84,6 +84,57 @@ async fn s_lease_2_the_second_answer_to_a_finish_whose_first_was_lost_is_no_cert
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_over_is_not_acked_and_not_lost() {
+    let script = Script::new(|seen, _| match seen.url.rsplit('/').next() {
+        Some("claim") => with_body(200, &[], CLAIM),
+        _ => with_body(200, &[], r#"{"ok":true,"next_wake":false}"#),
+    });
+    let lease = subscriptions(&script).claim("s", "me").await.unwrap().unwrap();
+    assert!(!lease.is_over());
+    assert!(!lease.finish(&[]).await.unwrap());
+    assert!(lease.is_over() && !lease.is_lost());
+    let sent = script.seen().len();
+    for error in [lease.ack(&[]).await.unwrap_err(), lease.finish(&[]).await.unwrap_err()] {
+        assert_eq!(error.code(), "ALREADY_CLOSED");
+    }
+    lease.release().await.unwrap();
+    assert_eq!(script.seen().len(), sent, "nothing more is sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_gives_back_what_was_not_finished_before_it_takes_more() {
+    const SUBSCRIPTION: &str = r#"{"id":"s","type":"pull-wake","wake_stream":"wakes","lease_ttl_ms":3000,
+        "status":"active","streams":[]}"#;
+    let script = Script::new(|seen, _| match seen.url.rsplit('/').next() {
+        Some("claim") => with_body(200, &[], CLAIM),
+        Some("release") => answer(204, &[]),
+        Some("ack") => with_body(200, &[], r#"{"ok":true,"next_wake":false}"#),
+        Some("s") => with_body(200, &[], SUBSCRIPTION),
+        _ => with_body(
+            200,
+            &[("content-type", "application/json"), ("stream-next-offset", "1"), ("stream-up-to-date", "true")],
+            "[]",
+        ),
+    });
+    let mut worker = subscriptions(&script).worker("s", "me").await.unwrap();
+    let calls = || {
+        let seen = script.seen();
+        let names = seen.iter().filter_map(|it| it.url.rsplit('/').next().map(str::to_owned));
+        names.filter(|it| ["claim", "release", "ack"].contains(&it.as_str())).collect::<Vec<_>>()
+    };
+    let undone = worker.next().await.unwrap();
+    let done = worker.next().await.unwrap();
+    assert!(undone.is_over() && !done.is_over());
+    assert_eq!(calls(), ["claim", "release", "claim"]);
+    done.finish(&[]).await.unwrap();
+    drop(worker.next().await.unwrap());
+    assert_eq!(calls()[3..], ["ack", "claim"]);
+    // One that was dropped is not waited for, either.
+    worker.next().await.unwrap();
+    assert_eq!(calls()[5..], ["release", "claim"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn c_hook_5_nothing_to_do_is_no_error() {
     for code in ["ALREADY_CLAIMED", "NO_PENDING_WORK"] {
         let body: &'static str = format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#).leak();
@@ -127,18 +178,19 @@ async fn c_hook_1_keys_are_fetched_once_and_again_for_one_that_is_not_known_but_
     assert!(check("ds_1").await.contains("too old"));
     assert_eq!(script.seen().len(), 1);
     assert_eq!(script.seen()[0].url, "http://h/v1/stream/__ds/jwks.json");
+    // It may be a new one.
     for _ in 0..10 {
         assert!(check("ds_2").await.contains("no key is named"));
     }
-    assert_eq!(script.seen().len(), 1);
+    assert_eq!(script.seen().len(), 2);
     tokio::time::sleep(Duration::from_secs(11)).await;
     check("ds_2").await;
     check("ds_3").await;
-    assert_eq!(script.seen().len(), 2);
+    assert_eq!(script.seen().len(), 3);
     // A key that was withdrawn is not believed for ever.
     tokio::time::sleep(Duration::from_secs(301)).await;
     check("ds_1").await;
-    assert_eq!(script.seen().len(), 3);
+    assert_eq!(script.seen().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -75,7 +75,7 @@ class FetchError(DurableStreamError):
 
 
 class AlreadyClosedError(DurableStreamError):
-    """The handle, reader or producer was closed before the call."""
+    """The handle, reader or producer was closed before the call, or the lease finished or released."""
 
 
 class BadRequestError(FetchError):

@@ -27,7 +27,8 @@ pub struct Lease {
     heartbeats: JoinHandle<()>,
 }
 
-struct Shared {
+/// What the heartbeats and the worker that it came from know of a lease.
+pub(super) struct Shared {
     subscriptions: Subscriptions,
     id: String,
     wake_id: String,
@@ -37,7 +38,16 @@ struct Shared {
     /// A webhook has none.
     release: Option<Target>,
     token: Mutex<String>,
-    is_lost: watch::Sender<bool>,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Held,
+    /// The server said so.
+    Lost,
+    /// Finished or released.
+    Over,
 }
 
 impl Lease {
@@ -57,7 +67,7 @@ impl Lease {
             acks,
             release: Some(release),
             token: Mutex::new(claimed.token),
-            is_lost: watch::Sender::new(false),
+            state: watch::Sender::new(State::Held),
         };
         Self::begin(shared, claimed.streams)
     }
@@ -73,7 +83,7 @@ impl Lease {
             lease,
             release: None,
             token: Mutex::new(wake.callback_token.clone()),
-            is_lost: watch::Sender::new(false),
+            state: watch::Sender::new(State::Held),
         };
         Ok(Self::begin(shared, wake.streams.clone()))
     }
@@ -132,31 +142,35 @@ impl Lease {
     /// Stores the last acks and gives the lease back, in one step; whether there is more to do. What is not acked stays
     /// pending, and is given again.
     ///
+    /// There are no heartbeats from here on: when it fails, the lease ends by itself unless it is finished by another try.
+    ///
     /// # Errors
     /// As [`ack`](Self::ack). A `LeaseLost` with [`outcome_unknown`](Error::outcome_unknown) may be the second answer to
     /// an ack that was stored.
-    pub async fn finish(self, acks: &[(String, Offset)]) -> Result<bool> {
+    pub async fn finish(&self, acks: &[(String, Offset)]) -> Result<bool> {
+        // None may come after it, which would be told that the wake is over.
         self.heartbeats.abort();
-        Ok(self.shared.ack(acks, true).await?.next_wake)
+        let acked = self.shared.ack(acks, true).await?;
+        self.shared.leave(State::Over);
+        Ok(acked.next_wake)
     }
 
     /// Gives the work back undone, so that another worker can have it at once. A webhook's ends when its lease does.
     ///
     /// # Errors
     /// As all requests. A lease that is over is no error.
-    pub async fn release(self) -> Result<()> {
-        self.heartbeats.abort();
-        let Some(target) = &self.shared.release else { return Ok(()) };
-        let request = request::release(self.shared.wake(&self.shared.token()))?;
-        match call(&self.shared.subscriptions.core, target, request).await {
-            Err(error) if !matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::NotFound) => Err(error),
-            _ => Ok(()),
-        }
+    pub async fn release(&self) -> Result<()> {
+        self.shared.release().await
+    }
+
+    /// Whether it was finished or released: there is nothing more to do with it.
+    pub fn is_over(&self) -> bool {
+        *self.shared.state.borrow() == State::Over
     }
 
     /// Whether the server said that the lease is over.
     pub fn is_lost(&self) -> bool {
-        *self.shared.is_lost.borrow()
+        *self.shared.state.borrow() == State::Lost
     }
 
     /// Ready when the server says that the lease is over: select it beside the work.
@@ -165,7 +179,21 @@ impl Lease {
     /// It can be dropped and called again.
     pub async fn lost(&self) {
         // The sender lives as long as this value.
-        let _ = self.shared.is_lost.subscribe().wait_for(|lost| *lost).await;
+        let _ = self.shared.state.subscribe().wait_for(|state| *state == State::Lost).await;
+    }
+
+    /// Ready when the lease is lost, or was finished or released; whether it was lost.
+    ///
+    /// # Cancel safety
+    /// It can be dropped and called again.
+    pub async fn ended(&self) -> bool {
+        let mut states = self.shared.state.subscribe();
+        // The sender lives as long as this value.
+        states.wait_for(|state| *state != State::Held).await.is_ok_and(|state| *state == State::Lost)
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
     }
 }
 
@@ -179,10 +207,13 @@ impl Shared {
     }
 
     async fn ack(&self, acks: &[(String, Offset)], done: bool) -> Result<Acked> {
+        if *self.state.borrow() == State::Over {
+            return Err(Error::new(ErrorKind::AlreadyClosed, "the lease was finished or released before"));
+        }
         let request = request::ack(self.wake(&self.token()), acks, done)?;
         let (_, body) = call(&self.subscriptions.core, &self.acks, request).await.inspect_err(|error| {
             if is_over(error) {
-                self.is_lost.send_replace(true);
+                self.leave(State::Lost);
             }
         })?;
         let acked: Acked = parse(&self.acks, &body)?;
@@ -192,6 +223,30 @@ impl Shared {
         }
         Ok(acked)
     }
+
+    /// Gives the work back, if it is still ours.
+    pub(super) async fn release(&self) -> Result<()> {
+        if !self.leave(State::Over) {
+            return Ok(());
+        }
+        let Some(target) = &self.release else { return Ok(()) };
+        let request = request::release(self.wake(&self.token()))?;
+        match call(&self.subscriptions.core, target, request).await {
+            Err(error) if !matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::NotFound) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// It is held no more; whether it was until then.
+    fn leave(&self, next: State) -> bool {
+        self.state.send_if_modified(|state| {
+            let was_held = *state == State::Held;
+            if was_held {
+                *state = next;
+            }
+            was_held
+        })
+    }
 }
 
 /// Whether it means that the work is not ours any more.
@@ -199,16 +254,22 @@ fn is_over(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::NotFound | ErrorKind::Unauthorized)
 }
 
-/// Tells the server now and then that we are at work.
+/// Tells the server now and then that we are at work, until that is over.
 async fn keep(shared: Arc<Shared>) {
+    let mut state = shared.state.subscribe();
+    tokio::select! {
+        // The sender lives as long as what is shared.
+        _ = state.wait_for(|state| *state != State::Held) => {}
+        () = beat(&shared) => {}
+    }
+}
+
+async fn beat(shared: &Shared) {
     let interval = heartbeat_interval(shared.lease);
     loop {
         tokio::time::sleep(interval).await;
         if let Err(error) = shared.ack(&[], false).await {
             tracing::debug!(subscription = %shared.id, %error, "a heartbeat failed");
-            if is_over(&error) {
-                return;
-            }
         }
     }
 }

@@ -177,8 +177,11 @@ impl Subscriptions {
         WebhookVerifier::new(self.core.clone(), &self.root)
     }
 
-    /// A stream of this server, by its path below the stream root.
-    pub(super) fn stream(&self, path: &str) -> Result<DurableStream> {
+    /// A stream of this server, by its path below the stream root. Makes no request.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a path that no URL can have.
+    pub fn stream(&self, path: &str) -> Result<DurableStream> {
         DurableStream::new(self.core.clone(), &format!("{}/{}", self.root, encode_path(path)))
     }
 

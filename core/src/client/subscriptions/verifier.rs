@@ -15,8 +15,8 @@ use crate::proto::request::Operation;
 use crate::proto::subscription::{KeySet, SIGNATURE_TOLERANCE, Signature, Wake, request};
 use crate::proto::url::StreamUrl;
 
-/// A key that is not known is asked for at most so often, whoever sends what.
-const LEAST_BETWEEN_FETCHES: Duration = Duration::from_secs(10);
+/// The keys are fetched for one that is not known at most so often, whoever sends what.
+const LEAST_BETWEEN_SEARCHES: Duration = Duration::from_secs(10);
 /// As long as the server lets its keys be cached (S-HOOK-3); then a key that was withdrawn is not believed any more.
 const FRESH: Duration = Duration::from_secs(300);
 
@@ -35,6 +35,8 @@ pub struct WebhookVerifier {
 struct Known {
     keys: KeySet,
     fetched: Option<Instant>,
+    /// When they were last fetched for a key that was not among them.
+    searched: Option<Instant>,
 }
 
 impl WebhookVerifier {
@@ -87,14 +89,16 @@ impl WebhookVerifier {
     async fn keys_with(&self, kid: &str) -> Result<KeySet> {
         // One fetch serves all that wait for it.
         let mut known = self.keys.lock().await;
-        let age = known.fetched.map(|at| self.core.now().saturating_sub(at));
-        let is_due = match age {
-            None => true,
-            Some(age) => age > FRESH || (!known.keys.has(kid) && age > LEAST_BETWEEN_FETCHES),
-        };
-        if is_due {
+        let now = self.core.now();
+        let is_over = |since: Option<Instant>, time| since.is_none_or(|at| now.saturating_sub(at) > time);
+        let is_old = is_over(known.fetched, FRESH);
+        let is_searched = !is_old && !known.keys.has(kid) && is_over(known.searched, LEAST_BETWEEN_SEARCHES);
+        if is_searched {
+            known.searched = Some(now);
+        }
+        if is_old || is_searched {
             match self.fetch().await {
-                Ok(keys) => *known = Known { keys, fetched: Some(self.core.now()) },
+                Ok(keys) => (known.keys, known.fetched) = (keys, Some(self.core.now())),
                 Err(error) if known.keys.has(kid) => {
                     tracing::warn!(%error, "the keys of webhooks could not be fetched again; the known ones are used");
                 }

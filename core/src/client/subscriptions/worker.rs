@@ -1,9 +1,12 @@
 //! A worker of a pull-wake subscription: follows the wake stream and claims (C-HOOK-5).
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::lease::Shared;
 use super::{Lease, Subscriptions};
 use crate::client::read::Reader;
 use crate::error::{Error, Result};
@@ -13,7 +16,6 @@ use crate::proto::read::Batch;
 use crate::proto::subscription::SubscriptionKind;
 
 /// Waits for the work of a pull-wake subscription. Any number of workers may share one; each wake goes to one of them.
-#[derive(Debug)]
 pub struct Worker {
     subscriptions: Subscriptions,
     id: String,
@@ -22,6 +24,8 @@ pub struct Worker {
     /// The wake stream was closed: no event comes any more.
     has_ended: bool,
     lease: Duration,
+    /// The last one that was given out.
+    last: Option<Arc<Shared>>,
 }
 
 impl Worker {
@@ -39,10 +43,12 @@ impl Worker {
         // Before the first claim, so that no event can come between the two.
         wakes.open().await.map_err(|error| error.prefixed(format!("the wake stream {wake_stream:?} of {id:?}")))?;
         let (id, name) = (id.to_owned(), name.to_owned());
-        Ok(Self { subscriptions, id, name, wakes, has_ended: false, lease: subscription.lease })
+        Ok(Self { subscriptions, id, name, wakes, has_ended: false, lease: subscription.lease, last: None })
     }
 
     /// The next work, as soon as there is some. An error does not end the worker: the next call goes on.
+    ///
+    /// A subscription has one lease at a time. So the one before is given back, unless it was finished or released.
     ///
     /// # Errors
     /// `NotFound` when the subscription or its wake stream is gone, and as all requests.
@@ -50,8 +56,14 @@ impl Worker {
     /// # Cancel safety
     /// No wake is lost. Work that was claimed at that very moment comes again when its lease ends.
     pub async fn next(&mut self) -> Result<Lease> {
+        if let Some(last) = self.last.take()
+            && let Err(error) = last.release().await
+        {
+            tracing::debug!(subscription = %self.id, %error, "a lease could not be given back: it ends by itself");
+        }
         loop {
             if let Some(lease) = self.subscriptions.claim(&self.id, &self.name).await? {
+                self.last = Some(lease.shared());
                 return Ok(lease);
             }
             self.woken().await?;
@@ -75,6 +87,12 @@ impl Worker {
                 () = &mut waited => return Ok(()),
             }
         }
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("subscription_id", &self.id).field("name", &self.name).finish_non_exhaustive()
     }
 }
 

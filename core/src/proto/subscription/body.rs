@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::request::encode;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::proto::offset::{Offset, ReadFrom};
 
 /// What a new subscription is to be (T-SUBNEW).
@@ -38,6 +38,20 @@ pub enum SubscriptionKind {
         /// Where to.
         url: String,
     },
+}
+
+impl SubscriptionKind {
+    /// The kind that the one of the two asks for that is there.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when none is there, or both.
+    pub fn of(wake_stream: Option<String>, webhook_url: Option<String>) -> Result<Self> {
+        match (wake_stream, webhook_url) {
+            (Some(wake_stream), None) => Ok(Self::PullWake { wake_stream }),
+            (None, Some(url)) => Ok(Self::Webhook { url }),
+            _ => Err(Error::invalid_argument("a subscription has either a wake stream or the URL of a webhook")),
+        }
+    }
 }
 
 impl SubscriptionOptions {
@@ -223,6 +237,18 @@ pub struct Wake {
     pub callback_token: String,
 }
 
+impl Wake {
+    /// Reads the body of a webhook that was verified before, such as one that waited in a queue.
+    ///
+    /// # Errors
+    /// `Parse` when it is none.
+    pub fn from_json(body: &[u8]) -> Result<Self> {
+        serde_json::from_slice(body).map_err(|error| {
+            Error::new(ErrorKind::Parse, format!("the webhook is no wake: {error}")).with_source(error)
+        })
+    }
+}
+
 impl fmt::Debug for Wake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wake")
@@ -321,6 +347,18 @@ mod tests {
         let options =
             SubscriptionOptions { lease: Some(Duration::ZERO), ..SubscriptionOptions::pull_wake("wakes", "a") };
         assert_eq!(options.body().unwrap_err().code(), "INVALID_ARGUMENT");
+    }
+
+    #[test]
+    fn a_subscription_is_of_one_kind() {
+        let of = |wake_stream: Option<&str>, url: Option<&str>| {
+            SubscriptionKind::of(wake_stream.map(str::to_owned), url.map(str::to_owned))
+        };
+        assert_eq!(of(Some("w"), None).unwrap(), SubscriptionKind::PullWake { wake_stream: "w".into() });
+        assert_eq!(of(None, Some("https://h/")).unwrap(), SubscriptionKind::Webhook { url: "https://h/".into() });
+        for (wake_stream, url) in [(None, None), (Some("w"), Some("https://h/"))] {
+            assert_eq!(of(wake_stream, url).unwrap_err().code(), "INVALID_ARGUMENT");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::SubscriptionOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::proto::offset::Offset;
+use crate::proto::offset::{Offset, ReadFrom};
 use crate::proto::request::Request;
 
 /// GET of a subscription, of a page of them, or of the keys of webhooks.
@@ -78,6 +78,20 @@ pub struct WakeRef<'a> {
     pub token: &'a str,
 }
 
+/// Acks of positions as readers tell them, by path. One that has read nothing yet has nothing to ack (C-HOOK-3).
+///
+/// # Errors
+/// `InvalidArgument` for what is no position.
+pub fn acks(positions: impl IntoIterator<Item = (String, String)>) -> Result<Vec<(String, Offset)>> {
+    let position = |(path, text): (String, String)| match text.parse::<ReadFrom>() {
+        Ok(ReadFrom::Beginning) => Ok(None),
+        Ok(ReadFrom::At(offset)) => Ok(Some((path, offset))),
+        Ok(ReadFrom::Now) => Err(Error::invalid_argument(format!("{path:?}: \"now\" is no position to ack"))),
+        Err(why) => Err(Error::invalid_argument(format!("{path:?}: the offset {text:?}: {why}"))),
+    };
+    positions.into_iter().filter_map(|it| position(it).transpose()).collect()
+}
+
 /// POST of acks, which begins the lease anew, or ends the wake if `done` (S-PULL-5, S-PULL-7).
 ///
 /// # Errors
@@ -114,4 +128,19 @@ pub(super) fn encode(body: &impl Serialize) -> Result<Bytes> {
     serde_json::to_vec(body)
         .map(Bytes::from)
         .map_err(|error| Error::new(ErrorKind::Internal, format!("a request cannot be written as JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c_hook_3_a_reader_that_has_read_nothing_acks_nothing() {
+        let of = |text: &str| acks([("a".to_owned(), text.to_owned())]);
+        assert_eq!(of("-1").unwrap(), []);
+        assert_eq!(of("7").unwrap(), [("a".to_owned(), Offset::new("7").unwrap())]);
+        for bad in ["now", "", "a b"] {
+            assert_eq!(of(bad).unwrap_err().code(), "INVALID_ARGUMENT", "{bad}");
+        }
+    }
 }

@@ -75,9 +75,7 @@ impl KeySet {
         if now.abs_diff(Duration::from_secs(signature.seconds)) > tolerance {
             return Err(refused("the signature is too old, or from the future"));
         }
-        serde_json::from_slice(body).map_err(|error| {
-            Error::new(ErrorKind::Parse, format!("the webhook is no wake: {error}")).with_source(error)
-        })
+        Wake::from_json(body)
     }
 }
 
