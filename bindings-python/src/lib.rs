@@ -14,12 +14,15 @@ mod error;
 mod event_loop;
 mod json;
 mod logging;
+mod manner;
 mod options;
 mod producer;
 mod reader;
 mod runtime;
 mod server;
 mod stream;
+mod subscriptions;
+mod worker;
 
 use pyo3::prelude::*;
 
@@ -50,6 +53,10 @@ mod _native {
     use crate::server::Server;
     #[pymodule_export]
     use crate::stream::Stream;
+    #[pymodule_export]
+    use crate::subscriptions::{Subscriptions, WebhookVerifier};
+    #[pymodule_export]
+    use crate::worker::{Lease, Worker};
 
     /// Version of the package.
     #[pymodule_export]

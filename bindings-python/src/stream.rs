@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use everstream::{AppendOptions, BoxBody, DurableStream, Extras, Offset, ReadOptions, RetryPolicy};
+use everstream::{AppendOptions, BoxBody, DurableStream, Offset, ReadOptions};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -13,6 +13,7 @@ use crate::callback::Callbacks;
 use crate::client::Client;
 use crate::data::{Data, raw};
 use crate::error;
+use crate::manner::Manner;
 use crate::options::{self, Given};
 use crate::producer::Producer;
 use crate::reader::Reader;
@@ -31,7 +32,7 @@ impl Stream {
     #[new]
     fn new(py: Python<'_>, client: Py<Client>, url: String, options: &Bound<'_, PyDict>) -> PyResult<Self> {
         let settings = Arc::new(Settings::of(url, options)?);
-        let callbacks = settings.callbacks.clone();
+        let callbacks = settings.manner.callbacks();
         let mut encode: Option<Py<PyAny>> = None;
         Given(options).set("encode", &mut encode)?;
         let core = Remade::new(py, move |py| settings.build(py, client.get()))?;
@@ -249,57 +250,24 @@ fn broken_source(error: PyErr) -> everstream::TransportError {
 /// What a handle was made with.
 struct Settings {
     url: String,
-    extras: Extras,
     content_type: Option<String>,
-    request_timeout: Option<f64>,
-    retry: Option<RetryPolicy>,
-    on_error: Option<Py<PyAny>>,
     batching: bool,
     idempotent: bool,
-    callbacks: Callbacks,
+    manner: Manner,
 }
 
 impl Settings {
     fn of(url: String, options: &Bound<'_, PyDict>) -> PyResult<Self> {
         let given = Given(options);
-        let mut asynchronous = false;
-        given.set("asynchronous", &mut asynchronous)?;
-        let callbacks = Callbacks::new(asynchronous);
-        let dict = |name: &str| -> PyResult<Option<Bound<'_, PyDict>>> {
-            let value = options.get_item(name)?.filter(|value| !value.is_none());
-            value.map(|value| Ok(value.cast_into::<PyDict>()?)).transpose()
-        };
-        let mut it = Self {
-            url,
-            extras: callbacks.extras(dict("headers")?.as_ref(), dict("params")?.as_ref())?,
-            content_type: None,
-            request_timeout: None,
-            retry: dict("retry")?.as_ref().map(options::retry).transpose()?,
-            on_error: None,
-            batching: true,
-            idempotent: false,
-            callbacks,
-        };
+        let mut it = Self { url, content_type: None, batching: true, idempotent: false, manner: Manner::of(options)? };
         given.set("content_type", &mut it.content_type)?;
-        given.set("read_timeout", &mut it.request_timeout)?;
-        given.set("on_error", &mut it.on_error)?;
         given.set("batching", &mut it.batching)?;
         given.set("idempotent", &mut it.idempotent)?;
         Ok(it)
     }
 
     fn build(&self, py: Python<'_>, client: &Client) -> PyResult<DurableStream> {
-        let mut builder = client.core(py)?.to_builder().extras(&self.extras);
-        if let Some(limit) = self.request_timeout {
-            builder = builder.request_timeout(options::seconds(py, "timeout", limit)?);
-        }
-        if let Some(retry) = &self.retry {
-            builder = builder.retry(retry.clone());
-        }
-        if let Some(function) = &self.on_error {
-            builder = builder.on_error(self.callbacks.error_hook(function.clone_ref(py)));
-        }
-        let stream = builder.build().and_then(|client| client.stream(&self.url));
+        let stream = self.manner.client(py, client)?.stream(&self.url);
         let stream = stream.map_err(|error| error::raise(py, &error))?.with_batching(self.batching);
         let stream = match &self.content_type {
             Some(content_type) => stream.with_content_type(content_type),

@@ -14,7 +14,11 @@ import everstream
 from everstream import (
     AsyncClient,
     AsyncDurableStream,
+    AsyncLease,
     AsyncStreamResponse,
+    AsyncSubscriptions,
+    AsyncWebhookVerifier,
+    AsyncWorker,
     Client,
     Delivery,
     DurableStream,
@@ -134,7 +138,7 @@ class AsyncFace:
         self.loop.close()
 
     def _wrapped(self, value: Any) -> Any:
-        if isinstance(value, (AsyncDurableStream, AsyncStreamResponse, IdempotentProducer, AsyncClient)):
+        if isinstance(value, WRAPPED):
             return Blocking(self, value)
         if isinstance(value, AsyncIterator):
             return self._iterated(value)
@@ -153,6 +157,17 @@ class AsyncFace:
             if not (self.loop.is_closed() or self.loop.is_running()):
                 self.wait(iterator.aclose)
 
+
+WRAPPED = (
+    AsyncClient,
+    AsyncDurableStream,
+    AsyncLease,
+    AsyncStreamResponse,
+    AsyncSubscriptions,
+    AsyncWebhookVerifier,
+    AsyncWorker,
+    IdempotentProducer,
+)
 
 Face = SyncFace | AsyncFace
 

@@ -92,7 +92,7 @@ def test_shutdown_ends_the_process_with_0_though_producers_are_open(face: str, r
         assert adapter.exit_code() == 0
 
 
-def test_init_declares_all_nine_features(adapter: Adapter, root: Server) -> None:
+def test_init_declares_all_nine_features_and_ours(adapter: Adapter, root: Server) -> None:
     result = adapter.ok("init", serverUrl=root.url)
     assert result["clientName"].startswith("everstream") and result["clientVersion"]
     assert result["features"] == dict.fromkeys(

@@ -1,10 +1,12 @@
-"""The examples of docs/python.md and of the package's README run as they stand."""
+"""The examples of docs/python.md, those for Python of docs/subscriptions.md and the package's README run as they stand."""
 
 from __future__ import annotations
 
 import asyncio
+import queue
 import re
 import textwrap
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ from typing import Any
 import pytest
 
 import everstream
-from everstream import AsyncDurableStream, Client, DurableStream
+from everstream import AsyncDurableStream, Client, DurableStream, Subscriptions
 from everstream.testing import Server
+from receiver import Receiver
 from support import JSON
 
 PACKAGE = Path(__file__).parents[1]
@@ -25,6 +28,7 @@ def examples(text: str) -> list[str]:
 
 
 GUIDE = examples((PACKAGE.parent / "docs/python.md").read_text("utf-8"))
+DEFAULT_ROOT = "http://127.0.0.1:4437/v1/stream"
 
 
 def example(beginning: str) -> str:
@@ -51,7 +55,7 @@ def closing(handle: DurableStream, seen: list[Any]) -> Callable[..., None]:
 
 
 def test_nothing_in_the_guide_is_left_out() -> None:
-    assert len(GUIDE) == 8
+    assert len(GUIDE) == 9
 
 
 def test_write(url: str) -> None:
@@ -117,6 +121,112 @@ def test_language_models(url: str) -> None:
     run(example("from everstream.ai"), url, app=app, Request=fastapi.Request, AsyncDurableStream=AsyncDurableStream)
     routes = {(method, route.path) for route in app.routes for method in getattr(route, "methods", None) or ()}
     assert {(method, "/chats/{chat}") for method in ("POST", "GET", "DELETE")} <= routes
+
+
+def test_work(server: Server, url: str) -> None:
+    root, name = url.rpartition("/")[::2]
+    DurableStream.create(f"{root}/{name}-wakes", content_type=JSON)
+    code = example("from everstream import Subscriptions").replace(DEFAULT_ROOT, root)
+    for general, own in {"workers": f"{name}-workers", "wakes": f"{name}-wakes", "jobs/**": f"{name}/**"}.items():
+        code = code.replace(f'"{general}"', f'"{own}"')
+    # What is there before the subscription is not replayed; the example makes it, and waits.
+    timer = threading.Timer(0.05, lambda: DurableStream.create(f"{root}/{name}/a", content_type=JSON, body=[1, 2]))
+    timer.start()
+    seen: list[Any] = []
+
+    def process(path: str, jobs: list[Any]) -> None:
+        seen.extend(jobs)
+        raise Enough
+
+    with pytest.raises(Enough):
+        run(code, url, process=process)
+    timer.join()
+    assert seen == [1, 2]
+
+
+class Enough(Exception):
+    """Ends an example that would go on for ever."""
+
+
+SUBSCRIPTIONS = examples((PACKAGE.parent / "docs/subscriptions.md").read_text("utf-8"))
+
+
+def worker_example(beginning: str) -> str:
+    (found,) = [it for it in SUBSCRIPTIONS if it.startswith(beginning)]
+    return found
+
+
+def test_nothing_about_subscriptions_is_left_out() -> None:
+    assert len(SUBSCRIPTIONS) == 3
+
+
+def test_a_receiver_of_webhooks(server: Server, url: str) -> None:
+    root, name = url.rpartition("/")[::2]
+    code = worker_example("from everstream import InvalidSignatureError").replace(DEFAULT_ROOT, root)
+    assert code.count('"mailer"') == 1
+    bodies: queue.Queue[str] = queue.Queue()
+    seen: list[Any] = []
+    names = run(
+        code.replace('"mailer"', f'"{name}"'), url, queue=bodies, process=lambda path, message: seen.append((path, message))
+    )
+    with Receiver(202, b"") as receiver:
+        subscriptions = Subscriptions(root)
+        subscriptions.create(name, pattern=f"{name}/*", webhook=receiver.url)
+        DurableStream.create(f"{root}/{name}/a", content_type=JSON, body=[1, 2])
+        signature, body = receiver.next()
+        assert names["hook"]({"webhook-signature": signature}, body + b" ") == (401, "")
+        assert names["hook"]({}, body) == (401, "")
+        assert names["hook"]({"webhook-signature": signature}, body) == (202, "")
+        names["work"](bodies.get_nowait())
+        assert seen == [(f"{name}/a", 1), (f"{name}/a", 2)]
+        tail = DurableStream(f"{root}/{name}/a").head().offset
+        assert [stream.acked_offset for stream in subscriptions.get(name).streams] == [tail]
+
+
+def prepared(server: Server, url: str) -> Subscriptions:
+    """A subscription as the examples of workers have it, with work."""
+    root, name = url.rpartition("/")[::2]
+    DurableStream.create(f"{root}/{name}-wakes", content_type=JSON)
+    subscriptions = Subscriptions(root)
+    subscriptions.create(f"{name}-workers", pattern=f"{name}/*", wake_stream=f"{name}-wakes")
+    DurableStream.create(f"{root}/{name}/a", content_type=JSON, body=[1])
+    return subscriptions
+
+
+def test_a_worker(server: Server, url: str) -> None:
+    root, name = url.rpartition("/")[::2]
+    subscriptions = prepared(server, url)
+    code = worker_example("from everstream import Subscriptions").replace(DEFAULT_ROOT, root)
+    seen: list[Any] = []
+
+    def process(path: str, job: Any) -> None:
+        seen.append((path, job))
+        if job == 2:
+            raise Enough
+        DurableStream.create(f"{root}/{name}/b", content_type=JSON, body=[2])
+
+    with pytest.raises(Enough):
+        run(code.replace('"workers"', f'"{name}-workers"'), url, process=process)
+    assert seen == [(f"{name}/a", 1), (f"{name}/b", 2)]
+    acked = {stream.path: stream.acked_offset for stream in subscriptions.get(f"{name}-workers").streams}
+    assert acked == {f"{name}/a": DurableStream(f"{root}/{name}/a").head().offset, f"{name}/b": "-1"}
+
+
+async def test_a_worker_with_asyncio(server: Server, url: str) -> None:
+    root, name = url.rpartition("/")[::2]
+    prepared(server, url)
+    code = worker_example("from everstream import AsyncSubscriptions").replace(DEFAULT_ROOT, root)
+    code = textwrap.indent(code.replace('"workers"', f'"{name}-workers"'), "    ")
+    seen: list[Any] = []
+
+    async def process(path: str, job: Any) -> None:
+        seen.append((path, job))
+        raise Enough
+
+    names = run(f"async def main():\n{code}", url, process=process)
+    with pytest.raises(Enough):
+        await asyncio.wait_for(names["main"](), 20)
+    assert seen == [(f"{name}/a", 1)]
 
 
 def test_readme(url: str) -> None:

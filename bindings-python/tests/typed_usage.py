@@ -15,7 +15,9 @@ from everstream import (
     AsyncCallbackCheckpoints,
     AsyncClient,
     AsyncDurableStream,
+    AsyncLease,
     AsyncStreamResponse,
+    AsyncSubscriptions,
     Checkpoint,
     Client,
     CloseResult,
@@ -28,11 +30,14 @@ from everstream import (
     HeadResult,
     IdempotentAppendResult,
     IdempotentProducer,
+    Lease,
     Producer,
     Retry,
     StreamEvent,
     StreamResponse,
+    Subscription,
     Timeout,
+    Wake,
     astream,
     stream,
 )
@@ -130,6 +135,37 @@ async def with_asyncio(url: str) -> None:
     assert_type(await res.read_json(Order), list[Order])
 
 
+def subscribing(root: str, signature: str, body: bytes) -> None:
+    subscriptions = Client().subscriptions(root)
+    assert_type(subscriptions.create("s", pattern="a/*", wake_stream="w"), Subscription)
+    assert_type(subscriptions.list(), list[Subscription])
+    wake = subscriptions.webhook_verifier("s", tolerance=60).verify(signature, body)
+    assert_type(wake, Wake)
+    assert_type(subscriptions.work_of(wake), Lease)
+    with subscriptions.worker("s", "one") as worker:
+        for lease in worker:
+            assert_type(lease, Lease)
+            with lease:
+                for stream in lease.pending:
+                    with lease.read(stream) as response:
+                        assert_type(response, StreamResponse[Any])
+                    lease.ack({stream.path: response.offset})
+            assert_type(lease.finish(), bool)
+
+
+async def subscribing_with_asyncio(root: str, signature: str, body: bytes) -> None:
+    subscriptions = AsyncClient().subscriptions(root)
+    assert_type(subscriptions, AsyncSubscriptions)
+    assert_type(await subscriptions.get("s"), Subscription)
+    assert_type(await subscriptions.webhook_verifier().verify(signature, body), Wake)
+    async with await subscriptions.worker("s", "one") as worker:
+        async for lease in worker:
+            assert_type(lease, AsyncLease)
+            async with lease, lease.read("a/b") as response:
+                assert_type(response, AsyncStreamResponse[Any])
+            assert_type(await lease.ended(), bool)
+
+
 def misused(url: str) -> None:
     stream(url, live="now")  # type: ignore[arg-type]
     stream(url, headers={"authorization": 7})  # type: ignore[dict-item]
@@ -141,3 +177,5 @@ def misused(url: str) -> None:
     IdempotentProducer(url, "p", content_typ="text/plain")  # type: ignore[call-arg]
     HeadResult(exists=False)  # type: ignore[arg-type]
     Checkpoint("1").offset = "2"  # type: ignore[misc]
+    Client().subscriptions(url).create("s", patern="a/*")  # type: ignore[call-arg]
+    Client().subscriptions(url).webhook_verifier().verify("s", 7)  # type: ignore[arg-type]

@@ -10,7 +10,8 @@
         for order in response.iter_json():
             print(order)
 
-The asyncio face has the same names: `astream`, `AsyncDurableStream`, `IdempotentProducer`, `AsyncClient`.
+The asyncio face has the same names: `astream`, `AsyncDurableStream`, `IdempotentProducer`, `AsyncClient`,
+`AsyncSubscriptions`.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ from .handle import DurableStream, stream
 from .producer import Delivery, IdempotentProducer, Producer
 from .response import StreamResponse
 from .server import Server
+from .subscription_types import LinkedStream, Subscription, Wake
+from .subscriptions import Lease, Subscriptions, WebhookVerifier, Worker
 from .types import (
     AppendResult,
     AsyncCheckpointStore,
@@ -90,6 +93,7 @@ from .types import (
 if TYPE_CHECKING:
     from .ahandle import AsyncDurableStream, AsyncStreamSession, astream
     from .aresponse import AsyncStreamResponse
+    from .asubscriptions import AsyncLease, AsyncSubscriptions, AsyncWebhookVerifier, AsyncWorker
 
 __all__ = [
     "AlreadyClosedError",
@@ -98,8 +102,12 @@ __all__ = [
     "AsyncCheckpointStore",
     "AsyncClient",
     "AsyncDurableStream",
+    "AsyncLease",
     "AsyncStreamResponse",
     "AsyncStreamSession",
+    "AsyncSubscriptions",
+    "AsyncWebhookVerifier",
+    "AsyncWorker",
     "BadRequestError",
     "BatchFailure",
     "BufferFullError",
@@ -126,7 +134,9 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidOffsetError",
     "InvalidSignatureError",
+    "Lease",
     "LeaseLostError",
+    "LinkedStream",
     "ListedStream",
     "LiveMode",
     "NetworkError",
@@ -160,9 +170,14 @@ __all__ = [
     "StreamNotFoundError",
     "StreamRecreatedError",
     "StreamResponse",
+    "Subscription",
+    "Subscriptions",
     "Timeout",
     "UnauthorizedError",
     "UnexpectedStatusError",
+    "Wake",
+    "WebhookVerifier",
+    "Worker",
     "__version__",
     "astream",
     "stream",
@@ -171,8 +186,12 @@ __all__ = [
 # The asyncio face imports asyncio, which takes longer than all the rest: only those who use it wait for that.
 _ASYNC = {
     "AsyncDurableStream": "ahandle",
+    "AsyncLease": "asubscriptions",
     "AsyncStreamResponse": "aresponse",
     "AsyncStreamSession": "ahandle",
+    "AsyncSubscriptions": "asubscriptions",
+    "AsyncWebhookVerifier": "asubscriptions",
+    "AsyncWorker": "asubscriptions",
     "astream": "ahandle",
 }
 

@@ -12,8 +12,10 @@ from .types import AsyncHeadersLike, AsyncOnError, AsyncParamsLike, HeadersLike,
 
 if TYPE_CHECKING:
     from .ahandle import AsyncDurableStream, AsyncStreamSession
+    from .asubscriptions import AsyncSubscriptions
     from .handle import DurableStream
     from .response import StreamResponse
+    from .subscriptions import Subscriptions
 
 
 class _ClientBase:
@@ -101,6 +103,12 @@ class Client(_ClientBase):
         """The streams below a root such as `http://127.0.0.1:4437/v1/stream`, by name. Our servers can, others not."""
         return [ListedStream(*row) for row in self._native.list(True, root, prefix)]
 
+    def subscriptions(self, root: str, **options: Any) -> Subscriptions:
+        """`Subscriptions` over these connections; options as there."""
+        from .subscriptions import Subscriptions
+
+        return Subscriptions(root, client=self, **options)
+
     def close(self) -> None:
         """Nothing to do: idle connections end by themselves. Here for code that expects it."""
 
@@ -148,6 +156,12 @@ class AsyncClient(_ClientBase):
     async def list(self, root: str, prefix: str = "") -> list[ListedStream]:
         """As `Client.list`."""
         return [ListedStream(*row) for row in await self._native.list(False, root, prefix)]
+
+    def subscriptions(self, root: str, **options: Any) -> AsyncSubscriptions:
+        """`AsyncSubscriptions` over these connections; options as there."""
+        from .asubscriptions import AsyncSubscriptions
+
+        return AsyncSubscriptions(root, client=self, **options)
 
     async def aclose(self) -> None:
         """Nothing to do: idle connections end by themselves. Here for code that expects it."""
@@ -198,18 +212,33 @@ def native_stream(
         client._native,
         url,
         {
-            "headers": merge(client.headers, headers),
-            "params": merge(client.params, params),
+            **manner(client, headers=headers, params=params, timeout=timeout, retry=retry, on_error=on_error),
             "content_type": content_type,
-            "read_timeout": timeout.read if timeout.read is not None else client.timeout.read,
-            "retry": retry,
-            "on_error": on_error if on_error is not None else client.on_error,
             "batching": batching,
             "idempotent": idempotent,
             "encode": encode,
-            "asynchronous": isinstance(client, AsyncClient),
         },
     )
+
+
+def manner(
+    client: _ClientBase,
+    *,
+    headers: Any,
+    params: Any,
+    timeout: Timeout,
+    retry: dict[str, Any] | None,
+    on_error: Any,
+) -> dict[str, Any]:
+    """How requests are made, as the native module takes it: the client's settings with a handle's over them."""
+    return {
+        "headers": merge(client.headers, headers),
+        "params": merge(client.params, params),
+        "read_timeout": timeout.read if timeout.read is not None else client.timeout.read,
+        "retry": retry,
+        "on_error": on_error if on_error is not None else client.on_error,
+        "asynchronous": isinstance(client, AsyncClient),
+    }
 
 
 def _read(path: str | os.PathLike[str] | None) -> bytes | None:

@@ -121,6 +121,56 @@ def test_what_is_live_refuses_in_the_child_and_goes_on_in_the_parent() -> None:
     """)
 
 
+def test_workers_and_leases_refuse_in_the_child_and_verifiers_are_made_anew() -> None:
+    forked("""
+        import asyncio
+        from everstream import AsyncSubscriptions, InvalidSignatureError, Subscriptions
+
+        root = server.stream_url("").rstrip("/")
+        subscriptions = Subscriptions(root)
+        DurableStream.create(f"{root}/wakes", content_type="application/json")
+        subscriptions.create("s", pattern="jobs/*", wake_stream="wakes", lease=1)
+        verifier = subscriptions.webhook_verifier("s")
+        signature = "t=1,kid=a,ed25519=AAAA"
+
+        def unsigned():
+            try:
+                verifier.verify(signature, "{}")
+            except InvalidSignatureError:
+                return
+            raise AssertionError("taken")
+
+        unsigned()
+        worker = subscriptions.worker("s", "one")
+        DurableStream.create(f"{root}/jobs/a", content_type="application/json", body=[1])
+        lease = worker.next()
+
+        def work():
+            for call in (
+                worker.next, lambda: lease.ack({}), lease.finish, lease.release, lambda: lease.is_lost,
+                lambda: lease.read("jobs/a"),
+            ):
+                refuses(call)
+            worker.close()
+            repr(worker), repr(lease)
+            assert subscriptions.get("s").lease == 1
+            unsigned()
+            # It is the parent's.
+            assert subscriptions.claim("s", "child") is None
+
+            async def main():
+                assert (await AsyncSubscriptions(root).get("s")).id == "s"
+
+            asyncio.run(main())
+
+        join(child(work))
+        with lease.read("jobs/a") as response:
+            assert response.read_json() == [1]
+        assert lease.finish({"jobs/a": response.offset}) is False
+        worker.close()
+    """)
+
+
 def test_the_asyncio_face_refuses_and_is_made_anew_as_well() -> None:
     forked("""
         async def main():

@@ -47,6 +47,20 @@ BLOCKING_CALLS = {
         ready()
         server.stop()
     """,
+    "worker.next": """
+        from everstream import Server, Subscriptions
+        server = Server()
+        server.start()
+        root = server.stream_url("").rstrip("/")
+        DurableStream.create(root + "/wakes", content_type="application/json")
+        subscriptions = Subscriptions(root)
+        subscriptions.create("s", pattern="a/*", wake_stream="wakes")
+        worker = subscriptions.worker("s", "one")
+        ready()
+        for lease in worker:
+            pass
+    """,
+    "subscriptions.get": "ready(); Client().subscriptions(url).get('s')",
     "a read in asyncio": """
         async def main():
             async with astream(live_url) as response:
