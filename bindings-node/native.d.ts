@@ -91,6 +91,48 @@ export interface Taken {
   refused: boolean
 }
 
+/** A stream of a subscription. */
+export interface LinkedStreamInfo {
+  path: string
+  linkType: "explicit" | "glob"
+  ackedOffset: string
+  tailOffset: string | null
+  hasPending: boolean
+}
+
+export interface SubscriptionInfo {
+  id: string
+  type: "pull-wake" | "webhook"
+  wakeStream: string | null
+  webhook: string | null
+  pattern: string | null
+  streams: LinkedStreamInfo[]
+  /** In ms. */
+  lease: number
+  status: "active" | "failed"
+  createdAt: string | null
+  description: string | null
+  /** Of a create. */
+  created?: boolean
+}
+
+export interface WakeInfo {
+  subscriptionId: string
+  wakeId: string
+  generation: number
+  streams: LinkedStreamInfo[]
+  callbackUrl: string
+  callbackToken: string
+  body: string
+}
+
+export interface LeaseInfo {
+  subscriptionId: string
+  wakeId: string
+  generation: number
+  streams: LinkedStreamInfo[]
+}
+
 /** Ends the calls that it was given to. */
 export declare class Abort {
   constructor()
@@ -159,6 +201,28 @@ export declare class Exchange {
   fail(error: unknown, permanent: boolean): void
   /** The next piece of the request's body; `null` at its end. */
   upload(): Promise<Uint8Array | null>
+}
+
+/** The right to work on what a subscription has pending. */
+export declare class Lease {
+  info(): LeaseInfo
+  /** The URL of a stream of this server. */
+  streamUrl(path: string): string
+  /** A reader of one of its streams, from the cursor to the tail. */
+  read(path: string, readAhead: boolean, abort?: Abort | undefined | null): Promise<Reader>
+  ack(offsets: Record<string, string>, abort?: Abort | undefined | null): Promise<void>
+  /** Whether there is more to do. */
+  finish(offsets: Record<string, string>, abort?: Abort | undefined | null): Promise<boolean>
+  release(abort?: Abort | undefined | null): Promise<void>
+  /** Gives the work back in the background: nobody is to wait. */
+  abandon(): void
+  /**
+   * Done when the lease is over: with an error if it was lost, with `null` if it was finished or released. Keeps no
+   * process alive.
+   */
+  ended(): Promise<Error | null>
+  get isLost(): boolean
+  get isOver(): boolean
 }
 
 /** Appends messages so that each is stored exactly once, in order. */
@@ -255,6 +319,38 @@ export declare class Stream {
   read(options: NativeReadOptions, abort?: Abort | undefined | null): Promise<Reader>
   /** A producer that asks in the background for what it has to know. */
   producer(id: string, options: NativeProducerOptions, onError: ((error: Error) => void) | undefined | null): Producer
+}
+
+/** The subscriptions of a server. */
+export declare class Subscriptions {
+  constructor(client: Client, root: string, options: HandleOptions)
+  create(id: string, options: NewSubscriptionOptions, abort?: Abort | undefined | null): Promise<SubscriptionInfo>
+  get(id: string, abort?: Abort | undefined | null): Promise<SubscriptionInfo>
+  list(abort?: Abort | undefined | null): Promise<SubscriptionInfo[]>
+  delete(id: string, abort?: Abort | undefined | null): Promise<void>
+  addStreams(id: string, paths: Array<string>, abort?: Abort | undefined | null): Promise<void>
+  removeStream(id: string, path: string, abort?: Abort | undefined | null): Promise<void>
+  /** The name of the new key. */
+  rotateKey(overlap?: number | undefined | null, abort?: Abort | undefined | null): Promise<string>
+  /** `null` when there is no work, or another worker has it. */
+  claim(id: string, name: string, abort?: Abort | undefined | null): Promise<Lease | null>
+  worker(id: string, name: string, abort?: Abort | undefined | null): Promise<Worker>
+  /** The lease of a webhook whose body was verified. */
+  workOf(body: string, lease: number): Lease
+}
+
+/** Checks webhooks of a server. */
+export declare class WebhookVerifier {
+  constructor(subscriptions: Subscriptions, subscription?: string | undefined | null, tolerance?: number | undefined | null)
+  verify(signature: string, body: string | Uint8Array, abort?: Abort | undefined | null): Promise<WakeInfo>
+}
+
+/** Waits for work. */
+export declare class Worker {
+  /** The next lease; `null` once it is closed. */
+  next(abort?: Abort | undefined | null): Promise<Lease | null>
+  /** Ends the waits for work, and takes no more. Can be repeated. */
+  close(): void
 }
 
 /** Brings a checkpoint of a user's into its JSON form, or refuses it. */
@@ -354,6 +450,16 @@ export interface NewStreamOptions {
   forkFrom?: string
   forkOffset?: string
   forkSubOffset?: number
+}
+
+/** What a new subscription is to be. */
+export interface NewSubscriptionOptions {
+  pattern?: string
+  streams?: Array<string>
+  wakeStream?: string
+  webhook?: string
+  lease?: number
+  description?: string
 }
 
 /** When and how often requests are tried again. */

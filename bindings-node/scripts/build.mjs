@@ -23,7 +23,7 @@ const tsc = join(dirname(require.resolve("typescript/package.json")), "bin", "ts
 execFileSync(process.execPath, [tsc, "-p", "."], { cwd: root, stdio: "inherit" })
 
 // One module in memory, however it is loaded: the ESM entry names what the CommonJS one exports.
-for (const entry of ["index", "testing/index"]) {
+for (const entry of ["index", "subscriptions/index", "testing/index"]) {
   const file = join(root, "dist", entry)
   const names = Object.keys(require(`${file}.js`)).sort()
   writeFileSync(`${file}.mjs`, `export {\n${names.map((name) => `  ${name},\n`).join("")}} from "./index.js"\n`)

@@ -90,3 +90,45 @@ export interface Taken {
   deliveries: { delivery: Delivery | null; end: number }[]
   refused: boolean
 }
+
+/** A stream of a subscription. */
+export interface LinkedStreamInfo {
+  path: string
+  linkType: "explicit" | "glob"
+  ackedOffset: string
+  tailOffset: string | null
+  hasPending: boolean
+}
+
+export interface SubscriptionInfo {
+  id: string
+  type: "pull-wake" | "webhook"
+  wakeStream: string | null
+  webhook: string | null
+  pattern: string | null
+  streams: LinkedStreamInfo[]
+  /** In ms. */
+  lease: number
+  status: "active" | "failed"
+  createdAt: string | null
+  description: string | null
+  /** Of a create. */
+  created?: boolean
+}
+
+export interface WakeInfo {
+  subscriptionId: string
+  wakeId: string
+  generation: number
+  streams: LinkedStreamInfo[]
+  callbackUrl: string
+  callbackToken: string
+  body: string
+}
+
+export interface LeaseInfo {
+  subscriptionId: string
+  wakeId: string
+  generation: number
+  streams: LinkedStreamInfo[]
+}

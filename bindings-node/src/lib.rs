@@ -22,7 +22,9 @@ mod reader;
 mod runtime;
 mod server;
 mod stream;
+mod subscriptions;
 mod value;
+mod worker;
 
 use napi::Env;
 use napi_derive::napi;

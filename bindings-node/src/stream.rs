@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use everstream::{AppendOptions, BoxBody, DurableStream, TransportError};
+use everstream::{AppendOptions, BoxBody, Client as CoreClient, DurableStream, TransportError};
 use napi::bindgen_prelude::Object;
 use napi::{Env, ValueType};
 use napi_derive::napi;
@@ -43,6 +43,30 @@ pub struct HandleOptions<'env> {
     pub idempotent: Option<bool>,
 }
 
+impl HandleOptions<'_> {
+    /// A client that makes requests so, over the connections of another.
+    pub(crate) fn client(&self, env: Env, client: &Client) -> napi::Result<CoreClient> {
+        let extras = callback::extras(env, self.headers, self.params)?;
+        let mut builder = client.core().to_builder().extras(&extras);
+        if self.request_timeout.is_some() {
+            let mut limit = std::time::Duration::ZERO;
+            set_duration(env, "requestTimeout", self.request_timeout, &mut limit)?;
+            builder = builder.request_timeout(limit);
+        }
+        if let Some(retry) = &self.retry {
+            builder = builder.retry(retry.build(env)?);
+        }
+        let function = |given: Option<Raw>| given.filter(|it| matches!(it.kind(), Ok(ValueType::Function)));
+        if let Some(function) = function(self.on_error) {
+            builder = builder.on_error(callback::error_hook(Kept::new(function)?));
+        }
+        if let Some(function) = function(self.on_failed_attempt) {
+            builder = builder.on_failed_attempt(callback::attempt_hook(Kept::new(function)?));
+        }
+        builder.build().map_err(|refused| error::throw(env, &refused))
+    }
+}
+
 /// How one append goes out.
 #[napi(object)]
 pub struct NativeAppendOptions {
@@ -56,23 +80,7 @@ pub struct NativeAppendOptions {
 impl Stream {
     #[napi(constructor, catch_unwind)]
     pub fn new(env: Env, client: &Client, url: String, options: HandleOptions<'_>) -> napi::Result<Self> {
-        let extras = callback::extras(env, options.headers, options.params)?;
-        let mut builder = client.core().to_builder().extras(&extras);
-        if options.request_timeout.is_some() {
-            let mut limit = std::time::Duration::ZERO;
-            set_duration(env, "requestTimeout", options.request_timeout, &mut limit)?;
-            builder = builder.request_timeout(limit);
-        }
-        if let Some(retry) = &options.retry {
-            builder = builder.retry(retry.build(env)?);
-        }
-        if let Some(function) = options.on_error.filter(|it| matches!(it.kind(), Ok(ValueType::Function))) {
-            builder = builder.on_error(callback::error_hook(Kept::new(function)?));
-        }
-        if let Some(function) = options.on_failed_attempt.filter(|it| matches!(it.kind(), Ok(ValueType::Function))) {
-            builder = builder.on_failed_attempt(callback::attempt_hook(Kept::new(function)?));
-        }
-        let stream = builder.build().and_then(|client| client.stream(&url));
+        let stream = options.client(env, client)?.stream(&url);
         let mut core = stream.map_err(|refused| error::throw(env, &refused))?;
         if let Some(content_type) = options.content_type {
             core = core.with_content_type(content_type);

@@ -1,17 +1,25 @@
-/** The examples of docs/node.md and of the package's README run as they stand. */
+/** The examples of docs/node.md, those for Node of docs/subscriptions.md and the package's README run as they stand. */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 
 import * as everstream from "everstream"
 import { DurableStream, stream } from "everstream"
+import * as subscribing from "everstream/subscriptions"
+import { Subscriptions } from "everstream/subscriptions"
 import * as testing from "everstream/testing"
 import { describe, expect, it, vi } from "vitest"
 
-import { useServer } from "./support.js"
+import { until, useServer } from "./support.js"
 
 const DEFAULT_URL = "http://127.0.0.1:4437/v1/stream/orders"
-const { address, json } = useServer()
+const { address, json, server } = useServer()
+
+const DEFAULT_ROOT = "http://127.0.0.1:4437/v1/stream"
+/** The stream root of the server of these tests. */
+const root = () => server.streamUrl("x").replace(/\/x$/, "")
 
 function examples(file: string): string[] {
   const text = readFileSync(new URL(file, import.meta.url), "utf8")
@@ -27,7 +35,11 @@ function example(text: string): string {
   return found[0] as string
 }
 
-const MODULES: Record<string, object> = { everstream, "everstream/testing": testing }
+const MODULES: Record<string, object> = {
+  everstream,
+  "everstream/subscriptions": subscribing,
+  "everstream/testing": testing,
+}
 
 /** Runs an example with these names in reach, and gives the values of its own ones. */
 async function run(code: string, names: Record<string, unknown>, results: string[] = []): Promise<Record<string, unknown>> {
@@ -44,7 +56,7 @@ async function stored(url: string): Promise<unknown[]> {
 
 describe("docs/node.md", () => {
   it("has no example that is not run here", () => {
-    expect(GUIDE).toHaveLength(7)
+    expect(GUIDE).toHaveLength(8)
   })
 
   it("writes", async () => {
@@ -112,9 +124,89 @@ describe("docs/node.md", () => {
     expect(seen.map((it) => new URL(it.url).search)).toEqual(["?tenant=a", "?tenant=a"])
   })
 
+  it("works", async () => {
+    await DurableStream.create({ url: `${root()}/wakes`, contentType: "application/json" })
+    const controller = new AbortController()
+    const seen: unknown[] = []
+    const work = async (path: string, jobs: unknown, { signal }: { signal: AbortSignal }) => {
+      seen.push(path, jobs, signal.aborted)
+      controller.abort(new Error("enough"))
+    }
+    const running = run(example("everstream/subscriptions").replace(DEFAULT_ROOT, root()), { signal: controller.signal, work })
+    await until(async () => (await new Subscriptions({ url: root() }).list()).some((it) => it.id === "workers"))
+    await DurableStream.create({ url: `${root()}/jobs/a`, contentType: "application/json", body: [1, 2] })
+    await expect(running).rejects.toThrow("enough")
+    expect(seen).toEqual(["jobs/a", [1, 2], false])
+    await new Subscriptions({ url: root() }).delete("workers")
+  })
+
   it("tests", async () => {
     const { orders } = await run(example("everstream/testing"), { DurableStream }, ["orders"])
     expect((orders as DurableStream).created).toBe(true)
+  })
+})
+
+describe("docs/subscriptions.md", () => {
+  const [receiver, , worker, ...others] = examples("../../docs/subscriptions.md")
+
+  it("has no example that is not run here or by the server's tests", () => {
+    expect(others).toEqual([])
+    expect(receiver).toContain("async function hook")
+    expect(worker).toContain("subscriptions.worker(")
+  })
+
+  it("receives webhooks", async () => {
+    const subscriptions = new Subscriptions({ url: root() })
+    const received: { headers: Record<string, unknown>; body: Buffer }[] = []
+    const http = createServer((request, response) => {
+      const chunks: Buffer[] = []
+      request.on("data", (chunk: Buffer) => chunks.push(chunk))
+      request.on("end", () => {
+        received.push({ headers: request.headers, body: Buffer.concat(chunks) })
+        response.writeHead(202).end()
+      })
+    })
+    await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve))
+    const { port } = http.address() as AddressInfo
+    const webhook = `http://127.0.0.1:${port}/`
+    await subscriptions.create("mailer", { pattern: "mail/*", webhook })
+    await DurableStream.create({ url: `${root()}/mail/a`, contentType: "application/json", body: [1, 2] })
+    await until(() => received.length > 0)
+
+    const queue: string[] = []
+    const seen: unknown[] = []
+    const process = async (path: string, message: unknown) => void seen.push([path, message])
+    const made = await run((receiver as string).replace(DEFAULT_ROOT, root()), { queue, process }, ["hook", "work"])
+    const { hook, work } = made as { hook: (headers: object, body: Buffer) => Promise<number>; work: (body: string) => Promise<void> }
+    const { headers, body } = received[0] as (typeof received)[0]
+    expect(await hook(headers, Buffer.concat([body, Buffer.from(" ")]))).toBe(401)
+    expect(await hook({}, body)).toBe(401)
+    expect(await hook(headers, body)).toBe(202)
+    await work(queue[0] as string)
+    expect(seen).toEqual([["mail/a", 1], ["mail/a", 2]])
+    const { offset } = await DurableStream.head({ url: `${root()}/mail/a` })
+    expect((await subscriptions.get("mailer")).streams).toMatchObject([{ path: "mail/a", ackedOffset: offset }])
+    http.close()
+  })
+
+  it("works", async () => {
+    const subscriptions = new Subscriptions({ url: root() })
+    await DurableStream.create({ url: `${root()}/events`, contentType: "application/json" })
+    await subscriptions.create("workers", { pattern: "tasks/*", wakeStream: "events" })
+    await DurableStream.create({ url: `${root()}/tasks/a`, contentType: "application/json", body: [1, 2] })
+    const controller = new AbortController()
+    const seen: unknown[] = []
+    const process = async (path: string, job: unknown) => {
+      seen.push([path, job])
+      if (job === 2) {
+        void until(async () => (await subscriptions.get("workers")).streams[0]?.ackedOffset !== "-1").then(() =>
+          controller.abort(new Error("enough")),
+        )
+      }
+    }
+    const running = run((worker as string).replace(DEFAULT_ROOT, root()), { signal: controller.signal, process })
+    await expect(running).rejects.toThrow("enough")
+    expect(seen).toEqual([["tasks/a", 1], ["tasks/a", 2]])
   })
 })
 

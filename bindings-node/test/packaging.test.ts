@@ -13,12 +13,14 @@ it("import and require give the same module", () => {
   const script = `
     import { createRequire } from "node:module"
     import * as imported from "everstream"
+    import * as subscriptions from "everstream/subscriptions"
     import * as testing from "everstream/testing"
     const require = createRequire(import.meta.url)
     const required = require("everstream")
     const names = Object.keys(required)
     if (names.length === 0 || names.some((name) => imported[name] !== required[name])) throw new Error("two modules")
     if (testing.Server !== require("everstream/testing").Server) throw new Error("two testing modules")
+    if (subscriptions.Worker !== require("everstream/subscriptions").Worker) throw new Error("two modules of subscriptions")
     console.log(names.filter((name) => !(name in imported)).length)
   `
   expect(run("--input-type=module", "--eval", script)).toBe("0")

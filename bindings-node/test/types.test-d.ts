@@ -9,6 +9,7 @@ import {
   type JsonBatch,
   type StreamResponse,
 } from "everstream"
+import { Subscriptions, type Lease, type Subscription, type Wake } from "everstream/subscriptions"
 import { expectTypeOf, test } from "vitest"
 
 interface Order {
@@ -47,4 +48,19 @@ test("writes", () => {
 test("errors", () => {
   expectTypeOf<FetchError["status"]>().toEqualTypeOf<number>()
   expectTypeOf<FetchError["headers"]>().toEqualTypeOf<Record<string, string>>()
+})
+
+test("work", async () => {
+  const subscriptions = new Subscriptions({ url: new URL("http://x/"), headers: { a: async () => "b" } })
+  expectTypeOf(await subscriptions.create("s", { pattern: "a/*", wakeStream: "w" })).toEqualTypeOf<Subscription>()
+  const worker = await subscriptions.worker("s", "one")
+  for await (const lease of worker) {
+    expectTypeOf(lease).toEqualTypeOf<Lease>()
+    const response = await lease.read<Order>(lease.pending[0]!)
+    expectTypeOf(response).toEqualTypeOf<StreamResponse<Order>>()
+    expectTypeOf(lease.finish({ a: response.offset })).toEqualTypeOf<Promise<boolean>>()
+  }
+  expectTypeOf(subscriptions.webhookVerifier().verify("s", "b")).toEqualTypeOf<Promise<Wake>>()
+  // @ts-expect-error an offset belongs to a path
+  await (await worker.next())?.ack("1")
 })

@@ -17,12 +17,17 @@ export type {
   Delivery,
   ErrorFacts,
   Exchange,
+  HandleOptions,
+  Lease,
   Producer,
   Reader,
   Receipt,
   Stream,
+  Subscriptions,
   Taken,
   Values,
+  WebhookVerifier,
+  Worker,
 } from "../native.js"
 
 type Fetch = typeof globalThis.fetch
@@ -31,7 +36,10 @@ type Fetch = typeof globalThis.fetch
 export type Core = Pick<typeof native, "Abort" | "Client" | "Stream" | "checkCheckpoint" | "setErrorFactory">
 
 /** The part that needs files, sockets to listen on and a process. */
-export type NodeOnly = Pick<typeof native, "Server" | "loadCheckpoint" | "runCommand" | "storeCheckpoint">
+export type NodeOnly = Pick<
+  typeof native,
+  "Server" | "Subscriptions" | "WebhookVerifier" | "loadCheckpoint" | "runCommand" | "storeCheckpoint"
+>
 
 /** What a platform has. */
 export type Backend = Core & Partial<NodeOnly>

@@ -1,5 +1,5 @@
 /** Native handles, made of options of the face. */
-import { backend, connections, replacedFetch, type Client, type Stream } from "./backend.js"
+import { backend, connections, replacedFetch, type Carry, type Client, type HandleOptions, type Stream } from "./backend.js"
 import { carry } from "./carry.js"
 import type { BackoffOptions, HeadersRecord, ParamsRecord, StreamErrorHandler } from "./types.js"
 import { event, Handler, values } from "./values.js"
@@ -53,6 +53,18 @@ function failedAttempt(url: string, backoff: Partial<BackoffOptions> | undefined
 
 /** Makes one. */
 export function nativeStream(settings: Settings): Native {
+  const { url, isText = () => false } = settings
+  const { client, manner, handler, carried } = nativeClient(settings, (fetch, names) => carry({ fetch, url, names, isText }))
+  const { contentType, batching, idempotent } = settings
+  const stream = new backend.Stream(client, url, { ...manner, contentType, batching, idempotent })
+  return { stream, handler, carried }
+}
+
+/** What carries requests, and how they are made. `carrying` makes the carrier where a `fetch` is to be called. */
+export function nativeClient(
+  settings: Settings,
+  carrying: (fetch: Fetch, names: Map<string, string>) => Carry,
+): { client: Client; manner: HandleOptions; handler: Handler; carried: boolean } {
   const { url, fetch: given } = settings
   const names = new Map<string, string>()
   const learn = (headers: HeadersRecord | undefined): void => {
@@ -67,18 +79,15 @@ export function nativeStream(settings: Settings): Native {
   if (carried) {
     // A replaced `fetch` is looked up each time: mocks come and go.
     const fetch: Fetch = given ?? ((...args) => globalThis.fetch(...args))
-    client = new backend.Client({}, carry({ fetch, url, names, isText: settings.isText ?? (() => false) }))
+    client = new backend.Client({}, carrying(fetch, names))
   } else {
     client = connections(settings.shareAcrossTabs)
   }
   const backoff = settings.backoffOptions
-  const stream = new backend.Stream(client, url, {
+  const manner: HandleOptions = {
     headers: values(settings.headers),
     params: values(settings.params),
-    contentType: settings.contentType,
     requestTimeout: settings.timeoutMs,
-    batching: settings.batching,
-    idempotent: settings.idempotent,
     onError: handler.ask,
     onFailedAttempt: failedAttempt(url, backoff),
     retry: backoff && {
@@ -89,6 +98,6 @@ export function nativeStream(settings: Settings): Native {
       total: backoff.totalMs,
       retryAppendsOn5Xx: backoff.retryAppendsOn5xx,
     },
-  })
-  return { stream, handler, carried }
+  }
+  return { client, manner, handler, carried }
 }

@@ -71,7 +71,7 @@ export interface SSEResilienceOptions {
 }
 
 /** What handles and reads have in common. */
-interface RequestOptions {
+export interface RequestOptions {
   /** Where the stream is. */
   url: string | URL
   /** Headers of every request. */
