@@ -98,7 +98,7 @@ def test_init_declares_all_nine_features_and_ours(adapter: Adapter, root: Server
     assert result["features"] == dict.fromkeys(
         [
             "auto", "batching", "batchItems", "dynamicHeaders", "longPoll", "retryOptions", "sse", "streaming",
-            "strictZeroValidation",
+            "strictZeroValidation", "subscriptions",
         ],
         True,
     )  # fmt: skip

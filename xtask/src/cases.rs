@@ -72,22 +72,25 @@ impl Language {
     /// Its adapter, built and installed.
     pub(crate) fn adapter(self) -> Result<AdapterSpec> {
         let adapters = Plan::home().join("adapters");
+        // Workers are not for pages.
+        let features = if self == Self::Browser { Vec::new() } else { vec!["subscriptions".to_owned()] };
         match self {
             Self::Rust => {
                 call(&mut cargo(["build", "--package", "everstream-adapter"]))?;
                 let program =
                     target_dir().join("debug").join(format!("everstream-rust{}", std::env::consts::EXE_SUFFIX));
-                Ok(AdapterSpec { language: "rust".to_owned(), program, arguments: Vec::new() })
+                Ok(AdapterSpec { language: "rust".to_owned(), program, arguments: Vec::new(), features })
             }
             Self::Browser => {
                 web::build()?;
                 chromium::find()?;
                 let program = adapters.join("browser/everstream-browser");
-                Ok(AdapterSpec { language: "browser".to_owned(), program, arguments: Vec::new() })
+                Ok(AdapterSpec { language: "browser".to_owned(), program, arguments: Vec::new(), features })
             }
             Self::Node => {
                 node::install()?;
-                Ok(AdapterSpec { language: "node".to_owned(), program: node_adapter(), arguments: Vec::new() })
+                let program = node_adapter();
+                Ok(AdapterSpec { language: "node".to_owned(), program, arguments: Vec::new(), features })
             }
             Self::Python | Self::PythonAsync => {
                 let (language, script) = match self {
@@ -98,6 +101,7 @@ impl Language {
                     language: language.to_owned(),
                     program: Python::with_package()?.program("python"),
                     arguments: vec![adapters.join("python").join(script).to_string_lossy().into_owned()],
+                    features,
                 })
             }
         }

@@ -1,5 +1,6 @@
 //! A running adapter: commands in, results out, one at a time.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub struct AdapterSpec {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Features beyond the nine that it must declare.
+    pub features: Vec<String>,
 }
 
 /// A process that carries out commands.
@@ -45,6 +48,7 @@ pub(crate) struct Adapter {
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     errors: JoinHandle<String>,
+    must_have: Vec<String>,
 }
 
 impl Adapter {
@@ -62,16 +66,19 @@ impl Adapter {
         let input = child.stdin.take().context("the input is a pipe")?;
         let output = BufReader::new(child.stdout.take().context("the output is a pipe")?).lines();
         let errors = tokio::spawn(collect(child.stderr.take().context("the errors are a pipe")?));
-        Ok(Self { child, input, output, errors })
+        Ok(Self { child, input, output, errors, must_have: spec.features.clone() })
     }
 
-    /// Points the client at a server. Every feature must be there.
-    pub(crate) async fn init(&mut self, server: &str) -> Result<()> {
+    /// Points the client at a server, and gives what it declares. Every feature that it must have is there.
+    pub(crate) async fn init(&mut self, server: &str) -> Result<BTreeSet<String>> {
         let result = self.call(&json!({"type": "init", "serverUrl": server})).await?;
         ensure!(result["success"] == true, "`init` failed: {result}");
-        let missing: Vec<_> = FEATURES.into_iter().filter(|name| result["features"][name] != true).collect();
+        let features = result["features"].as_object().into_iter().flatten();
+        let declared: BTreeSet<_> = features.filter(|(_, it)| **it == true).map(|(name, _)| name.clone()).collect();
+        let wanted = FEATURES.into_iter().chain(self.must_have.iter().map(String::as_str));
+        let missing: Vec<_> = wanted.filter(|name| !declared.contains(*name)).collect();
         ensure!(missing.is_empty(), "the adapter lacks {}", missing.join(", "));
-        Ok(())
+        Ok(declared)
     }
 
     /// Sends a command and waits for its result.

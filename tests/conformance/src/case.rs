@@ -32,6 +32,10 @@ pub struct Case {
     /// Defects of other clients that it shows to be absent, such as `C4`.
     #[serde(default)]
     pub defects: Vec<String>,
+    /// Features beyond the nine that an adapter needs for it, such as `subscriptions`. One that does not declare them
+    /// leaves it out.
+    #[serde(default)]
+    pub requires: Vec<String>,
     /// The stream `${stream}` that the server has before the first step: `json`, `text`, `bytes` or a content type.
     #[serde(default)]
     pub stream: Option<String>,
@@ -54,6 +58,8 @@ pub struct Step {
     pub server: Option<String>,
     /// Replaces what the proxy does to requests.
     pub network: Option<Vec<NetworkRule>>,
+    /// Replaces what the receiver at `${receiver}` answers.
+    pub receiver: Option<Vec<NetworkRule>>,
     /// Compares the requests that the proxy has seen.
     pub requests: Option<Requests>,
     /// Waits until the proxy has seen so many requests.
@@ -68,7 +74,8 @@ pub struct Step {
     pub background: Option<String>,
     /// What the answer must be. Without it, a command must succeed and a request be answered with 2xx.
     pub expect: Option<BTreeMap<String, Value>>,
-    /// Keeps values of the answer as variables: the variable, and where in the answer it is.
+    /// Keeps values of the answer as variables: the variable, and where in the answer it is. Of `wait`, in the requests
+    /// that were waited for.
     #[serde(default)]
     pub save: BTreeMap<String, String>,
 }
@@ -151,10 +158,24 @@ pub enum End {
     Reset,
 }
 
+/// Whose requests a step looks at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SeenAt {
+    /// Those of the client, on their way to the server.
+    #[default]
+    Proxy,
+    /// Those to `${receiver}`: webhooks.
+    Receiver,
+}
+
 /// What the requests must have been.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Requests {
+    /// Whose.
+    #[serde(default)]
+    pub at: SeenAt,
     /// Only those that look like this; all without it.
     pub only: Option<Value>,
     /// Exactly these, in this order.
@@ -178,6 +199,9 @@ pub struct Requests {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wait {
+    /// Whose.
+    #[serde(default)]
+    pub at: SeenAt,
     /// Only requests that look like this count.
     pub only: Option<Value>,
     /// So many of them.
@@ -212,6 +236,7 @@ impl Step {
             step.join.is_some(),
             step.server.is_some(),
             step.network.is_some(),
+            step.receiver.is_some(),
             step.requests.is_some(),
             step.wait.is_some(),
             step.stored.is_some(),
@@ -220,8 +245,12 @@ impl Step {
         ensure!(said == 1, "a step does one thing, and this one {said}: {value}");
         let answered = step.client.is_some() || step.join.is_some() || step.server.is_some();
         ensure!(
-            answered || (step.expect.is_none() && step.save.is_empty() && step.with.is_empty()),
-            "`with`, `expect` and `save` belong to `client`, `join` and `server`: {value}"
+            answered || (step.expect.is_none() && step.with.is_empty()),
+            "`with` and `expect` belong to `client`, `join` and `server`: {value}"
+        );
+        ensure!(
+            answered || step.wait.is_some() || step.save.is_empty(),
+            "`save` belongs to `client`, `join`, `server` and `wait`: {value}"
         );
         ensure!(step.background.is_none() || step.client.is_some(), "`background` belongs to `client`: {value}");
         Ok(step)

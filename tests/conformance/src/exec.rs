@@ -1,6 +1,7 @@
 //! One case, run: its steps in their order, until one does not hold.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,7 +15,7 @@ use reqwest::Url;
 use serde_json::{Map, Value, json};
 
 use crate::adapter::Adapter;
-use crate::case::{Case, End, NetworkRule, Requests, Step, Stored, Wait, WrittenAnswer};
+use crate::case::{Case, End, NetworkRule, Requests, SeenAt, Step, Stored, Wait, WrittenAnswer};
 use crate::expect::{as_told, at, difference, matches, shorten};
 use crate::origin::{Origin, told};
 use crate::template::{Variables, fill};
@@ -24,31 +25,73 @@ const WAIT_LIMIT: Duration = Duration::from_secs(10);
 /// Between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// Where servers have their streams.
+const STREAM_ROOT: &str = "/v1/stream/";
+/// How cases speak of the receiver.
+const RECEIVER: &str = "${receiver}";
+
+/// Commands about subscriptions, which name streams below the root.
+const OF_SUBSCRIPTIONS: [&str; 10] = [
+    "lease-ack",
+    "lease-finish",
+    "lease-hold",
+    "lease-read",
+    "lease-release",
+    "next-lease",
+    "subscribe",
+    "verify-webhook",
+    "work-of",
+    "worker",
+];
+
 /// A case under way.
 pub(crate) struct Execution<'a> {
     origin: &'a Origin,
     adapter: &'a mut Adapter,
     proxy: FaultProxy,
+    /// Takes webhooks, where a case speaks of it: a proxy that answers by itself.
+    receiver: Option<FaultProxy>,
     variables: Variables,
     /// The command that has no result yet, and its name.
     open: Option<(String, Value)>,
 }
 
 impl<'a> Execution<'a> {
-    /// Runs the case on a stream of its own.
+    /// Runs the case on a stream of its own. Gives a feature that the adapter lacks for it, if there is one.
     ///
     /// # Errors
     /// What does not hold, and the requests until then.
-    pub(crate) async fn run(case: &Case, stream: &str, origin: &'a Origin, adapter: &'a mut Adapter) -> Result<()> {
+    pub(crate) async fn run(
+        case: &Case,
+        stream: &str,
+        origin: &'a Origin,
+        adapter: &'a mut Adapter,
+    ) -> Result<Option<String>> {
         let proxy = FaultProxy::start(origin.addr(), FaultPlan::none()).await.context("cannot start the proxy")?;
         proxy.record();
-        adapter.init(&proxy.url()).await?;
-        let variables = Variables::from([("stream".to_owned(), stream.to_owned())]);
-        let mut this = Self { origin, adapter, proxy, variables, open: None };
+        let declared = adapter.init(&proxy.url()).await?;
+        if let Some(missing) = case.requires.iter().find(|feature| !declared.contains(*feature)) {
+            proxy.shutdown().await;
+            return Ok(Some(missing.clone()));
+        }
+        let name = stream.strip_prefix(STREAM_ROOT).unwrap_or(stream);
+        let mut variables =
+            Variables::from([("stream".to_owned(), stream.to_owned()), ("name".to_owned(), name.to_owned())]);
+        let receiver = match case.steps.iter().any(|step| step.to_string().contains(RECEIVER)) {
+            true => Some(receiver(origin.addr()).await?),
+            false => None,
+        };
+        if let Some(receiver) = &receiver {
+            variables.insert("receiver".to_owned(), receiver.url());
+        }
+        let mut this = Self { origin, adapter, proxy, receiver, variables, open: None };
         let done = this.steps(case, stream).await;
         let done = done.map_err(|error| error.context(format!("requests so far:\n{}", shown(&this.proxy.requests()))));
         this.proxy.shutdown().await;
-        done
+        if let Some(receiver) = this.receiver {
+            receiver.shutdown().await;
+        }
+        done.map(|()| None)
     }
 
     async fn steps(&mut self, case: &Case, stream: &str) -> Result<()> {
@@ -84,10 +127,15 @@ impl<'a> Execution<'a> {
             let rules = rules.iter().map(rule_of).collect::<Result<Vec<_>>>()?;
             self.proxy.set_plan(FaultPlan::scripted(rules));
             Ok(())
+        } else if let Some(rules) = &step.receiver {
+            let rules = rules.iter().map(rule_of).collect::<Result<Vec<_>>>()?;
+            self.seen_at(SeenAt::Receiver)?.set_plan(FaultPlan::scripted(rules));
+            Ok(())
         } else if let Some(expected) = &step.requests {
-            compare_requests(expected, &self.proxy.requests())
+            compare_requests(expected, &self.seen_at(expected.at)?.requests())
         } else if let Some(wait) = &step.wait {
-            self.wait(wait).await
+            let waited = self.wait(wait).await?;
+            self.save(&step.save, &waited)
         } else if let Some(stored) = &step.stored {
             self.stored(stored).await
         } else {
@@ -99,6 +147,7 @@ impl<'a> Execution<'a> {
         let mut command: Map<String, Value> = step.with.clone().into_iter().collect();
         command.insert("type".to_owned(), kind.into());
         let on_no_stream = matches!(kind, "clear-dynamic" | "set-dynamic-header" | "set-dynamic-param" | "validate");
+        let on_no_stream = on_no_stream || OF_SUBSCRIPTIONS.contains(&kind);
         if !on_no_stream && !command.contains_key("path") {
             command.insert("path".to_owned(), self.variables["stream"].clone().into());
         }
@@ -155,14 +204,23 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    async fn wait(&self, wait: &Wait) -> Result<()> {
+    fn seen_at(&self, at: SeenAt) -> Result<&FaultProxy> {
+        match at {
+            SeenAt::Proxy => Ok(&self.proxy),
+            SeenAt::Receiver => self.receiver.as_ref().with_context(|| format!("nothing speaks of {RECEIVER}")),
+        }
+    }
+
+    /// The requests that were waited for.
+    async fn wait(&self, wait: &Wait) -> Result<Value> {
         let start = Instant::now();
+        let proxy = self.seen_at(wait.at)?;
         loop {
-            let seen = self.proxy.requests();
-            let count =
-                seen.iter().filter(|it| wait.only.as_ref().is_none_or(|only| matches(only, &request_told(it)))).count();
+            let mut seen: Vec<Value> = proxy.requests().iter().map(request_told).collect();
+            seen.retain(|it| wait.only.as_ref().is_none_or(|only| matches(only, it)));
+            let count = seen.len();
             if count >= wait.requests {
-                return Ok(());
+                return Ok(seen.into());
             }
             ensure!(start.elapsed() < WAIT_LIMIT, "{count} requests came within {WAIT_LIMIT:?}, not {}", wait.requests);
             tokio::time::sleep(LOOK).await;
@@ -195,6 +253,15 @@ impl<'a> Execution<'a> {
         }
         Ok(())
     }
+}
+
+/// A server that answers 200 until a case says something else.
+async fn receiver(addr: SocketAddr) -> Result<FaultProxy> {
+    let answer = Answer::new(StatusCode::OK);
+    let plan = FaultPlan::scripted([Rule::new(Fault::Answer(Box::new(answer))).always()]);
+    let receiver = FaultProxy::start(addr, plan).await.context("cannot start the receiver")?;
+    receiver.record();
+    Ok(receiver)
 }
 
 fn rule_of(rule: &NetworkRule) -> Result<Rule> {

@@ -79,5 +79,5 @@ fn adapter(text: &str) -> Result<AdapterSpec> {
     let (language, command) = text.split_once('=').with_context(|| format!("not NAME=PROGRAM: {text}"))?;
     let mut words = command.split_whitespace().map(str::to_owned);
     let program = words.next().with_context(|| format!("no program in {text}"))?.into();
-    Ok(AdapterSpec { language: language.to_owned(), program, arguments: words.collect() })
+    Ok(AdapterSpec { language: language.to_owned(), program, arguments: words.collect(), features: Vec::new() })
 }

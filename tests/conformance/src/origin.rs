@@ -146,7 +146,11 @@ impl Origin {
         let answer = request.send().await.context("the server does not answer")?;
         let (status, headers) = (answer.status().as_u16(), told(answer.headers()));
         let body = answer.bytes().await.context("the server's answer breaks off")?;
-        Ok(json!({"status": status, "headers": headers, "body": String::from_utf8_lossy(&body)}))
+        let mut told = json!({"status": status, "headers": headers, "body": String::from_utf8_lossy(&body)});
+        if let Ok(json) = serde_json::from_slice::<Value>(&body) {
+            told["json"] = json;
+        }
+        Ok(told)
     }
 
     /// Creates a stream.

@@ -112,7 +112,8 @@ impl Worker {
         outcomes
     }
 
-    async fn run(&mut self, case: &Case) -> Result<()> {
+    /// Gives a feature that the adapter lacks, if there is one.
+    async fn run(&mut self, case: &Case) -> Result<Option<String>> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let stream = format!("/v1/stream/case-{serial}");
         if self.adapter.is_none() {
@@ -123,7 +124,7 @@ impl Worker {
         let done = tokio::time::timeout(CASE_LIMIT, running).await.context("the case does not end");
         let done = done.and_then(std::convert::identity);
         match done {
-            Ok(()) => Ok(()),
+            Ok(lacks) => Ok(lacks),
             // A command may still be under way: the next case gets a new process.
             Err(error) => {
                 let said = match self.adapter.take() {
@@ -135,13 +136,14 @@ impl Worker {
         }
     }
 
-    fn verdict(&self, case: &str, result: Result<()>) -> Verdict {
+    fn verdict(&self, case: &str, result: Result<Option<String>>) -> Verdict {
         let gap = self.gaps.of(case, &self.spec.language, self.server);
         match (result, gap) {
-            (Ok(()), Some(gap)) if !gap.sometimes => {
+            (Ok(Some(feature)), _) => Verdict::Gap(format!("the adapter declares no {feature}")),
+            (Ok(None), Some(gap)) if !gap.sometimes => {
                 Verdict::Failed(format!("it passes, though known-gaps.toml says: {}", gap.reason))
             }
-            (Ok(()), _) => Verdict::Passed,
+            (Ok(None), _) => Verdict::Passed,
             (Err(_), Some(gap)) => Verdict::Gap(gap.reason.clone()),
             (Err(error), None) => Verdict::Failed(format!("{error:#}")),
         }

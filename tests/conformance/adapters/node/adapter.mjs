@@ -17,6 +17,7 @@ import {
   success,
   unparsable,
 } from "./protocol.mjs"
+import { commands } from "./platform.mjs"
 import { read } from "./reading.mjs"
 
 const DEFAULT_CONTENT_TYPE = "application/octet-stream"
@@ -24,8 +25,11 @@ const DEFAULT_CONTENT_TYPE = "application/octet-stream"
 let session = new Session()
 
 const COMMANDS = {
+  ...commands(() => session),
+
   async init(command) {
     await releaseProducers()
+    session.hooks.get("worker")?.close()
     session = new Session(command.serverUrl)
     return initialized(command)
   },

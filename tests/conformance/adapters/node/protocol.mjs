@@ -3,7 +3,7 @@
  * commands.
  */
 import { DurableStreamError } from "./everstream.mjs"
-import { clientName, clientVersion } from "./platform.mjs"
+import { clientName, clientVersion, features } from "./platform.mjs"
 
 const FEATURES = [
   "auto",
@@ -151,6 +151,8 @@ export class Session {
   contentTypes = new Map()
   /** By path, id and epoch. */
   producers = new Map()
+  /** Of subscriptions: the verifiers, the worker and the lease. */
+  hooks = new Map()
   #headers = new Map()
   #params = new Map()
 
@@ -202,7 +204,7 @@ export function initialized(command) {
   return success(command, {
     clientName,
     clientVersion,
-    features: Object.fromEntries(FEATURES.map((name) => [name, true])),
+    features: Object.fromEntries([...FEATURES, ...features].map((name) => [name, true])),
   })
 }
 

@@ -22,6 +22,7 @@ from everstream import (
     IdempotentProducer,
     astream,
 )
+from async_hooks import Hooks
 from protocol import (
     DELIVERY_TIMEOUT,
     LIMITS,
@@ -66,6 +67,7 @@ class Adapter:
     def __init__(self) -> None:
         self.client = AsyncClient(timeout=LIMITS)
         self.session: Session[IdempotentProducer] = Session("")
+        self.hooks = Hooks(self.client, lambda: self.session)
         self.commands: dict[str, Callable[[Command], Awaitable[Result]]] = {
             "append": self.append,
             "appends": self.appends,
@@ -87,6 +89,7 @@ class Adapter:
             "set-dynamic-param": self.set_dynamic,
             "shutdown": self.shutdown,
             "validate": self.validate,
+            **self.hooks.commands,
         }
 
     async def answer(self, command: Command) -> Result:
@@ -99,11 +102,13 @@ class Adapter:
 
     async def init(self, command: Command) -> Result:
         await self.release_producers()
+        await self.hooks.close()
         self.session = Session(command["serverUrl"])
         return initialized(command, "async")
 
     async def shutdown(self, command: Command) -> Result:
         await self.release_producers()
+        await self.hooks.close()
         return success(command)
 
     async def release_producers(self) -> None:

@@ -8,18 +8,24 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar, Union
 
 from everstream import (
+    AsyncLease,
     Checkpoint,
     DurableStreamError,
     IdempotentAppendResult,
     InvalidArgumentError,
+    Lease,
+    LinkedStream,
+    RequestTimeoutError,
     Retry,
     StreamEvent,
+    Subscription,
     Timeout,
+    Wake,
     __version__,
 )
 
@@ -42,6 +48,7 @@ FEATURES = (
     "sse",
     "streaming",
     "strictZeroValidation",
+    "subscriptions",
 )
 
 LIMITS = Timeout(connect=5, read=8, total=10)
@@ -239,6 +246,12 @@ class Session(Generic[P]):
     producers: dict[tuple[str, str, int], P] = field(default_factory=dict)
     dynamic_headers: dict[str, Dynamic] = field(default_factory=dict)
     dynamic_params: dict[str, Dynamic] = field(default_factory=dict)
+    hooks: dict[Any, Any] = field(default_factory=dict)
+    """The verifiers, the worker and the lease."""
+
+    @property
+    def stream_root(self) -> str:
+        return self.server_url + "/v1/stream"
 
     def sent(self, command: Command) -> Sent:
         """The headers and parameters for an append or a read. Computed once: a counter counts commands, not retries."""
@@ -271,6 +284,54 @@ def initialized(command: Command, face: str) -> Result:
         clientVersion=__version__,
         features=dict.fromkeys(FEATURES, True),
     )
+
+
+def subscription_options(command: Command) -> dict[str, Any]:
+    """Options of a new subscription."""
+    names = {"pattern": "pattern", "streams": "streams", "wakeStream": "wake_stream", "webhook": "webhook"}
+    options = {ours: command[theirs] for theirs, ours in names.items() if theirs in command}
+    return options | {"lease": _seconds(command.get("leaseMs"))}
+
+
+def subscribed(command: Command, made: Subscription) -> Result:
+    return success(command, created=made.created, leaseMs=round(made.lease * 1000), streams=_linked(made.streams))
+
+
+def verifier_options(command: Command) -> tuple[str | None, float | None]:
+    return command.get("subscription"), _seconds(command.get("toleranceMs"))
+
+
+def verified(command: Command, wake: Wake) -> Result:
+    told = {
+        "subscriptionId": wake.subscription_id,
+        "wakeId": wake.wake_id,
+        "generation": wake.generation,
+        "streams": _linked(wake.streams),
+    }
+    return success(command, wake=told)
+
+
+def given(command: Command, lease: Lease | AsyncLease) -> Result:
+    told = {
+        "subscriptionId": lease.subscription_id,
+        "wakeId": lease.wake_id,
+        "generation": lease.generation,
+        "streams": _linked(lease.streams),
+        "pending": [stream.path for stream in lease.pending],
+    }
+    return success(command, lease=told)
+
+
+def late(message: str) -> RequestTimeoutError:
+    return RequestTimeoutError(message, code="TIMEOUT")
+
+
+def _linked(streams: Iterable[LinkedStream]) -> list[Result]:
+    def told(stream: LinkedStream) -> Result:
+        tail = {} if stream.tail_offset is None else {"tailOffset": stream.tail_offset}
+        return {"path": stream.path, "ackedOffset": stream.acked_offset, "hasPending": stream.has_pending, **tail}
+
+    return [told(stream) for stream in streams]
 
 
 def append_data(command: Command) -> str | bytes:

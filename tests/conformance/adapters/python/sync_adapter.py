@@ -49,6 +49,7 @@ from protocol import (
     unparsable,
     validated_producer_options,
 )
+from sync_hooks import Hooks
 
 
 class Adapter:
@@ -57,6 +58,7 @@ class Adapter:
     def __init__(self) -> None:
         self.client = Client(timeout=LIMITS)
         self.session: Session[Producer] = Session("")
+        self.hooks = Hooks(self.client, lambda: self.session)
         self.commands: dict[str, Callable[[Command], Result]] = {
             "append": self.append,
             "appends": self.appends,
@@ -78,6 +80,7 @@ class Adapter:
             "set-dynamic-param": lambda command: self.session.set_dynamic(command),
             "shutdown": self.shutdown,
             "validate": self.validate,
+            **self.hooks.commands,
         }
 
     def answer(self, command: Command) -> Result:
@@ -90,11 +93,13 @@ class Adapter:
 
     def init(self, command: Command) -> Result:
         self.release_producers()
+        self.hooks.close()
         self.session = Session(command["serverUrl"])
         return initialized(command, "sync")
 
     def shutdown(self, command: Command) -> Result:
         self.release_producers()
+        self.hooks.close()
         return success(command)
 
     def release_producers(self) -> None:

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::commands::{
     Append, Appends, Close, Create, Init, Plain, RetryOptions, SetDynamic, Target, Validate, fields, message, unsigned,
 };
+use crate::hooks::Hooks;
 use crate::producing::options_of;
 use crate::protocol::{Failure, Outcome, described, result};
 
@@ -33,13 +34,14 @@ pub(crate) struct Adapter {
 /// What is remembered between `init` and the next.
 #[derive(Default)]
 pub(crate) struct Session {
-    server_url: String,
+    pub(crate) server_url: String,
     /// By path. Saves the library its HEAD, which would take a fault that is meant for the request after it.
     content_types: HashMap<String, String>,
     /// By path, id and epoch.
     pub(crate) producers: HashMap<(String, String, u64), Producer>,
     dynamic_headers: BTreeMap<String, Dynamic>,
     dynamic_params: BTreeMap<String, Dynamic>,
+    pub(crate) hooks: Hooks,
 }
 
 /// A header or parameter with a value of its own for each command, or for each request.
@@ -119,6 +121,16 @@ impl Adapter {
                 self.session.dynamic_params.clear();
                 Ok(Value::Null)
             }
+            "subscribe" => self.subscribe(fields(command)?).await,
+            "verify-webhook" => self.verify_webhook(fields(command)?).await,
+            "work-of" => self.work_of(fields(command)?),
+            "worker" => self.open_worker(fields(command)?).await,
+            "next-lease" => self.next_lease(fields(command)?).await,
+            "lease-read" => self.lease_read(fields(command)?).await,
+            "lease-ack" => self.lease_ack(fields(command)?).await,
+            "lease-finish" => self.lease_finish(fields(command)?).await,
+            "lease-release" => self.lease_release().await,
+            "lease-hold" => self.lease_hold(fields(command)?).await,
             "validate" => self.validate(fields(command)?),
             "benchmark" => self.benchmark(fields(command)?).await,
             "shutdown" => {
@@ -141,6 +153,7 @@ impl Adapter {
             "features": {
                 "auto": true, "batching": true, "batchItems": true, "dynamicHeaders": true, "longPoll": true,
                 "retryOptions": true, "sse": true, "streaming": true, "strictZeroValidation": true,
+                "subscriptions": true,
             },
         }))
     }

@@ -274,3 +274,71 @@ pub(crate) struct Operation {
     pub(crate) live: Value,
     pub(crate) content_type: Option<String>,
 }
+
+/// Beyond: a new subscription.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Subscribe {
+    pub(crate) id: String,
+    pub(crate) pattern: Option<String>,
+    #[serde(default)]
+    pub(crate) streams: Vec<String>,
+    pub(crate) wake_stream: Option<String>,
+    pub(crate) webhook: Option<String>,
+    pub(crate) lease_ms: Option<u64>,
+}
+
+/// Beyond.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct VerifyWebhook {
+    #[serde(default)]
+    pub(crate) signature: String,
+    pub(crate) body: String,
+    pub(crate) subscription: Option<String>,
+    pub(crate) tolerance_ms: Option<u64>,
+}
+
+/// Beyond: the work of a webhook that was verified.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WorkOf {
+    pub(crate) body: String,
+    pub(crate) lease_ms: u64,
+}
+
+/// Beyond: a worker of a pull-wake subscription.
+#[derive(Deserialize)]
+pub(crate) struct OpenWorker {
+    pub(crate) id: String,
+    pub(crate) name: String,
+}
+
+/// Beyond.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NextLease {
+    pub(crate) timeout_ms: Option<u64>,
+}
+
+/// Beyond.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LeaseRead {
+    pub(crate) stream: String,
+    pub(crate) max_items: Option<u64>,
+}
+
+/// Beyond: of `lease-ack` and `lease-finish`.
+#[derive(Deserialize)]
+pub(crate) struct Offsets {
+    #[serde(default)]
+    pub(crate) offsets: BTreeMap<String, String>,
+}
+
+/// Beyond.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Hold {
+    pub(crate) timeout_ms: u64,
+}

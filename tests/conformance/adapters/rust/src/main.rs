@@ -6,6 +6,7 @@
 mod adapter;
 mod bench;
 mod commands;
+mod hooks;
 mod producing;
 mod protocol;
 mod reading;
