@@ -47,8 +47,9 @@ pub(super) fn python() -> Result<()> {
 pub(super) fn node() -> Result<()> {
     node::install()?;
     let mut typedoc = npm(&node::package(), ["exec", "--yes", "--package"]);
-    typedoc.args([&format!("typedoc@{TYPEDOC}"), "--", "typedoc", "--entryPoints", "ts/index.ts", "--entryPoints"]);
-    typedoc.args(["ts/testing/index.ts", "--readme", "none", "--excludeInternal", "--treatWarningsAsErrors", "--out"]);
+    typedoc.args([&format!("typedoc@{TYPEDOC}"), "--", "typedoc", "--entryPoints", "ts/index.ts"]);
+    typedoc.args(["--entryPoints", "ts/subscriptions/index.ts", "--entryPoints", "ts/testing/index.ts"]);
+    typedoc.args(["--readme", "none", "--excludeInternal", "--treatWarningsAsErrors", "--out"]);
     call(typedoc.arg(folder().join("api/node")))
 }
 

@@ -19,7 +19,10 @@ const ELSEWHERE: [(&str, &str); 7] = [
     ("node.md", "bindings-node/test/docs.test.ts"),
     ("python.md", "bindings-python/tests/test_docs.py"),
     ("server.md", "server/tests and cli/tests"),
-    ("subscriptions.md", "server/tests/subscriptions"),
+    (
+        "subscriptions.md",
+        "cli/tests/subscriptions_in_rust.rs, server/tests/subscriptions; beside those of python.md and node.md",
+    ),
     ("benchmarks.md", "cargo xtask bench"),
 ];
 
