@@ -164,7 +164,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
                 self.is_closing = true;
                 continue;
             }
-            if self.is_ended || self.is_closing || self.input.len() >= HELD {
+            // What is sent behind a live read may have to wait for very long.
+            let most = if self.is_live() { READ } else { HELD };
+            if self.is_ended || self.is_closing || self.input.len() >= most {
                 return Poll::Pending;
             }
             match self.poll_read(cx)? {
