@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from everstream.testing import Server
 from faces import AsyncFace, Face, SyncFace
 from scripted import Script, ScriptedServer
+from support import QUICK
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,6 +39,24 @@ def server(durable_stream_server: Server) -> Server:
 def url(durable_stream_url: str) -> str:
     """The URL of a stream that is not there yet."""
     return durable_stream_url
+
+
+@pytest.fixture
+def name(url: str) -> str:
+    """A name of this test's own: of the subscription, and the folder of its streams."""
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture
+def root(server: Server) -> str:
+    """The stream root of the server."""
+    return server.stream_url("").rstrip("/")
+
+
+@pytest.fixture
+def subscriptions(face: Face, root: str) -> Any:
+    """The subscriptions of the server."""
+    return face.client(retry=QUICK).subscriptions(root)
 
 
 @pytest.fixture
