@@ -70,14 +70,6 @@ export interface Flushed {
   duplicates: number
 }
 
-export interface ListedStream {
-  path: string
-  contentType: string | null
-  createdAt: string
-  offset: string
-  closed: boolean
-}
-
 export interface AnswerPosition {
   offset?: string | null
   upToDate?: boolean
@@ -179,8 +171,6 @@ export declare class Batch {
 export declare class Client {
   /** `carry` sends requests in place of connections. */
   constructor(options: ConnectionOptions, carry: Carry | undefined | null)
-  /** The streams below a root whose names begin with a prefix. */
-  list(root: string, prefix: string): Promise<ListedStream[]>
 }
 
 /** What became of a message, and of those that share its batch. */

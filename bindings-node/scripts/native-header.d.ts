@@ -70,14 +70,6 @@ export interface Flushed {
   duplicates: number
 }
 
-export interface ListedStream {
-  path: string
-  contentType: string | null
-  createdAt: string
-  offset: string
-  closed: boolean
-}
-
 export interface AnswerPosition {
   offset?: string | null
   upToDate?: boolean

@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use everstream::Client as CoreClient;
 use napi::Env;
-use napi::bindgen_prelude::Object;
 use napi_derive::napi;
 
-use crate::call::call;
 use crate::error;
 use crate::fetch::FetchTransport;
 use crate::options::set_duration;
@@ -75,26 +73,6 @@ impl Client {
         }
         let core = builder.build().map_err(|refused| error::throw(env, &refused))?;
         Ok(Self { core })
-    }
-
-    /// The streams below a root whose names begin with a prefix.
-    #[napi(catch_unwind, ts_return_type = "Promise<ListedStream[]>")]
-    pub fn list(&self, env: Env, root: String, prefix: String) -> napi::Result<Raw> {
-        let client = self.core.clone();
-        let listed = async move { client.list(&root, &prefix).await };
-        call(env, None, listed, |env, streams| {
-            let mut rows = Vec::with_capacity(streams.len());
-            for it in streams {
-                let mut row = Object::new(&env)?;
-                row.set("path", it.path)?;
-                row.set("contentType", it.content_type)?;
-                row.set("createdAt", it.created_at)?;
-                row.set("offset", it.offset.as_str())?;
-                row.set("closed", it.closed)?;
-                rows.push(row);
-            }
-            Raw::of(env, rows)
-        })
     }
 }
 

@@ -30,7 +30,7 @@ impl Client {
         call(py, wait, Callbacks::default(), async move { client.list(&root, &prefix).await }, |py, streams| {
             let rows = streams
                 .into_iter()
-                .map(|it| (it.path, it.content_type, it.created_at, it.offset.to_string(), it.closed));
+                .map(|it| (it.path, it.content_type, it.created_at, it.offset.to_string(), it.closed, it.bytes));
             Ok(PyTuple::new(py, rows.collect::<Vec<_>>())?.into_any().unbind())
         })
     }

@@ -48,7 +48,7 @@ VALUES = [
     FlushResult("1", 3),
     HeadResult(True, TEXT, "1", '"e"', "no-store", True, 60, "2099-01-01T00:00:00Z"),
     IdempotentAppendResult("1", True, True),
-    ListedStream("a", TEXT, 1, "1", False),
+    ListedStream("a", TEXT, 1, "1", False, 5),
     Retry(0.1, 60.0, 1.3, 15, 60.0, True),
     StreamEvent([1], "1", True, "c", True),
     Timeout(1, 2, 3, 4),
@@ -188,6 +188,9 @@ def test_streams_are_listed(face: Face) -> None:
         ]
         assert [it.path for it in client.list(root, "a/")] == ["a/one", "a/two"]
         assert all(it.created_at > 0 for it in listed)
+        assert [it.bytes for it in listed] == [0, 0, 0]
+        face.handle(server.stream_url("b")).append("four")
+        assert client.list(root, "b")[0].bytes >= len('"four"')
 
 
 def test_a_client_can_be_pickled(face: Face, url: str) -> None:

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use everstream::Client as CoreClient;
-use js_sys::{Array, Function, Promise};
+use js_sys::Function;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
-use crate::call::call;
 use crate::error;
 use crate::fetch::FetchTransport;
-use crate::value::{Fields, object};
+use crate::value::Fields;
 
 /// A function that sends requests, and what handles have in common.
 #[wasm_bindgen]
@@ -29,23 +28,6 @@ impl Client {
         }
         let core = builder.build().map_err(|refused| error::value(&refused))?;
         Ok(Self { core })
-    }
-
-    /// The streams below a root whose names begin with a prefix.
-    pub fn list(&self, root: String, prefix: String) -> Promise {
-        let client = self.core.clone();
-        call(None, async move { client.list(&root, &prefix).await }, |streams| {
-            let rows = streams.into_iter().map(|it| {
-                object([
-                    ("path", it.path.into()),
-                    ("contentType", it.content_type.into()),
-                    ("createdAt", (it.created_at as f64).into()),
-                    ("offset", it.offset.as_str().into()),
-                    ("closed", it.closed.into()),
-                ])
-            });
-            rows.collect::<Array>().into()
-        })
     }
 }
 

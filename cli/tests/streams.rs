@@ -74,8 +74,11 @@ async fn ls_lists_the_streams_of_the_server_by_name() {
     cli.run(&["delete", "gone"]).await.ok();
     assert_eq!(cli.run(&["ls"]).await.ok(), "a/1\na/2\nb\n");
     assert_eq!(cli.run(&["ls", "a/"]).await.ok(), "a/1\na/2\n");
-    assert!(cli.run(&["ls", "a/2", "--long"]).await.ok().starts_with("a/2\ttext/plain\t"));
-    assert!(cli.run(&["ls", "b", "--json"]).await.ok().contains("\"contentType\":\"text/plain\""));
+    cli.run(&["write", "a/2", "seven b"]).await.ok();
+    let long = cli.run(&["ls", "a/2", "--long"]).await.ok();
+    assert!(long.starts_with("a/2\ttext/plain\t") && long.ends_with("\topen\t7\n"), "{long}");
+    let json = cli.run(&["ls", "a/2", "--json"]).await.ok();
+    assert!(json.contains("\"contentType\":\"text/plain\"") && json.contains("\"bytes\":7"), "{json}");
 }
 
 const COMMANDS: [&[&str]; 9] = [

@@ -214,6 +214,7 @@ mod pty {
     async fn a_terminal_gets_columns_and_colours_unless_it_wants_none() {
         let Setup { server: _server, cli } = Setup::new().await;
         cli.run(&["create", "a", "--json"]).await.ok();
+        cli.run(&["write", "a", &format!("\"{}\"", "x".repeat(2046))]).await.ok();
         cli.run(&["create", "b/longer", "--content-type", "text/plain", "--closed"]).await.ok();
         let colored = shown(&cli, &[], &["ls", "-l"]).await;
         assert!(colored.starts_with("\x1b[1mPATH "), "{colored:?}");
@@ -223,6 +224,8 @@ mod pty {
         let column = lines[0].find("TYPE").unwrap();
         assert_eq!(&lines[1][column..column + 16], "application/json");
         assert_eq!(&lines[2][column..column + 10], "text/plain");
+        let column = lines[0].find("SIZE").unwrap();
+        assert!(lines[1][column..].starts_with("2.00 KiB ") && lines[2][column..].starts_with("0 B "), "{plain}");
         assert!(lines[2].contains("closed") && lines[1].contains("open"));
 
         let error = shown(&cli, &[], &["head", "nope"]).await;

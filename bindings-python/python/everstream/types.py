@@ -188,6 +188,8 @@ class ListedStream:
     """Milliseconds since 1970."""
     offset: Offset
     closed: bool
+    bytes: int
+    """How many bytes are stored before the offset, those that a fork shares with its source included."""
 
 
 @dataclass(frozen=True)

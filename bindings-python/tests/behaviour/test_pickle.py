@@ -53,7 +53,7 @@ VALUES = [
     everstream.HeadResult(True, "text/plain", "a"),
     everstream.IdempotentAppendResult("a", True, False),
     everstream.LinkedStream("a", "glob", "-1", "1", True),
-    everstream.ListedStream("a", "text/plain", 1, "b", False),
+    everstream.ListedStream("a", "text/plain", 1, "b", False, 5),
     everstream.StreamEvent([1], "a", True, "b", False),
     everstream.Subscription("a", "pull-wake", "w", None, "b/*", (), 30.0, "active"),
     everstream.Wake("a", "w", 1, (), "http://h/c", "t", "{}"),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 
 use everstream::{ErrorKind, LiveMode, ReadOptions};
+use indicatif::HumanBytes;
 use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -43,6 +44,8 @@ struct Entry {
     offset: Option<String>,
     #[serde(skip)]
     closed: Option<bool>,
+    #[serde(skip)]
+    bytes: Option<u64>,
 }
 
 pub(crate) async fn run(target: &Target, args: &LsArgs) -> Result<(), Failure> {
@@ -55,6 +58,7 @@ pub(crate) async fn run(target: &Target, args: &LsArgs) -> Result<(), Failure> {
                     created_at: Some(stream.created_at),
                     offset: Some(stream.offset.to_string()),
                     closed: Some(stream.closed),
+                    bytes: Some(stream.bytes),
                 };
                 (stream.path, entry)
             })
@@ -77,22 +81,28 @@ pub(crate) async fn run(target: &Target, args: &LsArgs) -> Result<(), Failure> {
 
 /// For people: under headings, each column as wide as what is in it.
 fn columns(streams: &BTreeMap<String, Entry>) {
-    let mut rows = vec![["PATH", "TYPE", "CREATED", "STATE", "OFFSET"].map(str::to_owned)];
+    let mut rows = vec![["PATH", "TYPE", "SIZE", "CREATED", "STATE", "OFFSET"].map(str::to_owned)];
     rows.extend(streams.iter().map(|(name, entry)| {
         let state = entry.closed.map_or("-", |closed| if closed { "closed" } else { "open" });
         let created = entry.created_at.and_then(moment).unwrap_or_else(|| "-".to_owned());
         let offset = entry.offset.clone().unwrap_or_else(|| "-".to_owned());
         let content_type = entry.content_type.as_deref().unwrap_or("-");
-        [plain(name), plain(content_type), created, state.to_owned(), offset]
+        let size = entry.bytes.map_or_else(|| "-".to_owned(), size);
+        [plain(name), plain(content_type), size, created, state.to_owned(), offset]
     }));
     let widths: Vec<usize> =
-        (0..5).map(|n| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or_default()).collect();
+        (0..6).map(|n| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or_default()).collect();
     let is_colored = is_colored(&std::io::stdout());
     for (n, row) in rows.iter().enumerate() {
         let line: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         let line = line.join("  ");
         say(&paint(line.trim_end(), Color::Bold, is_colored && n == 0));
     }
+}
+
+/// Bytes as people read them.
+fn size(bytes: u64) -> String {
+    HumanBytes(bytes).to_string()
 }
 
 /// Milliseconds since 1970 as a moment in UTC, to the second.
@@ -151,9 +161,10 @@ fn fold(streams: &mut BTreeMap<String, Entry>, message: &[u8], prefix: &str) {
 fn show(name: &str, entry: &Entry, args: &LsArgs) -> String {
     if args.json || args.output.is_json() {
         let mut object = json!({"id": name, "contentType": entry.content_type, "createdAt": entry.created_at});
-        if let (Some(offset), Some(closed)) = (&entry.offset, entry.closed) {
+        if let (Some(offset), Some(closed), Some(bytes)) = (&entry.offset, entry.closed, entry.bytes) {
             object["offset"] = offset.as_str().into();
             object["closed"] = closed.into();
+            object["bytes"] = bytes.into();
         }
         return object.to_string();
     }
@@ -165,7 +176,8 @@ fn show(name: &str, entry: &Entry, args: &LsArgs) -> String {
     let created = entry.created_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
     let offset = entry.offset.as_deref().unwrap_or("-");
     let closed = entry.closed.map_or("-", |closed| if closed { "closed" } else { "open" });
-    format!("{name}\t{content_type}\t{created}\t{offset}\t{closed}")
+    let bytes = entry.bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
+    format!("{name}\t{content_type}\t{created}\t{offset}\t{closed}\t{bytes}")
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ pub struct ListedStream {
     pub offset: Offset,
     /// Whether it takes no more data.
     pub closed: bool,
+    /// How many bytes are stored before the tail, those that a fork shares with its source included.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 #[derive(Deserialize)]

@@ -47,8 +47,10 @@ pub(super) fn python() -> Result<()> {
 pub(super) fn node() -> Result<()> {
     node::install()?;
     let mut typedoc = npm(&node::package(), ["exec", "--yes", "--package"]);
-    typedoc.args([&format!("typedoc@{TYPEDOC}"), "--", "typedoc", "--entryPoints", "ts/index.ts"]);
-    typedoc.args(["--entryPoints", "ts/subscriptions/index.ts", "--entryPoints", "ts/testing/index.ts"]);
+    typedoc.args([&format!("typedoc@{TYPEDOC}"), "--", "typedoc"]);
+    for entry in ["index", "react", "store", "subscriptions/index", "testing/index"] {
+        typedoc.args(["--entryPoints", &format!("ts/{entry}.ts")]);
+    }
     typedoc.args(["--readme", "none", "--excludeInternal", "--treatWarningsAsErrors", "--out"]);
     call(typedoc.arg(folder().join("api/node")))
 }
