@@ -42,7 +42,7 @@ enum Command {
     /// Sends real records over a bad network, and shows that all of them arrive, once and in order
     Demo(demo::Arguments),
     /// Runs everything that a change must pass
-    Test,
+    Test(test::Arguments),
     /// Checks format, lints, documentation, and that the protocol needs no runtime
     Check,
     /// Measures speed, memory and CPU time against yardsticks, in turn
@@ -77,7 +77,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Test => test::run(),
+        Command::Test(arguments) => test::run(&arguments),
         Command::Check => check::run(),
         #[cfg(target_os = "linux")]
         Command::Bench(arguments) => bench::run(&arguments),

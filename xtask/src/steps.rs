@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use indicatif::HumanDuration;
 
 /// One thing to pass.
@@ -16,6 +16,18 @@ impl Step {
     pub(crate) fn new(name: &'static str, action: impl FnOnce() -> Result<()> + 'static) -> Self {
         Self { name, action: Box::new(action) }
     }
+}
+
+/// The steps from the first on whose name contains this.
+///
+/// # Errors
+/// None does.
+pub(crate) fn from(mut steps: Vec<Step>, name: &str) -> Result<Vec<Step>> {
+    let Some(first) = steps.iter().position(|step| step.name.contains(name)) else {
+        let names: Vec<_> = steps.iter().map(|step| step.name).collect();
+        bail!("no step is called `{name}`: {}", names.join("; "));
+    };
+    Ok(steps.split_off(first))
 }
 
 /// Runs the steps in their order and prints a summary, whose last line counts them.
@@ -70,7 +82,6 @@ fn summary(passed: &[(&str, Duration)], failed: Option<(&str, Duration)>, not_ru
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::bail;
     use std::cell::Cell;
     use std::rc::Rc;
 
@@ -92,6 +103,14 @@ mod tests {
         let error = run_all(steps).unwrap_err();
         assert_eq!(format!("{error:#}"), "second: broken");
         assert_eq!(ran.get(), 1);
+    }
+
+    #[test]
+    fn steps_go_on_from_one_of_them() {
+        let steps = || ["web: build", "web: tests", "demo"].map(|name| Step::new(name, || Ok(()))).into();
+        let names = |name| from(steps(), name).map(|steps| steps.iter().map(|step| step.name).collect::<Vec<_>>());
+        assert_eq!(names("tests").unwrap(), ["web: tests", "demo"]);
+        assert!(names("lints").unwrap_err().to_string().contains("web: build; web: tests; demo"));
     }
 
     #[test]

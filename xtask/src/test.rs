@@ -3,13 +3,20 @@
 use anyhow::Result;
 
 use crate::process::{cargo, run as call};
-use crate::steps::{Step, run_all};
+use crate::steps::{Step, from, run_all};
 use crate::{ai_chat, cases, check, conformance, demo, guide, node, python, quickstart, ui, web};
 
 /// Records of the demo in small: enough to meet most kinds of faults.
 const DEMO_RECORDS: usize = 20_000;
 
-pub(crate) fn run() -> Result<()> {
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Begins at the first step whose name contains this, to go on after what failed there was mended
+    #[arg(long, value_name = "STEP")]
+    from: Option<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut steps = check::steps();
     steps.extend([
         // All targets at once: the same features and profile as the tests, so that nothing is compiled twice.
@@ -41,5 +48,8 @@ pub(crate) fn run() -> Result<()> {
         }),
     ]);
     steps.extend(ai_chat::steps());
-    run_all(steps)
+    run_all(match &arguments.from {
+        Some(name) => from(steps, name)?,
+        None => steps,
+    })
 }
