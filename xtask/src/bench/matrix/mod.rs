@@ -15,8 +15,8 @@ use clap::Args;
 use serde_json::Value;
 
 use self::servers::{Kept, Peer, Programs};
-use self::workloads::{Measure, WORKLOADS, Workload};
-use super::report::Conditions;
+use self::workloads::{Measure, SECTIONS, WORKLOADS, Workload};
+use super::report::{Conditions, write_section};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -35,6 +35,12 @@ pub(super) struct Arguments {
     /// Runs only the workloads whose name contains this
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
+    /// Runs only the sections whose name contains this
+    #[arg(long, value_name = "NAME")]
+    section: Option<String>,
+    /// Puts the results into docs/benchmarks.md; sections that did not run stay as they are
+    #[arg(long, conflicts_with_all = ["only", "memory"])]
+    write: bool,
     /// Runs of each server
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -53,30 +59,47 @@ struct Row {
 pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let programs = Programs::find(arguments.ours.clone(), arguments.rival.clone())?;
     let kept = if arguments.memory { Kept::InMemory } else { Kept::OnDisk };
-    let wanted = |name: &str| arguments.only.as_deref().is_none_or(|only| name.contains(only));
-    let mut conditions = Conditions::now(arguments.rounds)?;
-    let mut rows = Vec::new();
-    for workload in WORKLOADS.iter().filter(|workload| wanted(workload.name)) {
-        let mut row = Row { workload, ours: Vec::new(), theirs: Vec::new() };
-        for _ in 0..arguments.rounds {
-            for peer in [Peer::Ours, Peer::Rival] {
-                let outcome = measure(arguments, &programs, peer, kept, workload)
-                    .with_context(|| format!("{} of {}", workload.name, peer.name()))?;
-                let value = outcome[workload.measure.field()].as_f64().unwrap_or(f64::NAN);
-                eprintln!("{:16} {:16} {value:.2}", workload.name, peer.name());
-                match peer {
-                    Peer::Ours => row.ours.push(outcome),
-                    Peer::Rival => row.theirs.push(outcome),
-                }
+    let has = |part: &Option<String>, name: &str| part.as_deref().is_none_or(|part| name.contains(part));
+    let wanted =
+        |workload: &&Workload| has(&arguments.only, workload.name) && has(&arguments.section, workload.section);
+    let mut is_any = false;
+    for section in SECTIONS {
+        let mut conditions = Conditions::now(arguments.rounds)?;
+        let mut rows = Vec::new();
+        for workload in WORKLOADS.iter().filter(wanted).filter(|workload| workload.section == section) {
+            rows.push(measure_row(arguments, &programs, kept, workload)?);
+        }
+        if rows.is_empty() {
+            continue;
+        }
+        is_any = true;
+        conditions.end()?;
+        let text = markdown(section, &rows, &conditions);
+        println!("{text}");
+        if arguments.write {
+            write_section("bench server", &SECTIONS, section, &text)?;
+        }
+    }
+    ensure!(is_any, "there is no such workload");
+    Ok(())
+}
+
+/// All runs of one workload.
+fn measure_row(arguments: &Arguments, programs: &Programs, kept: Kept, workload: &'static Workload) -> Result<Row> {
+    let mut row = Row { workload, ours: Vec::new(), theirs: Vec::new() };
+    for _ in 0..arguments.rounds {
+        for peer in [Peer::Ours, Peer::Rival] {
+            let outcome = measure(arguments, programs, peer, kept, workload)
+                .with_context(|| format!("{} of {}", workload.name, peer.name()))?;
+            let value = outcome[workload.measure.field()].as_f64().unwrap_or(f64::NAN);
+            eprintln!("{:16} {:16} {value:.2}", workload.name, peer.name());
+            match peer {
+                Peer::Ours => row.ours.push(outcome),
+                Peer::Rival => row.theirs.push(outcome),
             }
         }
-        rows.push(row);
     }
-    ensure!(!rows.is_empty(), "there is no such workload");
-    conditions.end()?;
-    let text = markdown(&rows, &conditions);
-    println!("{text}");
-    Ok(())
+    Ok(row)
 }
 
 /// One run: what the generator prints.
@@ -125,31 +148,34 @@ fn spread(outcomes: &[Value], field: &str) -> String {
     format!("{low:.2} to {high:.2}")
 }
 
-fn markdown(rows: &[Row], conditions: &Conditions) -> String {
-    let mut text = conditions.markdown();
+fn markdown(section: &str, rows: &[Row], conditions: &Conditions) -> String {
+    let mut text = format!("#### {section}\n\n{}", conditions.markdown());
     let mut line = |line: std::fmt::Arguments<'_>| writeln!(text, "{line}").expect("a string takes everything");
-    line(format_args!(
-        "\n| Workload | Unit | Ours | Theirs | Ours / theirs | Aim | Ops/s, ours and theirs | p99, ours and theirs |"
-    ));
-    line(format_args!("|---|---|---|---|---|---|---|---|"));
-    for row in rows.iter().filter(|row| row.workload.measure != Measure::Resting) {
+    let (resting, busy): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| row.workload.measure == Measure::Resting);
+    if !busy.is_empty() {
+        line(format_args!(
+            "\n| Workload | Unit | Ours | Theirs | Ours / theirs | Aim | Ops/s, ours and theirs | p99, ours and theirs |"
+        ));
+        line(format_args!("|---|---|---|---|---|---|---|---|"));
+    }
+    for row in busy {
         let field = row.workload.measure.field();
         let (ours, theirs) = (row.ours(field), row.theirs(field));
         line(format_args!(
-            "| {} | {} | {ours:.2} ({}) | {theirs:.2} ({}) | {:.2} | {:.1} | {:.0}, {:.0} | {:.2}, {:.2} ms |",
+            "| {} | {} | {ours:.2} ({}) | {theirs:.2} ({}) | {:.2} | {:.1}, {} | {:.0}, {:.0} | {:.2}, {:.2} ms |",
             row.workload.what,
             row.workload.measure.unit(),
             spread(&row.ours, field),
             spread(&row.theirs, field),
             ours / theirs,
             row.workload.aim,
+            if ours / theirs <= row.workload.aim { "met" } else { "missed" },
             row.ours("ops_s"),
             row.theirs("ops_s"),
             row.ours("p99_us") / 1000.0,
             row.theirs("p99_us") / 1000.0,
         ));
     }
-    let resting: Vec<&Row> = rows.iter().filter(|row| row.workload.measure == Measure::Resting).collect();
     if !resting.is_empty() {
         line(format_args!(
             "\n| Streams at rest, ours and theirs | KB of memory each | File handles each | Ready after SIGKILL, s | Memory after the start, MB |"
