@@ -2,10 +2,8 @@ import type { Lease as Native } from "../backend.js"
 import { StreamResponseImpl, type StreamResponse } from "../response.js"
 import { withSignals } from "../signal.js"
 import type { Handler } from "../values.js"
-import type { LinkedStream, Offsets } from "./types.js"
+import type { CallOptions, LinkedStream, Offsets } from "./types.js"
 import { linked, pathOf } from "./values.js"
-
-type Options = { signal?: AbortSignal }
 
 /** What leases have of those who made them. @internal */
 export interface Making {
@@ -74,7 +72,7 @@ export class Lease implements AsyncDisposable {
   }
 
   /** Reads one of the streams, from its cursor to the tail. The response's `offset` is what to ack. */
-  async read<TJson = unknown>(stream: LinkedStream | string, options: Options = {}): Promise<StreamResponse<TJson>> {
+  async read<TJson = unknown>(stream: LinkedStream | string, options: CallOptions = {}): Promise<StreamResponse<TJson>> {
     const { handler, carried } = this.#making
     const path = pathOf(stream)
     const { signal } = options
@@ -90,7 +88,7 @@ export class Lease implements AsyncDisposable {
    * Rejects with `LeaseLostError` when the lease is over: stop, and discard what was done where that is possible. With
    * `InvalidOffsetError` for an offset before the cursor or beyond the tail; none of them was stored then.
    */
-  ack(offsets: Offsets, options: Options = {}): Promise<void> {
+  ack(offsets: Offsets, options: CallOptions = {}): Promise<void> {
     return this.#call(options.signal, (abort) => this.#native.ack({ ...offsets }, abort))
   }
 
@@ -99,7 +97,7 @@ export class Lease implements AsyncDisposable {
    * pending, and is given again. Rejects as {@link ack}; after a `LeaseLostError` with `outcomeUnknown` the offsets may be
    * stored.
    */
-  finish(offsets: Offsets = {}, options: Options = {}): Promise<boolean> {
+  finish(offsets: Offsets = {}, options: CallOptions = {}): Promise<boolean> {
     return this.#call(options.signal, (abort) => this.#native.finish({ ...offsets }, abort))
   }
 
@@ -107,7 +105,7 @@ export class Lease implements AsyncDisposable {
    * Gives the work back undone, so that another worker can have it at once. A lease that is over is no error. That of a
    * webhook ends by itself.
    */
-  release(options: Options = {}): Promise<void> {
+  release(options: CallOptions = {}): Promise<void> {
     return this.#call(options.signal, (abort) => this.#native.release(abort))
   }
 

@@ -5,12 +5,10 @@ import { nativeClient } from "../native-stream.js"
 import { withSignals } from "../signal.js"
 import { checkSignal } from "../stream.js"
 import { Lease, type Making } from "./lease.js"
-import type { NewSubscription, Subscription, SubscriptionsOptions, Wake } from "./types.js"
+import type { CallOptions, NewSubscription, Subscription, SubscriptionsOptions, Wake } from "./types.js"
 import { subscription } from "./values.js"
 import { WebhookVerifier } from "./verifier.js"
 import { Worker } from "./worker.js"
-
-type Options = { signal?: AbortSignal }
 
 /** The subscriptions of a server, and the way to their work. Making it asks for nothing. */
 export class Subscriptions {
@@ -44,27 +42,27 @@ export class Subscriptions {
   }
 
   /** A subscription, with the cursor of each of its streams. Rejects with `StreamNotFoundError`. */
-  async get(id: string, options: Options = {}): Promise<Subscription> {
+  async get(id: string, options: CallOptions = {}): Promise<Subscription> {
     return subscription(await this.#call(options.signal, (abort) => this.#native.get(id, abort)))
   }
 
   /** All subscriptions, without their streams, by id. Our servers can, others not. */
-  async list(options: Options = {}): Promise<Subscription[]> {
+  async list(options: CallOptions = {}): Promise<Subscription[]> {
     return (await this.#call(options.signal, (abort) => this.#native.list(abort))).map(subscription)
   }
 
   /** Removes a subscription; one that is not there is no error. Its workers are told with their next call. */
-  delete(id: string, options: Options = {}): Promise<void> {
+  delete(id: string, options: CallOptions = {}): Promise<void> {
     return this.#call(options.signal, (abort) => this.#native.delete(id, abort))
   }
 
   /** Adds streams by path, from their tails on. */
-  addStreams(id: string, paths: readonly string[], options: Options = {}): Promise<void> {
+  addStreams(id: string, paths: readonly string[], options: CallOptions = {}): Promise<void> {
     return this.#call(options.signal, (abort) => this.#native.addStreams(id, [...paths], abort))
   }
 
   /** Removes a stream that was added by path; one that is not there is no error. */
-  removeStream(id: string, path: string, options: Options = {}): Promise<void> {
+  removeStream(id: string, path: string, options: CallOptions = {}): Promise<void> {
     return this.#call(options.signal, (abort) => this.#native.removeStream(id, path, abort))
   }
 
@@ -72,7 +70,7 @@ export class Subscriptions {
    * Has the server sign webhooks with a new key, and gives its name. Keys before it are good for `overlapMs`, by default a
    * day; 0 ends a key that has leaked at once. Our servers can, others not.
    */
-  rotateKey(options: Options & { overlapMs?: number } = {}): Promise<string> {
+  rotateKey(options: CallOptions & { overlapMs?: number } = {}): Promise<string> {
     return this.#call(options.signal, (abort) => this.#native.rotateKey(options.overlapMs, abort))
   }
 
@@ -80,7 +78,7 @@ export class Subscriptions {
    * Takes the work of a pull-wake subscription, under a name for people to see; nothing when there is none, or another
    * worker has it. {@link worker} waits for it.
    */
-  async claim(id: string, name: string, options: Options = {}): Promise<Lease | undefined> {
+  async claim(id: string, name: string, options: CallOptions = {}): Promise<Lease | undefined> {
     const lease = await this.#call(options.signal, (abort) => this.#native.claim(id, name, abort))
     return lease === null ? undefined : new Lease(lease, this.#making)
   }
@@ -91,7 +89,7 @@ export class Subscriptions {
    * Rejects with `StreamNotFoundError` when the subscription or its wake stream is not there, and with
    * `InvalidArgumentError` for a webhook.
    */
-  async worker(id: string, name: string, options: Options = {}): Promise<Worker> {
+  async worker(id: string, name: string, options: CallOptions = {}): Promise<Worker> {
     const { signal } = options
     checkSignal(signal)
     const native = await this.#call(signal, (abort) => this.#native.worker(id, name, abort))

@@ -3,11 +3,17 @@ import type { Offset, RequestOptions } from "../types.js"
 /** Options of {@link Subscriptions}; `url` is the stream root, such as `http://127.0.0.1:4437/v1/stream`. */
 export type SubscriptionsOptions = RequestOptions
 
+/** What every call takes. */
+export interface CallOptions {
+  /** Gives the call up; it rejects with the signal's `reason`. */
+  signal?: AbortSignal
+}
+
 /** How far streams are processed: an offset that a read gave, by path. */
 export type Offsets = Readonly<Record<string, Offset>>
 
 /** What a new subscription is to be: `pattern` or `streams` must be there, and either `wakeStream` or `webhook`. */
-export interface NewSubscription {
+export interface NewSubscription extends CallOptions {
   /** Streams by pattern: `*` is one segment, `**` any number of them. */
   pattern?: string
   /** Streams by path below the stream root. */
@@ -20,7 +26,6 @@ export interface NewSubscription {
   leaseMs?: number
   /** Text for people. */
   description?: string
-  signal?: AbortSignal
 }
 
 /** A stream of a subscription. */

@@ -1,7 +1,7 @@
 import type { Subscriptions as Native, WebhookVerifier as NativeVerifier } from "../backend.js"
 import { backend, type NodeOnly } from "../backend.js"
 import { withSignals } from "../signal.js"
-import type { Wake } from "./types.js"
+import type { CallOptions, Wake } from "./types.js"
 import { linked } from "./values.js"
 
 /**
@@ -29,7 +29,7 @@ export class WebhookVerifier {
   async verify(
     signature: string | readonly string[] | null | undefined,
     body: string | Uint8Array,
-    options?: { signal?: AbortSignal },
+    options?: CallOptions,
   ): Promise<Wake> {
     // One that is there twice is none: its form has no room for a second.
     const header = typeof signature === "string" ? signature : (signature ?? []).join(", ")

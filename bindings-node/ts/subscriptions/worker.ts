@@ -1,6 +1,7 @@
 import type { Worker as Native } from "../backend.js"
 import { withSignals } from "../signal.js"
 import { Lease, type Making } from "./lease.js"
+import type { CallOptions } from "./types.js"
 
 /**
  * Waits for the work of a pull-wake subscription: `for await (const lease of worker)`. Made by
@@ -34,7 +35,7 @@ export class Worker implements AsyncIterable<Lease>, AsyncDisposable {
    * call goes on. Rejects with `StreamNotFoundError` when the subscription or its wake stream is gone, and with the reason
    * of a signal that is aborted.
    */
-  async next(options: { signal?: AbortSignal } = {}): Promise<Lease | undefined> {
+  async next(options: CallOptions = {}): Promise<Lease | undefined> {
     const signals = [this.#making.signal, this.#signal, options.signal]
     try {
       const lease = await withSignals(signals, async (abort) => {
