@@ -102,6 +102,22 @@ async fn what_is_over_is_not_acked_and_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_claim_that_is_given_up_gives_back_what_it_gets() {
+    let script = Script::new(|seen, _| match seen.url.rsplit('/').next() {
+        Some("claim") => Reply::After(Duration::from_secs(1), Box::new(with_body(200, &[], CLAIM))),
+        _ => answer(204, &[]),
+    });
+    let subscriptions = subscriptions(&script);
+    let claim = subscriptions.claim("s", "me");
+    assert!(tokio::time::timeout(Duration::from_millis(500), claim).await.is_err());
+    assert_eq!(script.seen().len(), 1);
+    // The answer comes, and nobody is there to have it.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let calls: Vec<_> = script.seen().iter().map(|it| it.url.rsplit('/').next().unwrap().to_owned()).collect();
+    assert_eq!(calls, ["claim", "release"], "no heartbeat follows");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_gives_back_what_was_not_finished_before_it_takes_more() {
     const SUBSCRIPTION: &str = r#"{"id":"s","type":"pull-wake","wake_stream":"wakes","lease_ttl_ms":3000,
         "status":"active","streams":[]}"#;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 
 use super::exchange::{Core, Target};
 use super::stream::DurableStream;
@@ -135,8 +136,22 @@ impl Subscriptions {
     /// `NotFound`, `BadRequest` for a webhook, and as all requests.
     ///
     /// # Cancel safety
-    /// When the future is dropped the server may have given the work out all the same; it comes again when that lease ends.
+    /// When the future is dropped, work that the server gives out all the same is given back at once.
     pub async fn claim(&self, id: &str, worker: &str) -> Result<Option<Lease>> {
+        let (sender, receiver) = oneshot::channel();
+        let (this, id, worker) = (self.clone(), id.to_owned(), worker.to_owned());
+        // In a task of its own, since only the answer tells whether there is something to give back.
+        tokio::spawn(async move {
+            if let Err(Ok(Some(lease))) = sender.send(this.try_claim(&id, &worker).await)
+                && let Err(error) = lease.release().await
+            {
+                tracing::debug!(subscription = %id, %error, "a lease could not be given back: it ends by itself");
+            }
+        });
+        receiver.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Cancelled, "the runtime was shut down")))
+    }
+
+    async fn try_claim(&self, id: &str, worker: &str) -> Result<Option<Lease>> {
         let target = self.at(id, "/claim")?;
         let body = match call(&self.core, &target, request::claim(worker)?).await {
             Ok((_, body)) => body,

@@ -54,7 +54,7 @@ impl Worker {
     /// `NotFound` when the subscription or its wake stream is gone, and as all requests.
     ///
     /// # Cancel safety
-    /// No wake is lost. Work that was claimed at that very moment comes again when its lease ends.
+    /// No wake is lost. Work that is being claimed at that very moment is given back at once, and comes again.
     pub async fn next(&mut self) -> Result<Lease> {
         if let Some(last) = self.last.take()
             && let Err(error) = last.release().await
