@@ -1,6 +1,7 @@
 //! Giving up calls: TypeScript hands over an `AbortController` of its own for each.
 
 use everstream::{Error, ErrorKind, Result};
+use futures_util::future::LocalBoxFuture;
 use js_sys::Object;
 use tokio::sync::oneshot;
 use wasm_bindgen::prelude::{Closure, JsValue, wasm_bindgen};
@@ -17,10 +18,10 @@ extern "C" {
 }
 
 /// What the future gives, unless it is given up before. Listens from this call on, and not from the first poll.
-pub(crate) fn or_aborted<T, F: Future<Output = Result<T>>>(
+pub(crate) fn or_aborted(
     abort: Option<&Abort>,
-    future: F,
-) -> impl Future<Output = Result<T>> + use<T, F> {
+    future: LocalBoxFuture<'static, Result<JsValue>>,
+) -> impl Future<Output = Result<JsValue>> + use<> {
     let aborted = abort.map(|abort| {
         let (sender, receiver) = oneshot::channel::<()>();
         let tell = Closure::once_into_js(move || {

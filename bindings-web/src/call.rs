@@ -14,8 +14,13 @@ pub(crate) fn call<T: 'static>(
     future: impl Future<Output = everstream::Result<T>> + 'static,
     convert: impl FnOnce(T) -> JsValue + 'static,
 ) -> Promise {
+    settled(abort, Box::pin(async move { future.await.map(convert) }))
+}
+
+/// The part of [`call`] that is the same for all.
+fn settled(abort: Option<&Abort>, future: LocalBoxFuture<'static, everstream::Result<JsValue>>) -> Promise {
     let outcome = or_aborted(abort, future);
-    promise(Box::pin(async move { outcome.await.map(convert).map_err(|failed| error::value(&failed)) }))
+    promise(Box::pin(async move { outcome.await.map_err(|failed| error::value(&failed)) }))
 }
 
 /// In a box, so that what is around a future exists once and not once for each call: a page downloads it.

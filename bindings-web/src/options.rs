@@ -7,10 +7,17 @@ use everstream::{
     Backoff, Checkpoint, CreateOptions, Fork, LiveMode, Offset, ProducerOptions, ReadOptions, RetryPolicy,
     SseResilience,
 };
-use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
 use crate::error;
 use crate::value::Fields;
+
+#[wasm_bindgen]
+extern "C" {
+    /// A number as JavaScript writes it: the code that Rust has for that is long, and a page downloads it.
+    #[wasm_bindgen(js_name = String)]
+    fn shown(number: f64) -> String;
+}
 
 type Result<T> = std::result::Result<T, JsValue>;
 
@@ -30,7 +37,7 @@ pub(crate) fn retry(given: &Fields) -> Result<RetryPolicy> {
     set(given.number("multiplier"), &mut policy.backoff.multiplier);
     if let Some(retries) = given.number("maxRetries") {
         if retries.is_nan() || retries < 0.0 {
-            return Err(error::invalid_argument(format!("maxRetries must be >= 0, not {retries}")));
+            return Err(error::invalid_argument(format!("maxRetries must be >= 0, not {}", shown(retries))));
         }
         policy.max_retries = if retries.is_finite() { Some(retries as u32) } else { None };
     }
@@ -50,7 +57,7 @@ pub(crate) fn create(given: &Fields) -> Result<CreateOptions> {
         options.ttl = Some(duration("ttlSeconds", ttl * 1000.0)?);
     }
     if let Some(source) = given.text("forkFrom") {
-        let refused = |text: &str, why| error::invalid_argument(format!("offset {text:?}: {why}"));
+        let refused = |text: &str, why| error::invalid_argument(format!("offset \"{}\": {why}", text.escape_debug()));
         let offset = given.text("forkOffset");
         let offset = offset.map(|text| Offset::new(text.as_str()).map_err(|why| refused(&text, why))).transpose()?;
         let sub_offset = given.number("forkSubOffset").map_or(0, |it| it as u64);
@@ -65,7 +72,9 @@ pub(crate) fn read(given: &Fields) -> Result<ReadOptions> {
     if let Some(text) = given.text("checkpoint") {
         options.from = Checkpoint::from_json(&text).map_err(|refused| error::value(&refused))?;
     } else if let Some(text) = given.text("offset") {
-        let from = text.parse().map_err(|why| error::invalid_argument(format!("offset {text:?}: {why}")))?;
+        let from = text
+            .parse()
+            .map_err(|why| error::invalid_argument(format!("offset \"{}\": {why}", text.escape_debug())))?;
         options.from = Checkpoint { from, ..Checkpoint::default() };
     }
     if let Some(live) = given.text("live") {
@@ -76,7 +85,7 @@ pub(crate) fn read(given: &Fields) -> Result<ReadOptions> {
             "sse" => LiveMode::Sse,
             other => {
                 let modes = "a boolean, \"auto\", \"catch-up\", \"long-poll\" or \"sse\"";
-                return Err(error::invalid_argument(format!("live must be {modes}, not {other:?}")));
+                return Err(error::invalid_argument(format!("live must be {modes}, not \"{}\"", other.escape_debug())));
             }
         };
     }
@@ -143,5 +152,5 @@ fn duration(name: &str, millis: f64) -> Result<Duration> {
         return Ok(Duration::from_secs(u32::MAX.into()));
     }
     Duration::try_from_secs_f64(millis / 1000.0)
-        .map_err(|_| error::invalid_argument(format!("{name} must be a number >= 0, not {millis}")))
+        .map_err(|_| error::invalid_argument(format!("{name} must be a number >= 0, not {}", shown(millis))))
 }

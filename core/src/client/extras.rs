@@ -103,7 +103,8 @@ impl Extras {
 
     fn set_header(&mut self, name: &str, value: Value) -> Result<()> {
         let name = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| Error::invalid_argument(format!("headers: {name:?} is not a header name")))?;
+            .map_err(|_| format!("headers: \"{}\" is not a header name", name.escape_debug()))
+            .map_err(Error::invalid_argument)?;
         self.headers.retain(|(own, _)| *own != name);
         self.headers.push((name, value));
         Ok(())

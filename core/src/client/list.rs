@@ -45,7 +45,7 @@ pub(super) async fn list(core: &Arc<Core>, root: &str, prefix: &str) -> Result<V
     let mut after = None;
     loop {
         let (_, body) = core.call(&target, Request::list(prefix, after.as_deref())).await?;
-        let page: Page = serde_json::from_slice(&body).map_err(|error| {
+        let page: Page = parse(&body).map_err(|error| {
             Error::new(ErrorKind::Parse, format!("the answer is no list of streams: {error}"))
                 .with_context(Operation::List, target.url.shown())
                 .with_source(error)
@@ -56,6 +56,11 @@ pub(super) async fn list(core: &Arc<Core>, root: &str, prefix: &str) -> Result<V
             None => return Ok(streams),
         }
     }
+}
+
+/// From text, as all that the crate reads: serde_json exists twice for who reads bytes as well, and a page downloads it.
+fn parse(body: &[u8]) -> std::result::Result<Page, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(serde_json::from_str(std::str::from_utf8(body)?)?)
 }
 
 fn offset<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Offset, D::Error> {

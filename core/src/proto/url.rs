@@ -34,7 +34,8 @@ impl StreamUrl {
     /// # Errors
     /// `InvalidArgument` when it is not an `http` or `https` URL with a host.
     pub fn parse(url: &str) -> Result<Self> {
-        let invalid = |why: &str| Error::invalid_argument(format!("url {why}: {url:?}"));
+        // Not by `Debug`, which the build for pages is without.
+        let invalid = |why: &str| Error::invalid_argument(format!("url {why}: \"{}\"", url.escape_debug()));
         let url = url.trim();
         let without_fragment = url.split('#').next().unwrap_or_default();
         let (base, query) = without_fragment.split_once('?').unwrap_or((without_fragment, ""));
