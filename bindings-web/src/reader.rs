@@ -292,7 +292,12 @@ impl Shared {
 
 impl State {
     fn wants_more(&self, caught_up: bool) -> bool {
-        self.batches.is_empty() && (self.wanted || (self.ahead && !caught_up))
+        if self.ahead && !caught_up {
+            // One that somebody waits for is as good as taken: the next request leaves before JavaScript works on it.
+            self.batches.len() <= usize::from(self.wanted)
+        } else {
+            self.batches.is_empty() && self.wanted
+        }
     }
 }
 

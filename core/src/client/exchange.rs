@@ -260,7 +260,7 @@ pub(super) fn disconnect(error: TransportError) -> Disconnect {
 }
 
 fn timed_out(limit: Duration) -> Disconnect {
-    let error = Error::new(ErrorKind::Timeout, format!("no answer within {} ms", limit.as_millis()));
+    let error = Error::new(ErrorKind::Timeout, format!("no answer within {} ms", limit.as_millis() as u64));
     Disconnect { not_sent: false, error }
 }
 

@@ -104,8 +104,9 @@ impl Request {
     }
 
     fn header(mut self, name: HeaderName, value: impl AsRef<str>) -> Result<Self> {
-        let value = HeaderValue::from_str(value.as_ref())
-            .map_err(|_| Error::invalid_argument(format!("{name} has characters that no header can hold")))?;
+        let value = HeaderValue::from_str(value.as_ref()).map_err(|_| {
+            Error::invalid_argument(format!("{} has characters that no header can hold", name.as_str()))
+        })?;
         self.headers.insert(name, value);
         Ok(self)
     }
