@@ -17,7 +17,11 @@ pub(crate) fn steps() -> Vec<Step> {
         Step::new("format", || call(&mut cargo(["fmt", "--all", "--check"]))),
         Step::new("lints", || call(&mut cargo(["clippy", "--workspace", "--all-targets", "--", "--deny=warnings"]))),
         Step::new("lints of the core without a runtime", || {
-            call(&mut cargo(["clippy", "--package=everstream", "--no-default-features", "--", "--deny=warnings"]))
+            // As machines alone, and with the client for a host that has a runtime of its own.
+            ["", "driver"].iter().try_for_each(|features| {
+                let arguments = ["clippy", "--package=everstream", "--no-default-features", "--features", features];
+                call(cargo(arguments).args(["--", "--deny=warnings"]))
+            })
         }),
         Step::new("lints of the command line with traces", || {
             let arguments = ["clippy", "--package=everstream-cli", "--features=otlp", "--all-targets"];

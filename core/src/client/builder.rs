@@ -39,7 +39,8 @@ impl ClientBuilder {
             on_failed_attempt: core.on_failed_attempt.clone(),
             transport: Some(core.transport.clone()),
             request_timeout: Some(core.request_timeout),
-            ..Self::default()
+            #[cfg(feature = "client")]
+            connections: Connections::default(),
         }
     }
 
