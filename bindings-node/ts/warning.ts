@@ -5,8 +5,7 @@ const warned = new Set<string>()
 /** Warns once per origin when a browser uses `http:`; not in tests, and not if it was told so. */
 export function warnIfUsingHttpInBrowser(url: string | URL, warnOnHttp?: boolean): void {
   const { window } = globalThis as { window?: { location?: { href: string } } }
-  const testing = typeof process !== "undefined" && process.env?.NODE_ENV === "test"
-  if (warnOnHttp === false || testing || window === undefined || typeof console?.warn !== "function") {
+  if (warnOnHttp === false || window === undefined || isTesting() || typeof console?.warn !== "function") {
     return
   }
   let address: URL
@@ -23,6 +22,11 @@ export function warnIfUsingHttpInBrowser(url: string | URL, warnOnHttp?: boolean
         "See https://electric-sql.com/r/electric-http2 for more information.",
     )
   }
+}
+
+/** Asked in browsers only: Deno wants a permission for it. */
+function isTesting(): boolean {
+  return typeof process !== "undefined" && process.env?.NODE_ENV === "test"
 }
 
 /** Forgets what was warned of. */

@@ -67,6 +67,7 @@ fn tests() -> Result<()> {
     for example in ["react", "vue", "svelte"] {
         npm_ci_without_scripts(&root().join("examples").join(example))?;
     }
+    npm_ci_without_scripts(&node::package().join("test-web/runtimes"))?;
     node::run_script("test:web", &[("CHROMIUM", chromium)])
 }
 
