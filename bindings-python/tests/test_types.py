@@ -189,8 +189,8 @@ def test_streams_are_listed(face: Face) -> None:
         assert [it.path for it in client.list(root, "a/")] == ["a/one", "a/two"]
         assert all(it.created_at > 0 for it in listed)
         assert [it.bytes for it in listed] == [0, 0, 0]
-        face.handle(server.stream_url("b")).append("four")
-        assert client.list(root, "b")[0].bytes >= len('"four"')
+        face.handle(server.stream_url("b")).append({"four": 4})
+        assert client.list(root, "b")[0].bytes >= len('{"four":4}')
 
 
 def test_a_client_can_be_pickled(face: Face, url: str) -> None:

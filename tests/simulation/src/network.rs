@@ -141,9 +141,7 @@ impl Network {
         // Copies of a plain append are not what anybody protects from.
         let producer = request.headers.get("producer-id");
         let may_repeat = request.method == Method::GET || producer.is_some();
-        // A refusal is taken at its word. Where another producer claims the id between a request and its copy, the
-        // first may have been stored and the second is refused; nobody can tell (docs/reliability.md).
-        let may_double = may_repeat && producer.is_none_or(|id| id != SHARED_ID);
+        let may_double = may_repeat && !is_shared(request);
         let fault = match self.dice.below(12) {
             0 => Fault::Refused,
             1 | 2 => Fault::RequestLost { reset: self.dice.chance(0.5) },
@@ -206,15 +204,19 @@ impl Link {
             }
             RequestBody::Stream(_) => return Err(broken(true, "bodies of unknown length are not simulated")),
         };
+        let is_copy_dropped = Arc::new(AtomicBool::new(false));
         match &fault {
             Some(Fault::RequestLost { reset: true }) => return Err(broken(false, "reset")),
             Some(Fault::RequestLost { reset: false }) => return never().await,
             Some(Fault::Status { status, acted: false }) => return Ok(status_answer(*status)),
             Some(Fault::LateCopy(delay)) => {
                 let (own, copy, delay) = (network.clone(), to_server(&request, body.clone()), *delay);
-                let title = title.clone();
+                let (title, is_dropped) = (title.clone(), is_copy_dropped.clone());
                 tokio::spawn(async move {
                     sleep(delay).await;
+                    if is_dropped.load(Ordering::Relaxed) {
+                        return;
+                    }
                     own.story.tell(format_args!("{title} arrives once more"));
                     // Nobody hears the answer.
                     let _ = own.cluster.answer(copy, false).await;
@@ -238,6 +240,9 @@ impl Link {
             }
             Err(NoAnswer::Died) => return Err(broken(false, "the server died")),
         };
+        if is_shared(&request) && answer.status() == StatusCode::CONFLICT {
+            is_copy_dropped.store(true, Ordering::Relaxed);
+        }
         if request.method == Method::POST && answer.status().is_success() {
             network.record.told(network.elapsed(), path(&request.url), answer.headers());
         }
@@ -384,6 +389,13 @@ fn to_server(request: &HttpRequest, body: Bytes) -> Request<Bytes> {
         *sent.uri_mut() = uri;
     }
     sent
+}
+
+/// Whether several producers send under its id. To them a refusal, and a gap, is what it says: nothing was stored. Where
+/// another of them claims the id between a request and its copy, one of the two may have been stored and the other is
+/// refused, and nobody can tell (docs/reliability.md). So there the network makes no copies of that kind.
+fn is_shared(request: &HttpRequest) -> bool {
+    request.headers.get("producer-id").is_some_and(|id| id == SHARED_ID)
 }
 
 /// Path and query of an absolute address.
