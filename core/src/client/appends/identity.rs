@@ -36,7 +36,7 @@ impl Identity {
     /// `SequenceConflict` when it should have closed the stream and did not (C-PROD-12).
     pub(super) fn stored(&self, numbered: Numbered, head: &ResponseHead, closes: bool) -> Result<Receipt> {
         let receipt = Receipt { offset: head.next_offset(), duplicate: head.status == 204, closed: head.is_closed() };
-        if closes && !receipt.closed {
+        if closes && receipt.duplicate && !receipt.closed {
             return Err(Error::new(
                 ErrorKind::SequenceConflict,
                 "the server took the close for a repeat of something else",

@@ -103,7 +103,7 @@ impl Producer {
     fn batch_accepted(&mut self, at: usize, head: &ResponseHead) {
         let mut receipt =
             Receipt { offset: head.next_offset(), duplicate: head.status == 204, closed: head.is_closed() };
-        if self.window.sent[at].1.closing && !receipt.closed {
+        if self.window.sent[at].1.closing && receipt.duplicate && !receipt.closed {
             // C-PROD-12: the server took the close for a repeat of something else.
             let message = "this epoch and seq were used before for something else: the stream is not closed; \
                            raise the epoch and close again";

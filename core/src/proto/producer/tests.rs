@@ -428,6 +428,19 @@ fn a_close_that_was_taken_for_a_repeat_is_an_error() {
 }
 
 #[test]
+fn a_close_that_was_taken_as_new_is_done_whatever_the_answer_says_of_the_stream() {
+    let mut p = producer(options());
+    p.close(Some(b"1"), T0).unwrap();
+    let sent = transmit(&mut p, T0);
+    p.handle_response(sent[0].batch, 1, &stored("5"), T0);
+    let closed = events(&mut p).into_iter().find_map(|event| match event {
+        ProducerEvent::Closed(result) => Some(result.unwrap()),
+        _ => None,
+    });
+    assert_eq!(closed, Some(Receipt { offset: Some(Offset::new("5").unwrap()), duplicate: false, closed: false }));
+}
+
+#[test]
 fn a_failed_close_is_repeated_under_the_same_identity() {
     let mut p = producer(ProducerOptions { delivery_timeout: Some(Duration::ZERO), ..options() });
     p.close(Some(b"9"), T0).unwrap();
