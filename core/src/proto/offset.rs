@@ -44,6 +44,12 @@ impl Offset {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether this is before another position of the same stream, also where a server counts without leading zeros:
+    /// after its `9` comes `10`, which S-OFF-2 forbids, but which is no reason to take the stream for another one.
+    pub(crate) fn is_surely_before(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self < other
+    }
 }
 
 impl fmt::Display for Offset {

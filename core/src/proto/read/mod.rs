@@ -569,7 +569,7 @@ impl ReadSession {
     /// An offset never goes back (S-OFF-2).
     fn check_offset(&self, control: &Control) -> Result<(), Error> {
         match &self.checkpoint.from {
-            ReadFrom::At(at) if control.next_offset < *at => {
+            ReadFrom::At(at) if control.next_offset.is_surely_before(at) => {
                 Err(recreated(&format!("its offset {} is before {at}, where this reader is", control.next_offset)))
             }
             _ => Ok(()),

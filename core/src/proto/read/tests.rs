@@ -423,6 +423,17 @@ fn a_recreated_stream_is_noticed_by_its_incarnation_its_offsets_and_its_tags() {
 }
 
 #[test]
+fn a_stream_whose_offsets_have_no_leading_zeros_is_not_taken_for_another_one() {
+    let mut bench = Bench::new(ReadOptions { from: Offset::new("9").unwrap().into(), ..ReadOptions::default() });
+    bench.request();
+    bench.plain(TEXT, "10", true, "a");
+    assert_eq!(bench.data(), [pair("a", "10")]);
+    bench.request();
+    bench.plain(TEXT, "09", true, "");
+    assert_eq!(bench.failure(), Some("STREAM_RECREATED"));
+}
+
+#[test]
 fn refusals_end_the_session_with_their_own_errors() {
     for (status, code) in [
         (400, "INVALID_OFFSET"),
