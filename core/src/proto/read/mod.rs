@@ -172,7 +172,7 @@ impl ReadSession {
             return self.fail(error);
         }
         if let Some(content_type) = head.text(CONTENT_TYPE) {
-            if kind == Kind::Sse && same_media_type(content_type, names::EVENT_STREAM) {
+            if same_media_type(content_type, names::EVENT_STREAM) && self.may_be_events(kind) {
                 return self.handle_event_stream(head, since);
             }
             self.learn_content_type(content_type);
@@ -358,6 +358,12 @@ impl ReadSession {
         } else {
             self.fail(error);
         }
+    }
+
+    /// Whether an answer of events is one of the protocol, and not the content of a stream of that type. Where nobody
+    /// asked for events it can only be the former if the stream is known to be JSON: mocks of servers answer so.
+    fn may_be_events(&self, kind: Kind) -> bool {
+        kind == Kind::Sse || (self.options.json && self.options.live == LiveMode::Sse)
     }
 
     fn handle_event_stream(&mut self, head: &ResponseHead, since: Instant) {

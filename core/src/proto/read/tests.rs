@@ -434,6 +434,24 @@ fn a_stream_whose_offsets_have_no_leading_zeros_is_not_taken_for_another_one() {
 }
 
 #[test]
+fn events_that_nobody_asked_for_are_events_only_where_the_stream_is_known_to_be_json() {
+    let answer = "event: data\ndata:[1]\n\nevent: control\ndata:{\"streamNextOffset\":\"5\",\"upToDate\":true}\n\n";
+    let mut bench = Bench::new(ReadOptions { live: LiveMode::Sse, json: true, ..ReadOptions::default() });
+    bench.request();
+    bench.event_stream();
+    bench.bytes(answer);
+    assert_eq!(bench.data(), [pair("[1]", "5")]);
+
+    // Anything else may be the content of a stream.
+    for live in [LiveMode::Sse, LiveMode::Auto] {
+        let mut bench = Bench::live(live);
+        bench.request();
+        bench.plain("text/event-stream", "5", true, answer);
+        assert_eq!(bench.data(), [pair(answer, "5")]);
+    }
+}
+
+#[test]
 fn refusals_end_the_session_with_their_own_errors() {
     for (status, code) in [
         (400, "INVALID_OFFSET"),
