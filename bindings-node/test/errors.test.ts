@@ -44,3 +44,19 @@ it("errors are made of answers", async () => {
     details: { a: 1 },
   })
 })
+
+it("errors are made of mocks, which have one method for the body", async () => {
+  const mock = (fields: object) => ({ status: 400, statusText: "", bodyUsed: false, ...fields }) as unknown as Response
+  const headers = new Headers({ "content-type": "application/json" })
+  const json = mock({ headers, json: async () => ({ a: 1 }) })
+  expect(await FetchError.fromResponse(json, "http://x/")).toMatchObject({ json: { a: 1 }, text: undefined })
+  const text = mock({ headers: new Headers(), text: async () => "no" })
+  expect(await DurableStreamError.fromResponse(text, "http://x/")).toMatchObject({ code: "BAD_REQUEST", details: "no" })
+  const read = mock({ headers, bodyUsed: true })
+  expect(await FetchError.fromResponse(read, "http://x/")).toMatchObject({ json: undefined, text: undefined })
+})
+
+it("what says that it is JSON and is not is text", async () => {
+  const broken = new Response("{", { status: 500, headers: { "content-type": "application/json" } })
+  expect(await FetchError.fromResponse(broken, "http://x/")).toMatchObject({ json: undefined, text: "{" })
+})

@@ -185,6 +185,47 @@ describe("what tests written for the official client count on", () => {
     expect(producer.lastSuccessfulOffset).toBe("0_2")
   })
 
+  it("a close that is answered with 200 is done", async () => {
+    const fetch = vi.fn().mockImplementation(async () => ok("0_2"))
+    const handle = new DurableStream({ url: URL_OF_MOCK, contentType: "text/plain" })
+    const producer = new IdempotentProducer(handle, "p", { fetch })
+    expect(await producer.close("last")).toEqual({ finalOffset: "0_2" })
+    expect(producer.lastSuccessfulOffset).toBe("0_2")
+  })
+
+  it("offsets may count without leading zeros", async () => {
+    let count = 8
+    const fetch = vi.fn(async () => {
+      count += 1
+      const tail: Record<string, string> = count === 11 ? { "Stream-Up-To-Date": "true" } : {}
+      return answer(`[${count}]`, { "content-type": "application/json", "Stream-Next-Offset": `${count}_0`, ...tail })
+    })
+    const response = await stream({ url: URL_OF_MOCK, fetch, offset: "8_0", live: "long-poll" })
+    expect(await response.json()).toEqual([9, 10, 11])
+    expect(response.offset).toBe("11_0")
+  })
+
+  it("the first answer may be events, where the stream is known to be JSON", async () => {
+    const events = 'event: data\ndata: [1]\n\nevent: control\ndata: {"streamNextOffset":"1_1","streamClosed":true}\n\n'
+    const fetch = vi.fn().mockResolvedValueOnce(answer(events, { "content-type": "text/event-stream" }))
+    const response = await stream({ url: URL_OF_MOCK, fetch, live: "sse", json: true })
+    expect(await response.json()).toEqual([1])
+    expect(response).toMatchObject({ offset: "1_1", streamClosed: true })
+    expect(fetch).toHaveBeenCalledTimes(1)
+  })
+
+  it("a read is over once its last piece is taken, and not only when more was asked for", async () => {
+    const tail = { "content-type": "text/plain", "Stream-Next-Offset": "1_1", "Stream-Up-To-Date": "true" }
+    for (const [live, headers] of [[true, { ...tail, "Stream-Closed": "true" }], [false, tail]] as const) {
+      const fetch = vi.fn().mockResolvedValueOnce(answer("abc", headers))
+      const response = await stream({ url: URL_OF_MOCK, fetch, live })
+      const reader = response.textStream().getReader()
+      expect(await reader.read()).toEqual({ done: false, value: "abc" })
+      await response.closed
+      expect(await reader.read()).toMatchObject({ done: true })
+    }
+  })
+
   it("a producer refuses numbers that are none", () => {
     const handle = new DurableStream({ url: URL_OF_MOCK })
     for (const maxInFlight of [NaN, 0.5, 0, -1]) {

@@ -339,7 +339,7 @@ function fromNative(code: string, message: string, facts: ErrorFacts): Error {
 backend.setErrorFactory(fromNative)
 
 function parsed(body: string | undefined, headers: Record<string, string> | undefined): object | undefined {
-  if (body === undefined || !headers?.["content-type"]?.includes("json")) {
+  if (body === undefined || !isJson(headers?.["content-type"])) {
     return undefined
   }
   try {
@@ -349,13 +349,24 @@ function parsed(body: string | undefined, headers: Record<string, string> | unde
   }
 }
 
+/** Asks for JSON first where the answer says that it is: mocks may have nothing else. */
 async function bodyOf(response: Response): Promise<{ text?: string; json?: object }> {
   if (response.bodyUsed || response.body === null) {
     return {}
   }
-  const text = await response.text()
-  const json = parsed(text, { "content-type": response.headers.get("content-type") ?? "" })
-  return json === undefined ? { text } : { json }
+  if (!isJson(response.headers.get("content-type"))) {
+    return { text: await response.text() }
+  }
+  const copy = typeof response.clone === "function" ? response.clone() : response
+  try {
+    return { json: (await copy.json()) as object }
+  } catch {
+    return { text: await response.text() }
+  }
+}
+
+function isJson(contentType: string | null | undefined): boolean {
+  return contentType?.includes("json") ?? false
 }
 
 /** What the official client calls a status, where nothing else is known of the answer. */

@@ -6,6 +6,8 @@ interface Source {
   next(): Promise<Batch | null>
   parse<T>(batch: Batch): T[]
   handOver(batch: Batch, units?: number): void
+  /** Whether nothing follows a batch. */
+  isLast(batch: Batch): boolean
   finish(): void
   fail(error: unknown): void
 }
@@ -28,6 +30,14 @@ abstract class ReadIterator<T> implements AsyncIterableIterator<T> {
   [Symbol.asyncIterator](): this {
     return this
   }
+
+  /** All of a batch is the caller's. After the last one the read is over, whether the caller asks for more or not. */
+  protected handOver(batch: Batch): void {
+    this.source.handOver(batch)
+    if (this.source.isLast(batch)) {
+      this.source.finish()
+    }
+  }
 }
 
 /** One value per batch; batches without one are left out. */
@@ -42,7 +52,7 @@ export class BatchIterator<T> extends ReadIterator<T> {
   async next(): Promise<IteratorResult<T>> {
     for (let batch = await this.source.next(); batch !== null; batch = await this.source.next()) {
       const value = this.convert(batch)
-      this.source.handOver(batch)
+      this.handOver(batch)
       if (value !== undefined) {
         return { done: false, value }
       }
@@ -73,7 +83,11 @@ export class ItemIterator<T> extends ReadIterator<T> {
   #give(): IteratorResult<T> {
     const value = this.#items[this.#given] as T
     this.#given += 1
-    this.source.handOver(this.#batch as Batch, this.#given < this.#items.length ? this.#given : undefined)
+    if (this.#given < this.#items.length) {
+      this.source.handOver(this.#batch as Batch, this.#given)
+    } else {
+      this.handOver(this.#batch as Batch)
+    }
     return { done: false, value }
   }
 
@@ -90,7 +104,7 @@ export class ItemIterator<T> extends ReadIterator<T> {
       if (this.#items.length > 0) {
         return this.#give()
       }
-      this.source.handOver(batch)
+      this.handOver(batch)
     }
     this.source.finish()
     return { done: true, value: undefined }

@@ -288,6 +288,10 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
     }
   }
 
+  isLast(batch: Batch): boolean {
+    return batch.closed || (batch.upToDate && (this.live === false || this.live === "catch-up"))
+  }
+
   /** The read is over; the request, if there is one, is aborted. */
   finish(): void {
     this.#end()
