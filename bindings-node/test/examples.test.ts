@@ -13,7 +13,7 @@ import { output, Running } from "./processes.js"
 import { until, useServer } from "./support.js"
 
 const examples = fileURLToPath(new URL("../../examples/node", import.meta.url))
-const { address } = useServer()
+const { address, server } = useServer()
 
 let folder: string
 beforeAll(() => {
@@ -22,8 +22,8 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }))
 
 /** A program of the examples, or of a folder with the same ones. */
-function start(name: string, env: Record<string, string>, from = examples): Running {
-  return new Running(process.execPath, [join(from, name)], { env })
+function start(name: string, env: Record<string, string>, args: string[] = []): Running {
+  return new Running(process.execPath, [join(examples, name), ...args], { env })
 }
 
 async function run(name: string, env: Record<string, string>, from = examples): Promise<string> {
@@ -37,7 +37,7 @@ async function quickStart(from: string, file: string): Promise<string[]> {
   const printed = [await run("create.mjs", env, from), await run("append.mjs", env, from), await run("read-all.mjs", env, from)]
 
   const follow = async (last: string) => {
-    const follower = start("live.mjs", env, from)
+    const follower = new Running(process.execPath, [join(from, "live.mjs")], { env })
     await follower.printed(last)
     // The offset is stored after what was printed.
     const { offset } = await DurableStream.head({ url })
@@ -161,6 +161,33 @@ describe("tokens of a language model", () => {
     expect(model.requests).toMatchObject([
       { path: "/v1/chat/completions", body: { stream: true, messages: [{ content: "Tell a short story." }] } },
     ])
+  })
+})
+
+describe("workers of a subscription", () => {
+  it("share the jobs, and take over from one that is killed", async () => {
+    const jobs = Array.from({ length: 60 }, (_, job) => ({ path: `jobs/${"abc"[job % 3]}`, job }))
+    const env = { STREAM_URL: `${server.url}/v1/stream`, LEASE_MS: "1000" }
+    const workers = ["one", "two"].map((name) => start("worker.mjs", env, [name]))
+    const [one, two] = workers as [Running, Running]
+    await Promise.all(workers.map((worker) => worker.printed("ready")))
+    const done = () => new Set(workers.flatMap(({ stdout }) => stdout.split("\n").slice(1, -1)))
+
+    for (const { path, job } of jobs) {
+      const handle = await DurableStream.create({ url: server.streamUrl(path), contentType: "application/json" })
+      await handle.append({ job })
+      if (job === 30) {
+        await until(() => done().size > 20)
+        one.kill() // somewhere in its work, or before, or after
+      }
+    }
+    let over = false
+    void two.ended.then(() => (over = true))
+    await until(() => done().size === jobs.length || over)
+
+    expect(done(), two.stderr).toEqual(new Set(jobs.map(({ path, job }) => `${path}: ${JSON.stringify({ job })}`)))
+    two.kill()
+    expect(await two.ended).toBe("SIGKILL")
   })
 })
 

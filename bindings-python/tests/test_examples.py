@@ -61,7 +61,7 @@ def test_every_example_is_tested_here() -> None:
     readme = (EXAMPLES / "README.md").read_text()
 
     assert names == {name for name in names if f'"{name}"' in text and f"]({name})" in readme}
-    assert len(names) == 5
+    assert len(names) == 6
 
 
 def test_quickstart(server: Server, tmp_path: Path) -> None:
@@ -149,6 +149,35 @@ def test_a_worker_of_resume_after_kill_survives_sigkill_at_any_moment(
 
     assert ledger.read_text().splitlines() == expected
     assert json.loads((tmp_path / "checkpoint").read_text())
+
+
+@posix
+def test_workers_share_the_jobs_and_take_over_from_one_that_is_killed(tmp_path: Path) -> None:
+    jobs = [{"job": number} for number in range(60)]
+    with (
+        Server() as server,
+        Example(server, tmp_path, "worker.py", "one", LEASE="1") as one,
+        Example(server, tmp_path, "worker.py", "two", LEASE="1") as two,
+    ):
+        workers = (one, two)
+        for worker in workers:
+            until(lambda: worker.out.startswith("ready\n") or worker.process.poll() is not None, "it works")
+        streams = [DurableStream.create(server.stream_url(f"jobs/{name}"), content_type=JSON) for name in "abc"]
+
+        def done() -> set[str]:
+            return {line for worker in workers for line in worker.out.splitlines()[1:]}
+
+        for number, job in enumerate(jobs):
+            streams[number % 3].append(job)
+            if number == 30:
+                until(lambda: len(done()) > 20, "some are done")
+                # Somewhere in its work, or before, or after.
+                one.process.kill()
+        until(lambda: len(done()) == len(jobs) or two.process.poll() is not None, "all are done")
+
+        assert done() == {f"jobs/{'abc'[number % 3]}: {json.dumps(job)}" for number, job in enumerate(jobs)}
+        two.process.send_signal(signal.SIGINT)
+        assert two.process.wait(20) == 130, two.out
 
 
 def test_token_streaming(server: Server, tmp_path: Path) -> None:
