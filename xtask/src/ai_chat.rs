@@ -17,7 +17,7 @@ fn test() -> Result<()> {
     node::install()?;
     let folder = root().join("examples/ai-chat");
     npm_ci(&folder)?;
-    let python = Python::with_package()?;
+    let python = Python::for_tests()?;
     call(
         npm(&folder, ["test", "--silent"])
             .env("PYTHON", python.program("python"))

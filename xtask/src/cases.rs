@@ -99,7 +99,7 @@ impl Language {
                 };
                 Ok(AdapterSpec {
                     language: language.to_owned(),
-                    program: Python::with_package()?.program("python"),
+                    program: Python::for_tests()?.program("python"),
                     arguments: vec![adapters.join("python").join(script).to_string_lossy().into_owned()],
                     features,
                 })

@@ -26,14 +26,20 @@ impl Python {
         Ok(python)
     }
 
-    /// One with our package and what its tests need.
+    /// One with our package.
     pub(crate) fn with_package() -> Result<Self> {
         let python = Self::environment("test")?;
+        // As users do: pip gets what builds it, and cargo has built most of it before.
+        python.pip([package().as_path()])?;
+        Ok(python)
+    }
+
+    /// One with our package and what its tests need.
+    pub(crate) fn for_tests() -> Result<Self> {
+        let python = Self::with_package()?;
         for name in ["requirements.txt", "requirements-compat.txt"] {
             python.pip(["--requirement".as_ref(), package().join("tests").join(name).as_path()])?;
         }
-        // As users do: pip gets what builds it, and cargo has built most of it before.
-        python.pip([package().as_path()])?;
         Ok(python)
     }
 
@@ -64,7 +70,7 @@ pub(crate) fn package() -> PathBuf {
 
 pub(crate) fn steps() -> Vec<Step> {
     vec![
-        Step::new("Python: install", || Python::with_package().map(drop)),
+        Step::new("Python: install", || Python::for_tests().map(drop)),
         Step::new("Python: types", types),
         Step::new("Python: tests", || {
             Python::environment("test")?.run("python", ["-X", "dev", "-m", "pytest", "--quiet"])

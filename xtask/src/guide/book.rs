@@ -34,7 +34,7 @@ pub(super) fn rust() -> Result<()> {
 
 pub(super) fn python() -> Result<()> {
     // With what the tests of its optional parts need, so that those are described too.
-    let python = Python::with_package()?;
+    let python = Python::for_tests()?;
     python.pip([format!("pdoc=={PDOC}").as_ref()])?;
     let mut pdoc = Command::new(python.program("pdoc"));
     call(

@@ -49,7 +49,7 @@ pub(super) fn run(pages: &[Page]) -> Result<()> {
     let rust = rust.collect::<Vec<_>>();
     let rust =
         RustPrograms::build("guide", DEPENDENCIES, rust.iter().map(|(name, code)| (name.as_str(), code.as_str())))?;
-    let python = Python::with_package()?;
+    let python = Python::for_tests()?;
     let node = node_project()?;
     let shell = Shell::new()?;
 
