@@ -82,7 +82,8 @@ def test_http_failures_are_fetch_errors() -> None:
 @pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("copied", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
 def test_a_copy_has_all_fields(cls: type[DurableStreamError], copied: Any) -> None:
-    error = cls("it failed")
+    error = cls.__new__(cls)
+    DurableStreamError.__init__(error, "it failed")
     fields = {
         "status": 409,
         "code": error.code or "CODE",
@@ -109,16 +110,50 @@ def test_a_copy_has_all_fields(cls: type[DurableStreamError], copied: Any) -> No
 
 def test_failures_are_pickled_with_their_errors() -> None:
     error = DurableStreamError("some were not stored")
-    error.failures = (BatchFailure(2, 3, StaleEpochError("fenced")),)
+    error.failures = (BatchFailure(2, 3, StaleEpochError(7)),)
     (failure,) = pickle.loads(pickle.dumps(error)).failures
     assert (failure.first_message, failure.messages) == (2, 3)
-    assert (type(failure.error), str(failure.error), failure.error.code) == (StaleEpochError, "fenced", "STALE_EPOCH")
+    assert type(failure.error) is StaleEpochError
+    assert (failure.error.current_epoch, failure.error.code) == (7, "STALE_EPOCH")
 
 
 def test_consumed_error_says_by_what() -> None:
     error = StreamConsumedError(attempted_method="read_json", consumed_by="iter_text")
     assert "read_json()" in str(error) and "iter_text()" in str(error)
     assert (error.attempted_method, error.consumed_by, error.code) == ("read_json", "iter_text", "ALREADY_CONSUMED")
+
+
+URL = "http://host/stream"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "text", "fields"),
+    [
+        (errors.StreamNotFoundError(), 404, "NOT_FOUND", "not found", {}),
+        (errors.StreamNotFoundError(url=URL), 404, "NOT_FOUND", URL, {"url": URL}),
+        (errors.StreamExistsError(url=URL), 409, "CONFLICT_EXISTS", URL, {"url": URL}),
+        (errors.SeqConflictError(details="no"), 409, "CONFLICT_SEQ", "seq", {"details": "no"}),
+        (errors.RetentionGoneError(), 410, "RETENTION_GONE", "retained", {"details": None}),
+        (StreamClosedError(url=URL, final_offset="5"), 409, "STREAM_CLOSED", URL, {"url": URL, "final_offset": "5"}),
+        (StaleEpochError(3), 403, "STALE_EPOCH", "3", {"current_epoch": 3}),
+        (errors.SequenceGapError(1, 2), 409, "SEQUENCE_GAP", "2", {"expected_seq": 1, "received_seq": 2}),
+        (errors.SSENotSupportedError(content_type=BYTES), 400, "SSE_NOT_SUPPORTED", BYTES, {"content_type": BYTES}),
+        (errors.SSEBytesIterationError(), None, "SSE_BYTES_NOT_SUPPORTED", "iter_text", {}),
+        (errors.SSEReadAllError("read_json"), None, "SSE_READ_ALL_NOT_SUPPORTED", "read_json()", {"method": "read_json"}),
+        (errors.SSEEncodingError("bad"), None, "SSE_ENCODING_ERROR", "bad", {}),
+        (FetchError("no", 500, URL, {"a": "b"}, "text"), 500, None, "no", {"headers": {"a": "b"}, "body": "text"}),
+        (errors.NetworkError("no", url=URL), None, "NETWORK_ERROR", "no", {"url": URL, "headers": {}, "body": None}),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_classes_of_the_official_client_are_made_as_there(
+    error: DurableStreamError, status: int | None, code: str | None, text: str, fields: dict[str, Any]
+) -> None:
+    assert (error.status, error.code) == (status, code)
+    assert text in str(error)
+    assert {name: getattr(error, name) for name in fields} == fields
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.__dict__) == (type(error), str(error), error.__dict__)
 
 
 # What an answer means: status, headers, operation -> code, and whether a write may have been stored.

@@ -5,7 +5,9 @@ Which code becomes which class is said once, in the table at the end.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+E = TypeVar("E", bound="DurableStreamError")
 
 
 class BatchFailure(NamedTuple):
@@ -73,6 +75,20 @@ class DurableStreamError(Exception):
 class FetchError(DurableStreamError):
     """A request failed: no answer, or one that is a failure."""
 
+    def __init__(
+        self,
+        message: str = "",
+        status: int | None = None,
+        url: str | None = None,
+        headers: dict[str, str] | None = None,
+        body: str | None = None,
+        details: Any = None,
+    ) -> None:
+        super().__init__(message, status, details=body if details is None else details)
+        self.url = url
+        self.headers = headers or {}
+        self.body = body
+
 
 class AlreadyClosedError(DurableStreamError):
     """The handle, reader or producer was closed before the call, or the lease finished or released."""
@@ -97,6 +113,11 @@ class ContentTypeConflictError(FetchError):
 class StreamExistsError(FetchError):
     """409 on create: the stream exists with another configuration."""
 
+    def __init__(
+        self, message: str = "Stream already exists with different configuration", url: str | None = None
+    ) -> None:
+        super().__init__(f"Stream already exists: {url}" if url else message, 409, url)
+
 
 class ForbiddenError(FetchError):
     """403."""
@@ -104,6 +125,11 @@ class ForbiddenError(FetchError):
 
 class RetentionGoneError(FetchError):
     """410: the stream is soft-deleted, or the offset was dropped by retention."""
+
+    def __init__(
+        self, message: str = "Offset is before the earliest retained position", details: Any = None
+    ) -> None:
+        super().__init__(message, 410, details=details)
 
 
 class InternalError(DurableStreamError):
@@ -133,6 +159,9 @@ class NetworkError(FetchError, ConnectionError):
 class StreamNotFoundError(FetchError):
     """404: there is no such stream."""
 
+    def __init__(self, message: str = "Stream not found", url: str | None = None) -> None:
+        super().__init__(f"Stream not found: {url}" if url else message, 404, url)
+
 
 class NotSupportedError(DurableStreamError):
     """The server or this library lacks the feature, or the stream is not of the type for it."""
@@ -152,6 +181,11 @@ class StaleEpochError(FetchError):
     current_epoch: int | None = None
     """The epoch that the server holds."""
 
+    def __init__(self, current_epoch: int | None = None) -> None:
+        advice = "Call restart() or create a new producer with a higher epoch."
+        super().__init__(f"Producer epoch is stale. Current server epoch: {current_epoch}. {advice}", 403)
+        self.current_epoch = current_epoch
+
 
 class ProtocolError(DurableStreamError):
     """The server's answer breaks the protocol."""
@@ -164,12 +198,24 @@ class RateLimitedError(FetchError):
 class SeqConflictError(FetchError):
     """409: `seq` is not greater than the last one."""
 
+    def __init__(
+        self, message: str = "Sequence conflict: seq is lower than or equal to last appended", details: Any = None
+    ) -> None:
+        super().__init__(message, 409, details=details)
+
 
 class SequenceGapError(FetchError):
     """409: batches before this one are missing on the server, and this producer does not have them."""
 
     expected_seq: int | None = None
+    """The number that the server waits for."""
     received_seq: int | None = None
+    """The number that it received."""
+
+    def __init__(self, expected_seq: int | None = None, received_seq: int | None = None) -> None:
+        super().__init__(f"Producer sequence gap: expected {expected_seq}, received {received_seq}", 409)
+        self.expected_seq = expected_seq
+        self.received_seq = received_seq
 
 
 class ServerError(FetchError):
@@ -181,6 +227,15 @@ class StreamClosedError(FetchError):
 
     final_offset: str | None = None
     """Where it ends."""
+
+    def __init__(
+        self,
+        message: str = "Cannot append to closed stream",
+        url: str | None = None,
+        final_offset: str | None = None,
+    ) -> None:
+        super().__init__(f"Cannot append to closed stream: {url}" if url else message, 409, url)
+        self.final_offset = final_offset
 
 
 class StreamRecreatedError(DurableStreamError):
@@ -233,6 +288,15 @@ class SSENotSupportedError(DurableStreamError):
     """Never raised here: SSE carries every content type. Kept for code that catches it."""
 
     _code = "SSE_NOT_SUPPORTED"
+    content_type: str | None = None
+
+    def __init__(
+        self, message: str = "SSE mode is not supported for this content type", content_type: str | None = None
+    ) -> None:
+        if content_type:
+            message = f"SSE mode is not supported for content type: {content_type}"
+        super().__init__(message, 400)
+        self.content_type = content_type
 
 
 class SSEBytesIterationError(DurableStreamError):
@@ -240,11 +304,21 @@ class SSEBytesIterationError(DurableStreamError):
 
     _code = "SSE_BYTES_NOT_SUPPORTED"
 
+    def __init__(
+        self, message: str = "Cannot iterate bytes in SSE mode. Use iter_text() or iter_json() instead."
+    ) -> None:
+        super().__init__(message)
+
 
 class SSEReadAllError(DurableStreamError):
     """Never raised here: `read_*` work over SSE. Kept for code that catches it."""
 
     _code = "SSE_READ_ALL_NOT_SUPPORTED"
+    method: str | None = None
+
+    def __init__(self, method: str | None = None) -> None:
+        super().__init__(f"Cannot use {method}() in SSE mode. Use iteration methods, or live=False.")
+        self.method = method
 
 
 class SSEEncodingError(DurableStreamError):
@@ -293,7 +367,7 @@ for _of_class, _class in BY_CODE.items():
 
 def from_native(code: str, message: str, facts: dict[str, Any]) -> DurableStreamError:
     """Builds the exception for an error of the core; called by the native module."""
-    error = BY_CODE.get(code, DurableStreamError)(message)
+    error = _bare(BY_CODE.get(code, DurableStreamError), message)
     error.code = code
     failures = facts.pop("failures", None)
     if failures is not None:
@@ -305,6 +379,13 @@ def from_native(code: str, message: str, facts: dict[str, Any]) -> DurableStream
 
 
 def _restore(cls: type[DurableStreamError], message: str, state: dict[str, Any]) -> DurableStreamError:
-    error = cls(message)
+    error = _bare(cls, message)
     error.__dict__.update(state)
+    return error
+
+
+def _bare(cls: type[E], message: str) -> E:
+    """An error past the constructor of its class: those are the official client's, and each takes something else."""
+    error = cls.__new__(cls, message)
+    DurableStreamError.__init__(error, message)
     return error
