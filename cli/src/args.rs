@@ -1,18 +1,15 @@
-//! The arguments of every command, and what is said when they cannot be understood.
+//! The arguments of every command.
 //!
 //! Names and meanings of the official command line are kept; `tests/official.rs` holds on to them.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::{ContextKind, ErrorKind};
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use everstream::ReadFrom;
 use everstream_server::config::parse_duration;
 
 use crate::commands::subscription::SubscriptionArgs;
-use crate::output::{complain, say};
 
 /// Durable Streams on the command line: serve, create, write, read and more.
 #[derive(Debug, Parser)]
@@ -505,63 +502,6 @@ impl ServeArgs {
     }
 }
 
-/// Says what is wrong with the arguments, in the official words where there are any. Help is a success, and
-/// `--help` anywhere is help (API.md section 4).
-pub(crate) fn explain(error: clap::Error, args: &[OsString]) -> u8 {
-    let asks_for_help = || args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "--help" || arg == "-h");
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            say(&error.to_string());
-            return crate::SUCCESS;
-        }
-        _ if asks_for_help() => {
-            let name = args.first().and_then(|name| Path::new(name).file_name()).unwrap_or_default();
-            let name = name.to_string_lossy().into_owned();
-            say(&Cli::command().bin_name(name).render_help().to_string());
-            return crate::SUCCESS;
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            complain(&format!("Error: No command specified\n\n{error}"));
-            return crate::FAILURE;
-        }
-        _ => {}
-    }
-    let named = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
-    let headline = match error.kind() {
-        ErrorKind::InvalidSubcommand => format!("Unknown command \"{}\"", named(ContextKind::InvalidSubcommand)),
-        ErrorKind::UnknownArgument => match misplaced(&named(ContextKind::InvalidArg), args) {
-            Some(hint) => hint,
-            None => format!("Unknown option \"{}\"", named(ContextKind::InvalidArg)),
-        },
-        ErrorKind::MissingRequiredArgument if named(ContextKind::InvalidArg).contains("<STREAM_ID>") => {
-            "Missing stream_id".to_owned()
-        }
-        ErrorKind::InvalidValue if named(ContextKind::InvalidValue).is_empty() => {
-            let flag = named(ContextKind::InvalidArg);
-            format!("{} requires a value", flag.split(' ').next().unwrap_or_default())
-        }
-        _ => {
-            let text = error.to_string();
-            complain(&format!("Error: {}", text.strip_prefix("error: ").unwrap_or(&text)));
-            return crate::FAILURE;
-        }
-    };
-    complain(&format!("Error: {headline}\n\nFor more information, try '--help'."));
-    crate::FAILURE
-}
-
-/// A flag of a command that stands before its name.
-fn misplaced(flag: &str, args: &[OsString]) -> Option<String> {
-    let is_before_command = args.get(1).is_some_and(|first| first.to_string_lossy().starts_with(flag));
-    let is_known = matches!(flag, "--content-type" | "--json" | "--batch-json" | "--lines");
-    (is_before_command && is_known).then(|| {
-        format!(
-            "\"{flag}\" must come after the command and stream_id\n  \
-             Example: durable-stream create <stream_id> {flag}"
-        )
-    })
-}
-
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("must be longer than nothing".to_owned()),
@@ -593,6 +533,8 @@ fn parse_ttl(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]

@@ -6,6 +6,7 @@
 mod archive;
 mod args;
 mod commands;
+mod explain;
 mod logging;
 #[cfg(feature = "otlp")]
 mod otlp;
@@ -36,7 +37,7 @@ pub fn main() -> ExitCode {
 pub fn run(args: &[OsString]) -> u8 {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => return args::explain(error, args),
+        Err(error) => return explain::explain(error, args),
     };
     let result = execute(cli);
     // The process may go on, and end in a way that flushes nothing; who reads on has read it all.

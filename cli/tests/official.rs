@@ -66,6 +66,8 @@ async fn every_failure_is_exit_code_1_with_a_reason_on_stderr() {
         ),
         (&["--json", "create", "s"], "Error: \"--json\" must come after the command and stream_id"),
         (&["unknown-command"], "Error: Unknown command"),
+        (&["wriet", "s", "x"], "Error: Unknown command \"wriet\"\n  Hint: there is `write`\n"),
+        (&["create", "s", "--jsn"], "Error: Unknown option \"--jsn\"\n  Hint: there is `--json`\n"),
         (&["--foobar"], "Error: Unknown option"),
         (&["write", "s", "x", "--foobar"], "Error: Unknown option"),
         (&["read", "a b"], "Error: Invalid stream ID"),

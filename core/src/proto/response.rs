@@ -135,7 +135,8 @@ impl ResponseHead {
         match operation {
             Operation::Create => (
                 ErrorKind::CreateConflict,
-                "the stream exists with another configuration, or is soft-deleted".to_owned(),
+                "the stream exists with another configuration, is closed, or is soft-deleted: take another name"
+                    .to_owned(),
             ),
             _ if request.headers.contains_key(names::STREAM_SEQ) => {
                 (ErrorKind::SequenceConflict, "Stream-Seq is not greater than the last one accepted".to_owned())
