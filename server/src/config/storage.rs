@@ -23,6 +23,10 @@ pub struct StorageConfig {
     /// them is kept in memory (up to four segments) and what a start has to replay. Default 32 MiB.
     #[serde(with = "units::size")]
     pub segment_bytes: usize,
+    /// How many bytes of data files are kept in memory that were read and checked, for the next reader of the same; 0 for
+    /// none. Default 64 MiB.
+    #[serde(with = "units::size")]
+    pub cache_bytes: usize,
 }
 
 /// The storages that there are.
@@ -39,7 +43,12 @@ pub enum StorageKind {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { kind: StorageKind::default(), data_dir: PathBuf::from("./everstream-data"), segment_bytes: 32 << 20 }
+        Self {
+            kind: StorageKind::default(),
+            data_dir: PathBuf::from("./everstream-data"),
+            segment_bytes: 32 << 20,
+            cache_bytes: 64 << 20,
+        }
     }
 }
 
@@ -52,7 +61,8 @@ impl StorageConfig {
         match self.kind {
             StorageKind::Memory => Ok(Arc::new(MemoryStorage::new())),
             StorageKind::Log => {
-                let options = LogOptions::default().segment_bytes(self.segment_bytes as u64);
+                let options =
+                    LogOptions::default().segment_bytes(self.segment_bytes as u64).cache_bytes(self.cache_bytes);
                 let folder = Folder::open(&self.data_dir)?;
                 Ok(Arc::new(LogStorage::with_disk(Arc::new(folder), options)?))
             }

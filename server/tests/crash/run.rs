@@ -277,7 +277,9 @@ impl World {
         }
         let number = known.next_plain;
         known.next_plain += 1;
-        let body = format!("{name}:plain{number}{};", "x".repeat(self.rng.random_range(0..400)));
+        // Now and then one that is written from where it is.
+        let size = if self.rng.random_ratio(1, 40) { 17_000 } else { self.rng.random_range(0..400) };
+        let body = format!("{name}:plain{number}{};", "x".repeat(size));
         let mut append = Append::new("text/plain", Bytes::from(body.clone()));
         let seq = self.rng.random_bool(0.3).then(|| format!("{number:08}"));
         append.stream_seq = seq.clone().map(Bytes::from);

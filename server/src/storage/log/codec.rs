@@ -136,13 +136,15 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-pub(super) fn put_messages(out: &mut Vec<u8>, messages: &Messages) {
+/// Puts what comes before the data of messages, and returns that.
+pub(super) fn put_messages(out: &mut Vec<u8>, messages: &Messages) -> Bytes {
     let ends = messages.inner_ends();
     out.put_u32_le(len(ends.len()));
     for end in ends {
         out.put_u32_le(*end);
     }
-    put_bytes(out, messages.data());
+    out.put_u32_le(len(messages.len()));
+    messages.data().clone()
 }
 
 pub(super) fn put_producer(out: &mut Vec<u8>, tag: &ProducerTag) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::answers::Answers;
@@ -16,6 +17,7 @@ use super::drain::Cut;
 use super::entry::Entry;
 use super::format::{Header, Kind, segment_name};
 use super::pace::Pace;
+use super::parts::Parts;
 use super::queue::{Answer, Op};
 use super::segment::{put_commit, put_create, put_delete, put_record};
 use super::{LogOptions, Shared, storage_error};
@@ -66,7 +68,7 @@ pub(super) struct Segment {
 /// What becomes durable together.
 #[derive(Default)]
 pub(super) struct Group {
-    bytes: Vec<u8>,
+    records: Parts,
     changes: Vec<Change>,
     /// Streams that are created, removed or forked in it.
     names: HashSet<Arc<str>>,
@@ -135,7 +137,7 @@ impl Committer {
         if let Some(error) = &self.failed {
             return op.refuse(error);
         }
-        if self.group.bytes.len() >= GROUP || self.segment.is_full(&self.shared, &self.group) {
+        if self.group.records.len() >= GROUP || self.segment.is_full(&self.shared, &self.group) {
             self.flush();
         }
         match op {
@@ -218,9 +220,9 @@ impl Committer {
         }
     }
 
-    fn put(&mut self, body: impl FnOnce(&mut Vec<u8>)) -> u64 {
+    fn put(&mut self, body: impl FnOnce(&mut Vec<u8>) -> Bytes) -> u64 {
         self.seq += 1;
-        put_record(&mut self.group.bytes, self.segment.number, self.seq, self.durable, body);
+        put_record(&mut self.group.records, self.segment.number, self.seq, self.durable, body);
         self.seq
     }
 
@@ -245,7 +247,7 @@ impl Committer {
     /// Writes and syncs the group. After an error of kind `Full` nothing of it is stored.
     fn write(&mut self) -> Result<(), StorageError> {
         let Segment { file, at, room, .. } = &mut self.segment;
-        let end = *at + self.group.bytes.len() as u64;
+        let end = *at + self.group.records.len() as u64;
         let needed = if self.group.has_data { end + RESERVE } else { end };
         if needed > *room {
             let grown = (needed + 1).next_multiple_of(grow(&self.shared.options));
@@ -256,7 +258,7 @@ impl Committer {
             }
             *room = grown;
         }
-        match file.write_at(*at, &self.group.bytes) {
+        match file.write_parts_at(*at, &self.group.records.slices()) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 // Some of it may be in the file: what was answered with "not stored" must not come back.
@@ -382,7 +384,7 @@ impl Committer {
 
 impl Segment {
     fn is_full(&self, shared: &Shared, group: &Group) -> bool {
-        self.at + group.bytes.len() as u64 >= shared.options.segment_bytes && !group.changes.is_empty()
+        self.at + group.records.len() as u64 >= shared.options.segment_bytes && !group.changes.is_empty()
     }
 }
 
@@ -390,11 +392,7 @@ impl Group {
     fn clear(&mut self) {
         self.names.clear();
         self.has_data = false;
-        // What one large body has needed is not kept.
-        if self.bytes.capacity() > 2 * GROUP {
-            self.bytes = Vec::new();
-        }
-        self.bytes.clear();
+        self.records.clear();
     }
 }
 

@@ -80,6 +80,18 @@ pub trait DiskFile: Send + Sync + 'static {
     /// bytes may have been written.
     fn write_at(&self, at: u64, data: &[u8]) -> io::Result<()>;
 
+    /// Writes all of `parts` at `at`, one behind the other.
+    ///
+    /// # Errors
+    /// As [`Self::write_at`].
+    fn write_parts_at(&self, mut at: u64, parts: &[&[u8]]) -> io::Result<()> {
+        for part in parts {
+            self.write_at(at, part)?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+
     /// Cuts the file to `len` bytes.
     ///
     /// # Errors
@@ -152,6 +164,10 @@ impl Disk for Folder {
 #[cfg(target_os = "linux")]
 const PROBED: usize = 64 << 10;
 
+/// So many parts are written at once; the kernel takes no more.
+#[cfg(target_os = "linux")]
+const MOST_PARTS: usize = 1024;
+
 #[derive(Debug)]
 struct OpenFile(File);
 
@@ -217,6 +233,27 @@ impl DiskFile for OpenFile {
         self.0.write_all_at(data, at)
     }
 
+    #[cfg(target_os = "linux")]
+    fn write_parts_at(&self, mut at: u64, parts: &[&[u8]]) -> io::Result<()> {
+        use rustix::io::{Errno, pwritev};
+        // What is empty would look as if nothing could be written.
+        let parts = parts.iter().filter(|part| !part.is_empty());
+        let mut slices: Vec<_> = parts.map(|part| io::IoSlice::new(part)).collect();
+        let mut rest = &mut slices[..];
+        while !rest.is_empty() {
+            match pwritev(&self.0, &rest[..rest.len().min(MOST_PARTS)], at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    at += written as u64;
+                    io::IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
@@ -230,6 +267,21 @@ impl DiskFile for OpenFile {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_written_in_order_however_many_and_however_small() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = Folder::open(folder.path()).unwrap().create("x").unwrap();
+        let whole: Vec<u8> = (0..9 * MOST_PARTS).map(|at| (at % 251) as u8).collect();
+        let mut parts: Vec<&[u8]> = whole.chunks(3).collect();
+        parts.insert(0, &[]);
+        parts.push(&[]);
+        file.write_at(0, b"head").unwrap();
+        file.write_parts_at(4, &parts).unwrap();
+        file.write_parts_at(2, &[]).unwrap();
+        assert_eq!(file.read_at(0, whole.len() + 4).unwrap(), [b"head", &whole[..]].concat());
+        assert_eq!(file.size().unwrap(), whole.len() as u64 + 4);
+    }
 
     #[test]
     fn what_is_in_memory_is_read_at_once_and_the_rest_is_said_to_be_missing() {

@@ -16,6 +16,7 @@ use super::disk::DiskFile;
 use super::entry::{Entry, Inner};
 use super::format::{Header, Kind, MANIFEST, MANIFEST_NEW, data_name, segment_name};
 use super::manifest::{self, Checkpoint, SavedRef, put_checkpoint, put_removed, put_stream};
+use super::parts::Parts;
 use super::run::{self, Patience, RunRef};
 use super::{Shared, storage_error};
 use crate::storage::StorageError;
@@ -430,13 +431,13 @@ struct DataFile<'a> {
     next_file: &'a mut u64,
     open: Option<(u64, Arc<dyn DiskFile>)>,
     /// What is not written yet, and where it goes.
-    out: Vec<u8>,
+    out: Parts,
     at: u64,
 }
 
 impl<'a> DataFile<'a> {
     fn new(shared: &'a Shared, next_file: &'a mut u64) -> Self {
-        Self { shared, next_file, open: None, out: Vec::new(), at: 0 }
+        Self { shared, next_file, open: None, out: Parts::default(), at: 0 }
     }
 
     /// Appends the blocks of a stream, as one run if they are not too long.
@@ -458,7 +459,7 @@ impl<'a> DataFile<'a> {
                 let number = *self.next_file;
                 *self.next_file += 1;
                 self.open = Some((number, self.shared.disk.create(&data_name(number))?));
-                self.out.extend_from_slice(&Header { kind: Kind::Data, number, first: 0 }.encode());
+                self.out.small().extend_from_slice(&Header { kind: Kind::Data, number, first: 0 }.encode());
                 number
             }
         };
@@ -472,7 +473,7 @@ impl<'a> DataFile<'a> {
 
     fn write(&mut self) -> io::Result<()> {
         if let Some((_, file)) = &self.open {
-            file.write_at(self.at, &self.out)?;
+            file.write_parts_at(self.at, &self.out.slices())?;
         }
         self.at += self.out.len() as u64;
         self.out.clear();

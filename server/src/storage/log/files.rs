@@ -34,8 +34,8 @@ pub(super) struct Size {
 }
 
 impl Files {
-    pub(super) fn new(disk: Arc<dyn Disk>, drains: Arc<Drains>) -> Self {
-        Self { disk, sizes: Mutex::default(), open: Mutex::default(), pieces: Pieces::default(), drains }
+    pub(super) fn new(disk: Arc<dyn Disk>, cache_bytes: usize, drains: Arc<Drains>) -> Self {
+        Self { disk, sizes: Mutex::default(), open: Mutex::default(), pieces: Pieces::new(cache_bytes), drains }
     }
 
     /// A file that runs are about to live in.

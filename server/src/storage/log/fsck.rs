@@ -34,7 +34,7 @@ pub struct Checked {
 /// [`Checked::damage`].
 pub fn check(disk: &Arc<dyn Disk>) -> io::Result<Checked> {
     format::check(&**disk)?;
-    let files = Arc::new(Files::new(Arc::clone(disk), Arc::new(Drains::default())));
+    let files = Arc::new(Files::new(Arc::clone(disk), 0, Arc::new(Drains::default())));
     let mut checked = Checked::default();
     let found = match recover::read(&**disk, &files, &Types::default()) {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {

@@ -14,8 +14,8 @@
 //! answered. When a segment of the log is full, a second thread carries its messages into data files, each
 //! stream's in one piece (a run), and writes the streams' states into the manifest; then the segment goes.
 //! Memory has the state of each stream, where its runs are, and the messages that are not drained yet.
-//! Its size depends on the number of streams and on [`LogOptions::segment_bytes`], not on the number of
-//! records. A stream at rest has no file of its own, no handle and no task.
+//! Its size depends on the number of streams, on [`LogOptions::segment_bytes`] and [`LogOptions::cache_bytes`], not on the
+//! number of records. A stream at rest has no file of its own, no handle and no task.
 //!
 //! The formats, and what a crash can leave of each, are documented beside their encoders: `format`,
 //! `segment`, `run`, `manifest`.
@@ -33,6 +33,7 @@ mod health;
 mod manifest;
 mod opening;
 mod pace;
+mod parts;
 mod pieces;
 mod queue;
 mod recover;
@@ -73,11 +74,14 @@ pub struct LogOptions {
     /// When a segment of the log has this many bytes, it is drained. It bounds what is kept in memory and
     /// what a start has to replay. Default 32 MiB.
     pub segment_bytes: u64,
+    /// How many bytes of data files are kept in memory that were read and checked, for the next reader of the same; 0 for
+    /// none. Default 64 MiB.
+    pub cache_bytes: usize,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { segment_bytes: 32 << 20 }
+        Self { segment_bytes: 32 << 20, cache_bytes: 64 << 20 }
     }
 }
 
@@ -86,6 +90,13 @@ impl LogOptions {
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
+        self
+    }
+
+    /// See [`Self::cache_bytes`].
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
         self
     }
 }

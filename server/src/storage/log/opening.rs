@@ -38,7 +38,7 @@ impl Opening {
     pub(super) fn read(disk: Arc<dyn Disk>, options: LogOptions) -> io::Result<Self> {
         format::prepare(&*disk)?;
         let drains = Arc::new(Drains::default());
-        let files = Arc::new(Files::new(Arc::clone(&disk), Arc::clone(&drains)));
+        let files = Arc::new(Files::new(Arc::clone(&disk), options.cache_bytes, Arc::clone(&drains)));
         let types = Types::default();
         let Recovered {
             mut checkpoint,

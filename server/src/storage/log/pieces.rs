@@ -3,7 +3,7 @@
 //! Readers that catch up come in crowds: after a start, after an outage, when a page is opened. They ask for the same pieces
 //! within moments. Runs never change, so what one of them has read and checked is good for all.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -12,13 +12,11 @@ use super::run::RunRef;
 use crate::engine::Position;
 use crate::storage::ReadRange;
 
-/// How many bytes are kept at most.
-const KEPT: usize = 16 << 20;
 /// Smaller pieces are as quickly read again.
 const SMALLEST: usize = 64 << 10;
 
 /// What was asked of a run. The same question has the same answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Question {
     file: u64,
     offset: u64,
@@ -42,37 +40,51 @@ impl Question {
     }
 }
 
-/// The pieces. The one read last comes last.
-#[derive(Default)]
-pub(super) struct Pieces(Mutex<Kept>);
+/// The pieces.
+pub(super) struct Pieces {
+    /// How many bytes are kept at most.
+    most: usize,
+    kept: Mutex<Kept>,
+}
 
 #[derive(Default)]
 struct Kept {
-    pieces: VecDeque<(Question, Bytes, Position)>,
+    pieces: HashMap<Question, (Bytes, Position)>,
+    /// The one read last comes last.
+    order: VecDeque<Question>,
     bytes: usize,
 }
 
 impl Pieces {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, kept: Mutex::default() }
+    }
+
     /// The answer, if it is known: the data, and the position after it.
     pub(super) fn find(&self, question: &Question) -> Option<(Bytes, Position)> {
-        let kept = self.0.lock();
-        kept.pieces.iter().rev().find(|(asked, ..)| asked == question).map(|(_, data, next)| (data.clone(), *next))
+        self.kept.lock().pieces.get(question).cloned()
     }
 
     /// Keeps an answer, and drops the oldest ones for it.
     pub(super) fn keep(&self, question: Question, data: &Bytes, next: Position) {
-        if !(SMALLEST..=KEPT / 4).contains(&data.len()) {
+        if !(SMALLEST..=self.most / 4).contains(&data.len()) {
             return;
         }
         let mut gone = Vec::new();
-        let mut kept = self.0.lock();
+        let mut kept = self.kept.lock();
+        if kept.pieces.insert(question, (data.clone(), next)).is_some() {
+            // Two have read the same at the same time.
+            return;
+        }
         kept.bytes += data.len();
-        kept.pieces.push_back((question, data.clone(), next));
-        while kept.bytes > KEPT
-            && let Some((_, oldest, _)) = kept.pieces.pop_front()
+        kept.order.push_back(question);
+        while kept.bytes > self.most
+            && let Some(oldest) = kept.order.pop_front()
         {
-            kept.bytes -= oldest.len();
-            gone.push(oldest);
+            if let Some((oldest, _)) = kept.pieces.remove(&oldest) {
+                kept.bytes -= oldest.len();
+                gone.push(oldest);
+            }
         }
         // Memory is given back outside of the lock.
         drop(kept);
@@ -85,6 +97,7 @@ mod tests {
     use super::*;
 
     const MAX: usize = 1 << 20;
+    const KEPT: usize = 16 << 20;
 
     fn question(file: u64, from: u64) -> Question {
         let run = RunRef { file, offset: 32, start: 0, len: 64 << 20, messages: 1 };
@@ -93,8 +106,9 @@ mod tests {
 
     #[test]
     fn the_same_question_has_the_answer_until_others_have_pushed_it_out() {
-        let pieces = Pieces::default();
+        let pieces = Pieces::new(KEPT);
         let data = Bytes::from(vec![7; MAX]);
+        pieces.keep(question(1, 0), &data, Position(5));
         pieces.keep(question(1, 0), &data, Position(5));
         assert_eq!(pieces.find(&question(1, 0)).unwrap(), (data.clone(), Position(5)));
         assert!(pieces.find(&question(2, 0)).is_none() && pieces.find(&question(1, 1)).is_none());
@@ -103,13 +117,15 @@ mod tests {
         }
         assert!(pieces.find(&question(1, 0)).is_none());
         assert!(pieces.find(&question(2, 0)).is_some());
-        assert_eq!(pieces.0.lock().bytes, KEPT);
+        assert_eq!(pieces.kept.lock().bytes, KEPT);
     }
 
     #[test]
-    fn small_pieces_are_not_kept() {
-        let pieces = Pieces::default();
-        pieces.keep(question(1, 0), &Bytes::from_static(b"x"), Position(1));
-        assert!(pieces.find(&question(1, 0)).is_none());
+    fn pieces_are_not_kept_that_are_small_or_would_push_out_most_others() {
+        for (most, len) in [(KEPT, 1), (KEPT, KEPT / 4 + 1), (0, MAX)] {
+            let pieces = Pieces::new(most);
+            pieces.keep(question(1, 0), &Bytes::from(vec![7; len]), Position(1));
+            assert!(pieces.find(&question(1, 0)).is_none(), "{len} of {most}");
+        }
     }
 }

@@ -22,6 +22,7 @@ use bytes::{Buf, BufMut, Bytes};
 
 use super::codec::{Decoded, Decoder};
 use super::disk::DiskFile;
+use super::parts::Parts;
 use crate::engine::{AppendShape, Position};
 use crate::storage::ReadRange;
 use crate::storage::blocks::{self, Block, Cut, End};
@@ -88,7 +89,7 @@ impl RunRef {
 }
 
 /// The bytes of a run that are put together before they are written.
-pub(super) fn encode(out: &mut Vec<u8>, stream: u64, blocks: &[Block]) -> RunRef {
+pub(super) fn encode(out: &mut Parts, stream: u64, blocks: &[Block]) -> RunRef {
     let offset = out.len() as u64;
     let start = blocks.first().map_or(0, Block::start);
     let len = blocks.last().map_or(start, Block::end) - start;
@@ -98,29 +99,26 @@ pub(super) fn encode(out: &mut Vec<u8>, stream: u64, blocks: &[Block]) -> RunRef
         .flat_map(|block| block.ends().iter().map(move |end| end.shifted((block.start() - start) as usize).0))
         .collect();
     let run = RunRef { file: 0, offset, start, len, messages: u32::try_from(ends.len()).unwrap_or(u32::MAX) };
-    out.reserve(run.size() as usize);
-    let head = out.len();
-    out.put_u32_le(0);
-    out.put_u32_le(run.messages);
+    let head = out.small().len();
+    out.small().put_u32_le(0);
+    out.small().put_u32_le(run.messages);
     for number in [stream, start, len] {
-        out.put_u64_le(number);
+        out.small().put_u64_le(number);
     }
-    let crc = crc32fast::hash(&out[head + 4..]);
-    out[head..head + 4].copy_from_slice(&crc.to_le_bytes());
-    let data = out.len();
+    let crc = crc32fast::hash(&out.small()[head + 4..]);
+    out.small()[head..head + 4].copy_from_slice(&crc.to_le_bytes());
     for block in blocks {
-        out.extend_from_slice(block.data());
+        out.put(block.data());
     }
     let seal = Seal { stream, start };
+    let out = out.small();
     let mut first = 0;
-    for block in 0..run.blocks() {
-        let (from, to) = (block * BLOCK, ((block + 1) * BLOCK).min(len as usize));
+    for (block, data_crc) in seal.all_data(blocks).into_iter().enumerate() {
         let next = first + ends[first..].partition_point(|end| End(*end).at() < (block + 1) * BLOCK);
         let raw: Vec<u8> = ends[first..next].iter().flat_map(|end| end.to_le_bytes()).collect();
-        let crcs = (seal.ends(block, first as u32, next as u32, &raw), seal.data(block, &out[data + from..data + to]));
         out.put_u32_le(first as u32);
-        out.put_u32_le(crcs.0);
-        out.put_u32_le(crcs.1);
+        out.put_u32_le(seal.ends(block, first as u32, next as u32, &raw));
+        out.put_u32_le(data_crc);
         first = next;
     }
     out.put_u32_le(first as u32);
@@ -153,6 +151,25 @@ impl Seal {
         let mut hasher = self.hasher(block);
         hasher.update(data);
         hasher.finalize()
+    }
+
+    /// The checksums of all data, block by block, as which it need not lie in memory.
+    fn all_data(self, pieces: &[Block]) -> Vec<u32> {
+        let mut crcs = Vec::new();
+        let (mut hasher, mut room) = (self.hasher(0), BLOCK);
+        for piece in pieces {
+            let mut data = &piece.data()[..];
+            while let Some((here, rest)) = data.split_at_checked(room) {
+                hasher.update(here);
+                let next = self.hasher(crcs.len() + 1);
+                crcs.push(std::mem::replace(&mut hasher, next).finalize());
+                (data, room) = (rest, BLOCK);
+            }
+            hasher.update(data);
+            room -= data.len();
+        }
+        crcs.push(hasher.finalize());
+        crcs
     }
 
     fn ends(self, block: usize, first: u32, next: u32, raw: &[u8]) -> u32 {

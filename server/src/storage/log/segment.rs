@@ -29,10 +29,11 @@
 //! * **A failed write or sync.** Nobody knows what is on the disk. The group fails, and all writes after
 //!   it, until a new process has read the disk.
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 
 use super::codec::{Decoded, Decoder, Malformed, put_bytes, put_messages, put_meta, put_producer};
 use super::format::{Header, Kind};
+use super::parts::Parts;
 use crate::engine::{Commit, Removal};
 use crate::storage::NewStream;
 
@@ -76,21 +77,32 @@ pub(super) struct Scanned {
     pub(super) end: End,
 }
 
-/// Appends one record to `out`, whose start is aligned to 8 bytes in the file.
-pub(super) fn put_record(out: &mut Vec<u8>, segment: u64, seq: u64, durable: u64, body: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend_from_slice(&[0; HEAD]);
-    body(out);
-    let len = u32::try_from(out.len() - start - HEAD).unwrap_or(u32::MAX);
-    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
-    out[start + 8..start + 16].copy_from_slice(&seq.to_le_bytes());
-    out[start + 16..start + 24].copy_from_slice(&durable.to_le_bytes());
-    let crc = checksum(segment, &out[start..]);
-    out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
-    out.resize(out.len().next_multiple_of(ALIGN), 0);
+/// Appends one record to `out`, whose start is aligned to 8 bytes in the file. `body` puts what comes before the data, and
+/// returns that.
+pub(super) fn put_record(
+    out: &mut Parts,
+    segment: u64,
+    seq: u64,
+    durable: u64,
+    body: impl FnOnce(&mut Vec<u8>) -> Bytes,
+) {
+    let (before, start) = (out.len(), out.small().len());
+    out.small().extend_from_slice(&[0; HEAD]);
+    let data = body(out.small());
+    let is_apart = out.put(&data);
+    let size = out.len() - before;
+    let len = u32::try_from(size - HEAD).unwrap_or(u32::MAX);
+    let record = &mut out.small()[start..];
+    record[..4].copy_from_slice(&len.to_le_bytes());
+    record[8..16].copy_from_slice(&seq.to_le_bytes());
+    record[16..24].copy_from_slice(&durable.to_le_bytes());
+    let crc = checksum(segment, record, if is_apart { &data } else { &[] });
+    record[4..8].copy_from_slice(&crc.to_le_bytes());
+    let padding = size.next_multiple_of(ALIGN) - size;
+    out.small().extend_from_slice(&[0; ALIGN][..padding]);
 }
 
-pub(super) fn put_commit(out: &mut Vec<u8>, stream: u64, start: u64, commit: &Commit) {
+pub(super) fn put_commit(out: &mut Vec<u8>, stream: u64, start: u64, commit: &Commit) -> Bytes {
     out.put_u8(1);
     out.put_u64_le(stream);
     out.put_u64_le(start);
@@ -103,17 +115,17 @@ pub(super) fn put_commit(out: &mut Vec<u8>, stream: u64, start: u64, commit: &Co
     if let Some(seq) = seq {
         put_bytes(out, seq);
     }
-    put_messages(out, &commit.messages);
+    put_messages(out, &commit.messages)
 }
 
-pub(super) fn put_create(out: &mut Vec<u8>, stream: &NewStream) {
+pub(super) fn put_create(out: &mut Vec<u8>, stream: &NewStream) -> Bytes {
     out.put_u8(2);
     put_meta(out, &stream.meta);
     out.put_u8(u8::from(stream.closed));
-    put_messages(out, &stream.content);
+    put_messages(out, &stream.content)
 }
 
-pub(super) fn put_delete(out: &mut Vec<u8>, stream: u64, source: u64, removal: Removal) {
+pub(super) fn put_delete(out: &mut Vec<u8>, stream: u64, source: u64, removal: Removal) -> Bytes {
     match removal {
         Removal::Remove => {
             out.put_u8(3);
@@ -125,6 +137,7 @@ pub(super) fn put_delete(out: &mut Vec<u8>, stream: u64, source: u64, removal: R
             out.put_u64_le(stream);
         }
     }
+    Bytes::new()
 }
 
 fn decode_body(bytes: &[u8]) -> Decoded<Body> {
@@ -159,12 +172,13 @@ fn decode_body(bytes: &[u8]) -> Decoded<Body> {
     Ok(body)
 }
 
-/// Of a record without its padding.
-fn checksum(segment: u64, record: &[u8]) -> u32 {
+/// Of a record without its padding, and of what follows it.
+fn checksum(segment: u64, record: &[u8], data: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&segment.to_le_bytes());
     hasher.update(&record[..4]);
     hasher.update(&record[8..]);
+    hasher.update(data);
     hasher.finalize()
 }
 
@@ -179,7 +193,7 @@ fn record_at(bytes: &[u8], segment: u64, at: usize) -> Option<(u64, u64, &[u8], 
     }
     let body = decoder.take(len).ok()?;
     let end = at + HEAD + len;
-    (checksum(segment, &bytes[at..end]) == crc).then(|| (seq, durable, body, end.next_multiple_of(ALIGN)))
+    (checksum(segment, &bytes[at..end], &[]) == crc).then(|| (seq, durable, body, end.next_multiple_of(ALIGN)))
 }
 
 /// Reads a segment: hands each whole record to `visit`, in order. Takes any bytes.
