@@ -158,6 +158,71 @@ async fn requests_may_come_in_any_pieces() {
 }
 
 #[tokio::test]
+async fn bodies_that_come_in_parts_keep_their_order_and_end_where_they_say() {
+    let server = quick().start().await.unwrap();
+    let client = Client(&server);
+    client.put("s", &[TEXT], "").await;
+    let bodies: Vec<String> = (0..6).map(|n| format!("{n}").repeat(40_000 << n)).collect();
+    // The last one is larger than what a connection takes in itself.
+    assert!(bodies[5].len() > 1 << 20);
+    let sent: String = bodies.iter().map(|body| post(body, "")).collect();
+    let mut connection = Connection::open(&server).await;
+    for part in format!("{sent}{}", post("end", "")).as_bytes().chunks(70_001) {
+        connection.send(part).await;
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..7 {
+        assert_eq!(connection.answer(false).await.status, 204);
+    }
+    let mut read = (Vec::new(), "-1".to_owned());
+    loop {
+        let answer = connection.request("GET", &format!("/v1/stream/s?offset={}", read.1), &[], b"").await;
+        read.1 = answer.offset();
+        read.0.extend_from_slice(&answer.body);
+        if answer.header("stream-up-to-date").is_some() {
+            break;
+        }
+    }
+    assert!(read.0 == format!("{}end", bodies.concat()).as_bytes(), "{} bytes", read.0.len());
+}
+
+#[tokio::test]
+async fn a_body_behind_a_live_read_is_taken_when_that_is_over() {
+    let server = quick().start().await.unwrap();
+    let client = Client(&server);
+    client.put("s", &[TEXT], "").await;
+    let (body, live) = ("x".repeat(100_000), "GET /v1/stream/s?offset=now&live=long-poll HTTP/1.1\r\nhost: x\r\n\r\n");
+    let mut connection = Connection::open(&server).await;
+    connection.send(format!("{live}{}{GET}", post(&body, "")).as_bytes()).await;
+    for _ in 0..2 {
+        assert_eq!(connection.answer(false).await.status, 204);
+    }
+    assert_eq!(connection.answer(false).await.body.len(), body.len());
+}
+
+#[tokio::test]
+async fn a_server_that_stops_takes_the_body_that_has_begun_and_nothing_behind_it() {
+    let server = quick().start().await.unwrap();
+    let client = Client(&server);
+    client.put("s", &[TEXT], "").await;
+    let sent = format!("{}{}", post(&"x".repeat(100_000), ""), post("y", ""));
+    let (begun, rest) = sent.split_at(50_000);
+    let (mut uploading, mut idle) = (Connection::open(&server).await, Connection::open(&server).await);
+    uploading.send(begun.as_bytes()).await;
+    assert_eq!(idle.request("GET", "/healthz", &[], b"").await.status, 200);
+    let engine = server.engine().clone();
+    let stopped = tokio::spawn(server.shutdown());
+    // The other connection is told to end when this one is.
+    assert!(idle.is_closed().await);
+    uploading.send(rest.as_bytes()).await;
+    let answer = uploading.answer(false).await;
+    assert_eq!((answer.status, answer.header("connection")), (204, Some("close")));
+    assert!(uploading.is_closed().await);
+    stopped.await.unwrap();
+    assert_eq!(engine.stream("s").await.unwrap().tail().position.0, 100_000);
+}
+
+#[tokio::test]
 async fn what_was_sent_before_the_sending_side_ended_is_answered() {
     let server = quick().start().await.unwrap();
     Client(&server).put("s", &[TEXT], "").await;

@@ -55,6 +55,10 @@ impl Wake {
                 return found;
             }
             notified.await;
+            // Mostly that was what it waited for: then it need not register again.
+            if let Some(found) = look() {
+                return found;
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use http::{HeaderMap, header};
 use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
 
-use super::budget::Budget;
+use super::budget::{Budget, Held};
 use crate::config::Limits;
 
 /// How much room a declared length may claim before any of it has arrived.
@@ -57,9 +57,29 @@ impl Intake {
         }
     }
 
+    /// Room for one body.
+    pub(super) fn room(&self) -> Room {
+        Room { held: self.budget.hold(0), taken: 0 }
+    }
+
     /// For bodies of refused requests: not much of them.
     pub(super) fn of_refused(limits: &Limits) -> Self {
         Self { max_bytes: DISCARDED, ..Self::new(limits) }
+    }
+}
+
+/// What a request body holds while it comes in; by default no more than what is not counted.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    held: Held,
+    taken: usize,
+}
+
+impl Room {
+    /// Counts more of the body; whether there is room for it.
+    pub(crate) fn take(&mut self, bytes: usize) -> bool {
+        self.taken += bytes;
+        self.taken <= UNCOUNTED || self.held.grow(bytes)
     }
 }
 
@@ -76,7 +96,7 @@ where
     let mut body = pin!(body);
     let mut whole = Bytes::new();
     let mut parts: Option<BytesMut> = None;
-    let mut held = intake.budget.hold(0);
+    let mut room = intake.room();
     let (mut progress, mut timer) = (0, None::<Pin<Box<Sleep>>>);
     loop {
         let next = poll_fn(|cx| match body.as_mut().poll_frame(cx) {
@@ -97,18 +117,19 @@ where
         if parts.as_ref().map_or(whole.len(), BytesMut::len) + data.len() > limit {
             return Err(CollectError::TooLarge);
         }
+        let is_first = parts.is_none() && whole.is_empty();
+        if !room.take(data.len()) && !is_first {
+            return Err(CollectError::Crowded);
+        }
         match &mut parts {
             Some(parts) => {
-                if parts.len() + data.len() > UNCOUNTED && !held.grow(data.len()) {
-                    return Err(CollectError::Crowded);
-                }
                 parts.extend_from_slice(&data);
             }
             None if whole.is_empty() => whole = data,
             None => {
                 // At most `TRUSTED_LENGTH`, which fits.
-                let room = declared.lower().min(TRUSTED_LENGTH) as usize;
-                let mut joined = BytesMut::with_capacity(room.max(whole.len() + data.len()));
+                let least = declared.lower().min(TRUSTED_LENGTH) as usize;
+                let mut joined = BytesMut::with_capacity(least.max(whole.len() + data.len()));
                 joined.extend_from_slice(&whole);
                 joined.extend_from_slice(&data);
                 parts = Some(joined);

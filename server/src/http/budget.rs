@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 /// Bytes held at present, and how many may be. Cheap to clone; clones are the same budget.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Budget {
     shared: Arc<Shared>,
     most: usize,
@@ -20,7 +20,7 @@ struct Shared {
 }
 
 /// Bytes that count until this is dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Held {
     budget: Budget,
     bytes: usize,

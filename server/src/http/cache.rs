@@ -24,25 +24,18 @@ pub(super) struct Tag(String);
 
 impl Tag {
     pub(super) fn new(id: StreamId, start: &str, end: Position, closed: bool, coding: Option<Coding>) -> Self {
-        let mut tag = String::with_capacity(96);
-        tag.push('"');
-        tag.extend(id.to_digits().map(char::from));
-        for part in [":", start, ":", end.to_wire().as_str(), if closed { ":c" } else { "" }] {
-            tag.push_str(part);
-        }
-        if let Some(coding) = coding {
-            // Each coding is a representation of its own (S-HTTP-15).
-            tag.push('-');
-            tag.push_str(coding.name());
-        }
-        tag.push('"');
-        Self(tag)
+        let (id, end, closed) = (id.to_digits(), end.to_wire(), if closed { ":c" } else { "" });
+        // ASCII alone.
+        let id = std::str::from_utf8(&id).unwrap_or_default();
+        // Each coding is a representation of its own (S-HTTP-15).
+        let (dash, coding) = coding.map_or(("", ""), |coding| ("-", coding.name()));
+        Self(["\"", id, ":", start, ":", end.as_str(), closed, dash, coding, "\""].concat())
     }
 
     /// As a header value.
-    pub(super) fn to_header(&self) -> HeaderValue {
+    pub(super) fn into_header(self) -> HeaderValue {
         // Hex digits, offsets that were parsed, and punctuation: always legal.
-        HeaderValue::from_str(&self.0).unwrap_or(const { HeaderValue::from_static("\"\"") })
+        HeaderValue::try_from(self.0).unwrap_or(const { HeaderValue::from_static("\"\"") })
     }
 
     /// Whether `If-None-Match` names this tag: a list of tags, weak or not, or `*` (S-ETAG-4).

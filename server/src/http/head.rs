@@ -22,7 +22,7 @@ pub(super) async fn handle(app: &Arc<App>, name: &str) -> Result<Response<Body>,
     }
     headers.insert(header::CACHE_CONTROL, cache::NO_STORE);
     let tag = Tag::new(meta.id, names::OFFSET_BEGINNING, tail.position, tail.closed, None);
-    headers.insert(header::ETAG, tag.to_header());
+    headers.insert(header::ETAG, tag.into_header());
     if tail.closed {
         headers.insert(names::STREAM_CLOSED, truth());
     }

@@ -42,8 +42,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use self::access::Gate;
-pub(crate) use self::body::Body;
 use self::body::Intake;
+pub(crate) use self::body::{Body, Room};
 use self::budget::Budget;
 use self::cors::CommonHeaders;
 use self::error::HttpError;
@@ -244,7 +244,7 @@ impl App {
         }
         let result = match parts.uri.path() {
             path @ (probes::HEALTH_PATH | probes::READY_PATH) => probes::health(self, &parts.method, path),
-            path if ui::is_at(self, path) => ui::handle(self, parts).await,
+            path if ui::is_at(self, path) => Box::pin(ui::handle(self, parts)).await,
             _ => match self.check_rate(parts, asker.peer) {
                 Ok(()) => self.admit(parts, body, asker).await,
                 Err(error) => Err(error),
@@ -272,7 +272,7 @@ impl App {
                 let counter =
                     if refusal == Refusal::Forbidden { &self.metrics.forbidden } else { &self.metrics.unauthenticated };
                 metrics::count(counter, 1);
-                body::discard(&parts.headers, body, &self.refused_intake).await;
+                Box::pin(body::discard(&parts.headers, body, &self.refused_intake)).await;
                 return Ok(access::refused(refusal, access::Form::of(&target)));
             }
         };
@@ -284,7 +284,8 @@ impl App {
         Ok(response)
     }
 
-    /// The routes that do work.
+    /// The routes that do work. What is seldom asked for is boxed: a request holds room for the largest of what is not, and
+    /// many wait for long.
     async fn dispatch<B>(
         self: &Arc<Self>,
         parts: &Parts,
@@ -297,7 +298,7 @@ impl App {
         B: http_body::Body<Data = Bytes>,
     {
         match (parts.uri.path(), &self.faults) {
-            (fault::PATH, Some(faults)) => return self.inject(faults, parts, body).await,
+            (fault::PATH, Some(faults)) => return Box::pin(self.inject(faults, parts, body)).await,
             // Beside the streams only if it has no address of its own.
             (access::METRICS_PATH, _) if self.config.admin.address.is_empty() => {
                 return probes::metrics(self, &parts.method);
@@ -312,19 +313,21 @@ impl App {
             if matches!(parts.method, Method::POST | Method::DELETE) {
                 return Err(HttpError::MethodNotAllowed);
             }
-            registry.open().await?;
+            Box::pin(registry.open()).await?;
         }
         match (target, parts.method.as_str()) {
-            (Target::Stream(name), "PUT") => create::handle(self, &name, parts, body, caller).await,
+            (Target::Stream(name), "PUT") => Box::pin(create::handle(self, &name, parts, body, caller)).await,
             (Target::Stream(name), "POST") => append::handle(self, &name, parts, body, turn).await,
             (Target::Stream(name), "GET") => read::handle(self, &name, parts).await,
             (Target::Stream(name), "HEAD") => head::handle(self, &name).await,
-            (Target::Stream(name), "DELETE") => delete::handle(self, &name).await,
+            (Target::Stream(name), "DELETE") => Box::pin(delete::handle(self, &name)).await,
             (Target::Stream(_), _) => Err(HttpError::MethodNotAllowed),
-            (Target::Control(rest), "GET") if rest == names::LIST_ROUTE => list::handle(self, parts.uri.query()).await,
-            (Target::Control(rest), "GET") if describe::is_at(rest) => describe::handle(self, rest).await,
+            (Target::Control(rest), "GET") if rest == names::LIST_ROUTE => {
+                Box::pin(list::handle(self, parts.uri.query())).await
+            }
+            (Target::Control(rest), "GET") if describe::is_at(rest) => Box::pin(describe::handle(self, rest)).await,
             (Target::Control(rest), _) if rest == names::LIST_ROUTE => Err(HttpError::MethodNotAllowed),
-            (Target::Control(rest), _) => subscriptions::handle(self, rest, parts, body).await,
+            (Target::Control(rest), _) => Box::pin(subscriptions::handle(self, rest, parts, body)).await,
             (Target::Invalid(why), _) => Err(HttpError::BadRequest(why)),
             (Target::Elsewhere, _) => Err(HttpError::NoRoute),
         }
@@ -364,6 +367,11 @@ impl App {
     /// How request bodies are taken in.
     fn intake(&self) -> &Intake {
         &self.intake
+    }
+
+    /// Room for a request body that its connection takes in.
+    pub(crate) fn room_for_body(&self) -> Room {
+        self.intake.room()
     }
 
     /// How much one answer to a read may hold: little while many readers do not take theirs.
@@ -493,9 +501,12 @@ fn json(status: StatusCode, body: &'static [u8]) -> Response<Body> {
     response
 }
 
+/// Most answers have no more headers of their own. A map for more is several times as large.
+const MOST_HEADERS: usize = 6;
+
 /// The headers of every 2xx answer about a stream: its position, and which incarnation it is (S-ETAG-5).
 fn stream_headers(headers: &mut HeaderMap, stream: &Stream, next: Position) {
-    headers.reserve(16);
+    headers.reserve(MOST_HEADERS);
     headers.insert(names::STREAM_NEXT_OFFSET, position_value(next));
     if let Ok(id) = HeaderValue::from_bytes(&stream.meta().id.to_digits()) {
         headers.insert(names::STREAM_INCARNATION, id);

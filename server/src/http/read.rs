@@ -88,8 +88,9 @@ pub(super) async fn respond(
         let momentary = result.is_empty() && !result.is_at_end();
         headers.insert(header::CACHE_CONTROL, if momentary { cache::NO_STORE } else { cache::SHARED });
         let tag = Tag::new(stream.meta().id, &query.offset, result.next, result.is_at_end(), coding);
-        headers.insert(header::ETAG, tag.to_header());
-        if tag.is_named_by(&parts.headers) {
+        let is_known = tag.is_named_by(&parts.headers);
+        headers.insert(header::ETAG, tag.into_header());
+        if is_known {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
         }
@@ -99,7 +100,7 @@ pub(super) async fn respond(
         None => blocks.into(),
         Some(coding) => {
             response.headers_mut().insert(header::CONTENT_ENCODING, coding.to_header());
-            let encoded = compress::encode(blocks, coding).await.map_err(|error| {
+            let encoded = Box::pin(compress::encode(blocks, coding)).await.map_err(|error| {
                 EngineError::Storage(StorageError {
                     kind: StorageErrorKind::Conflict,
                     message: format!("compression failed: {error}"),
@@ -115,8 +116,12 @@ pub(super) async fn respond(
 /// Whether a browser that opens the stream would take it for a page with scripts. It must not run them as if they were of
 /// the web page, which is of the same origin and keeps a token.
 fn is_active(content_type: &str) -> bool {
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    matches!(media_type.as_str(), "text/html" | "text/xml" | "application/xml") || media_type.ends_with("+xml")
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().as_bytes();
+    let ends_in_xml = media_type.last_chunk().is_some_and(|last: &[u8; 4]| last.eq_ignore_ascii_case(b"+xml"));
+    ends_in_xml
+        || ["text/html", "text/xml", "application/xml"]
+            .iter()
+            .any(|active| media_type.eq_ignore_ascii_case(active.as_bytes()))
 }
 
 /// Stored bytes as a body: JSON messages are stored with a comma after each, so that all that is left to

@@ -1,5 +1,5 @@
-//! HTTP/1.1 as most clients speak it: requests that arrive whole, many of them at once if the client does not wait for
-//! answers. hyper serves everything else, and takes one request of a connection after another.
+//! HTTP/1.1 as most clients speak it: plain requests, many of them at once if the client does not wait for answers. hyper
+//! serves everything else, and takes one request of a connection after another.
 //!
 //! ```text
 //! bytes ──> request::take ──> App::answer ──> Output ──> bytes
@@ -11,6 +11,10 @@
 //! it has its place in its stream ([`Turn`]); so the commits of a connection become durable together, in the order in
 //! which they were sent. Every other request begins when all before it are answered, and nothing begins before it is.
 //!
+//! # Bodies
+//! A body that does not come with its head is read into a buffer of its size ([`Arriving`]), and begins when it is whole.
+//! One that is large, slow or too much for now is hyper's, which knows what to answer.
+//!
 //! # Live reads
 //! An answer without a known length goes out in chunks, each made when the one before it is on its way. Whoever ends the
 //! connection while a live read waits does not want its answer: the read ends with the connection.
@@ -19,6 +23,7 @@
 //! Where a request ends decides what the next one is. So only requests are taken that can be read in one way
 //! (`request`), and at the first other one hyper gets the connection, with all bytes from there on, and keeps it.
 
+mod arriving;
 mod request;
 mod response;
 
@@ -34,6 +39,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use self::arriving::Arriving;
 use self::request::Next;
 use self::response::{Framing, Output};
 use super::activity::{Activity, Busy};
@@ -43,12 +49,12 @@ use crate::metrics;
 /// So many bytes are read at once.
 const READ: usize = 16 << 10;
 /// So many bytes of a connection may wait for their turn, be in requests under way, or in answers that are not taken. One
-/// whole request always fits.
-const HELD: usize = request::LARGEST_BODY + (16 << 10);
+/// request always fits.
+const HELD: usize = 80 << 10;
 /// So many requests of a connection may be under way.
 const DEPTH: usize = 64;
 
-/// A connection, from its first byte to its last whole and plain request.
+/// A connection, from its first byte to its last plain request.
 pub(super) struct Pipeline<S> {
     socket: S,
     app: Arc<App>,
@@ -57,6 +63,8 @@ pub(super) struct Pipeline<S> {
     turn: Turn,
     input: Bytes,
     next: Next,
+    /// The next request, as long as its body is not all there. `input` is empty then.
+    arriving: Option<Box<Arriving>>,
     under_way: VecDeque<Exchange>,
     /// An answer that has begun and goes on. Nothing else is under way then.
     live: Option<Live>,
@@ -119,7 +127,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
             activity,
             turn: Turn::default(),
             input: Bytes::new(),
-            next: Next::Begun { has_head: false },
+            next: Next::Begun,
+            arriving: None,
             under_way: VecDeque::new(),
             live: None,
             held: 0,
@@ -129,9 +138,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
         }
     }
 
-    /// What is under way is the last.
+    /// What is under way is the last, be it only on its way here.
     pub(super) fn close(&mut self) {
         self.is_closing = true;
+        if matches!(self.next, Next::Whole(..) | Next::Partial(_)) {
+            // It has only been looked at.
+            self.next = Next::Begun;
+        }
     }
 
     /// What was read and not taken, and the socket.
@@ -148,11 +161,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
                 continue;
             }
             let is_idle = self.under_way.is_empty() && self.live.is_none() && is_flushed;
-            if is_idle && self.is_closing {
-                return Pin::new(&mut self.socket).poll_shutdown(cx).map_ok(|()| End::Closed);
-            }
             if self.begin_next(is_flushed, cx) {
                 continue;
+            }
+            if is_idle && self.is_closing && self.arriving.is_none() {
+                return Pin::new(&mut self.socket).poll_shutdown(cx).map_ok(|()| End::Closed);
+            }
+            if is_idle && self.arriving.as_ref().is_some_and(|arriving| self.is_ended || arriving.is_refused()) {
+                return Poll::Ready(Ok(self.hand_over()));
             }
             if is_idle && matches!(self.next, Next::Other) {
                 return Poll::Ready(Ok(End::HandOver));
@@ -164,20 +180,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
                 self.is_closing = true;
                 continue;
             }
-            // What is sent behind a live read may have to wait for very long.
-            let most = if self.is_live() { READ } else { HELD };
-            if self.is_ended || self.is_closing || self.input.len() >= most {
+            if !self.may_read() {
                 return Poll::Pending;
             }
             match self.poll_read(cx)? {
                 Poll::Ready(()) => {}
-                // The rest of a body may take its time, and hyper knows how much it may take.
-                Poll::Pending if is_idle && matches!(self.next, Next::Begun { has_head: true }) => {
-                    return Poll::Ready(Ok(End::HandOver));
+                Poll::Pending if is_idle && !self.is_closing && self.poll_late(cx).is_ready() => {
+                    return Poll::Ready(Ok(self.hand_over()));
                 }
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    fn may_read(&self) -> bool {
+        if self.is_ended {
+            return false;
+        }
+        if let Some(arriving) = &self.arriving {
+            return !arriving.is_refused();
+        }
+        // What is sent behind a live read may have to wait for very long.
+        let most = if self.is_live() { READ } else { HELD };
+        !self.is_closing && self.input.len() < most
+    }
+
+    /// Ready when the body that is on its way has taken too long.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.arriving.as_mut().map_or(Poll::Pending, |arriving| arriving.poll_late(cx))
+    }
+
+    /// What has come of the request that is on its way is for hyper too.
+    fn hand_over(&mut self) -> End {
+        if let Some(arriving) = self.arriving.take() {
+            self.input = arriving.into_bytes();
+        }
+        End::HandOver
     }
 
     /// Takes answers that are there, in order.
@@ -214,7 +252,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
             Some(length) => Framing::Length(length),
             None => Framing::Chunks,
         };
-        let is_last = self.is_closing && self.under_way.is_empty();
+        let is_last = self.is_closing
+            && self.under_way.is_empty()
+            && self.arriving.is_none()
+            && !matches!(self.next, Next::Whole(..));
         let common = self.app.common_headers().map_or(&[][..], |common| common);
         self.output.put_head(parts.status, &parts.headers, common, framing, is_last);
         metrics::count(&self.app.metrics().served_bytes, length.unwrap_or(0));
@@ -247,14 +288,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
         self.live.is_some() || self.under_way.back().is_some_and(|exchange| exchange.is_live)
     }
 
+    /// Takes the next request off what came, if it is there.
+    fn take_next(&mut self) {
+        let limits = &self.app.config().limits;
+        if !self.is_closing && self.arriving.is_none() && matches!(self.next, Next::Begun) && !self.input.is_empty() {
+            self.next = request::take(&mut self.input, limits.max_body_bytes);
+        }
+        // Behind a live read it would have to wait for very long.
+        if matches!(self.next, Next::Partial(_))
+            && !self.is_live()
+            && let Next::Partial(partial) = std::mem::replace(&mut self.next, Next::Begun)
+        {
+            let (room, busy) = (self.app.room_for_body(), self.activity.begin());
+            let arriving = Arriving::new(*partial, &mut self.input, room, limits.body_timeout, busy);
+            self.arriving = Some(Box::new(arriving));
+        }
+        if let Some(arriving) = self.arriving.take_if(|arriving| arriving.is_whole()) {
+            let (request, size) = arriving.into_whole();
+            self.next = Next::Whole(Box::new(request), size);
+        }
+    }
+
     /// Begins the next request, if it is there and may begin.
     fn begin_next(&mut self, is_flushed: bool, cx: &mut Context<'_>) -> bool {
-        if self.is_closing {
-            return false;
-        }
-        if matches!(self.next, Next::Begun { .. }) && !self.input.is_empty() {
-            self.next = request::take(&mut self.input);
-        }
+        self.take_next();
         let Next::Whole(request, _) = &self.next else { return false };
         let is_first = self.under_way.is_empty() && self.live.is_none() && is_flushed;
         let may_follow = request.method() == Method::POST
@@ -269,7 +326,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
         if !is_first && !may_follow {
             return false;
         }
-        if let Next::Whole(request, size) = std::mem::replace(&mut self.next, Next::Begun { has_head: false }) {
+        if let Next::Whole(request, size) = std::mem::replace(&mut self.next, Next::Begun) {
             self.begin(*request, size, cx);
         }
         true
@@ -295,6 +352,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(arriving) = &mut self.arriving {
+            self.is_ended = !ready!(arriving.poll_read(&mut self.socket, cx))?;
+            return Poll::Ready(Ok(()));
+        }
         // A connection at rest holds no buffer.
         let mut room = [std::mem::MaybeUninit::uninit(); READ];
         let mut room = ReadBuf::uninit(&mut room);

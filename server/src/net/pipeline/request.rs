@@ -10,28 +10,36 @@ use httparse::Status;
 /// Larger heads, and heads with more fields, are left to hyper.
 const LARGEST_HEAD: usize = 8 << 10;
 const MOST_FIELDS: usize = 32;
-/// So are larger bodies: they seldom arrive as a whole.
-pub(super) const LARGEST_BODY: usize = 64 << 10;
+/// So are larger bodies.
+pub(super) const LARGEST_BODY: usize = 1 << 20;
 
 /// What received bytes begin with.
 pub(super) enum Next {
     /// A request, with so many bytes.
     Whole(Box<Request<Bytes>>, usize),
+    /// A request of which some of the body is missing.
+    Partial(Box<Partial>),
     /// The beginning of what may become one.
-    Begun {
-        /// Its head is complete.
-        has_head: bool,
-    },
+    Begun,
     /// Something else.
     Other,
 }
 
-/// Takes the next request off `input`. What is not taken stays there.
+/// A request without its body.
+pub(super) struct Partial {
+    pub(super) request: Request<Bytes>,
+    /// Its head, as it came.
+    pub(super) head: Bytes,
+    pub(super) body_len: usize,
+}
+
+/// Takes the next request off `input`, or its head if some of a body of `largest_body` bytes or less is missing. What is
+/// not taken stays there.
 ///
 /// The parser is hyper's own, and what it accepts here is a part of what hyper accepts, with the same end: the head says
 /// the length once, in digits, or there is no body. So whoever reads the connection, the next request begins at the same
 /// byte.
-pub(super) fn take(input: &mut Bytes) -> Next {
+pub(super) fn take(input: &mut Bytes, largest_body: usize) -> Next {
     let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
     let mut head = httparse::Request::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut head, input, &mut fields);
@@ -39,7 +47,7 @@ pub(super) fn take(input: &mut Bytes) -> Next {
         Ok(Status::Complete(len)) if len <= LARGEST_HEAD => len,
         // The preface of HTTP/2 is no head.
         Ok(Status::Partial) if input.len() < LARGEST_HEAD && !input.starts_with(b"PRI") => {
-            return Next::Begun { has_head: false };
+            return Next::Begun;
         }
         _ => return Next::Other,
     };
@@ -48,7 +56,11 @@ pub(super) fn take(input: &mut Bytes) -> Next {
     };
     let size = head_len + body_len;
     if input.len() < size {
-        return Next::Begun { has_head: true };
+        return if body_len <= largest_body {
+            Next::Partial(Box::new(Partial { request, head: input.split_to(head_len), body_len }))
+        } else {
+            Next::Other
+        };
     }
     *request.body_mut() = input.slice(head_len..size);
     input.advance(size);
@@ -96,7 +108,7 @@ pub(super) fn may_be_live(query: Option<&str>) -> bool {
 
 /// A length in plain digits, of a body that is not too large.
 fn length(value: &[u8]) -> Option<usize> {
-    if value.is_empty() || value.len() > 6 || !value.iter().all(u8::is_ascii_digit) {
+    if value.is_empty() || value.len() > 7 || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let length = std::str::from_utf8(value).ok()?.parse().ok()?;
@@ -115,17 +127,17 @@ mod tests {
         let mut input = Bytes::from(format!(
             "{first}GET /v1/stream/a?offset=-1 HTTP/1.1\r\nconnection: Keep-Alive\r\n\r\nPUT /v1/stream/b HTTP/1.1\r\n"
         ));
-        let Next::Whole(first, size) = take(&mut input) else { panic!("the first is whole") };
+        let Next::Whole(first, size) = take(&mut input, 9) else { panic!("the first is whole") };
         assert_eq!(
             (first.method(), first.uri().path(), &first.body()[..]),
             (&Method::POST, "/v1/stream/a", &b"abc"[..])
         );
         assert_eq!(first.headers().get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(size, length);
-        let Next::Whole(second, _) = take(&mut input) else { panic!("the second is whole") };
+        let Next::Whole(second, _) = take(&mut input, 9) else { panic!("the second is whole") };
         assert_eq!((second.method(), second.uri().query()), (&Method::GET, Some("offset=-1")));
         assert!(second.body().is_empty());
-        assert!(matches!(take(&mut input), Next::Begun { has_head: false }));
+        assert!(matches!(take(&mut input, 9), Next::Begun));
         assert_eq!(input, "PUT /v1/stream/b HTTP/1.1\r\n");
     }
 
@@ -138,11 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_not_all_there_leaves_everything_where_it_is() {
+    fn of_a_body_that_is_not_all_there_what_there_is_stays_where_it_is() {
         let text = b"POST /a HTTP/1.1\r\ncontent-length: 4\r\n\r\nabc";
         let mut input = Bytes::from_static(text);
-        assert!(matches!(take(&mut input), Next::Begun { has_head: true }));
+        assert!(matches!(take(&mut input, 3), Next::Other));
         assert_eq!(input, &text[..]);
+        let Next::Partial(partial) = take(&mut input, 4) else { panic!("the head is there") };
+        assert_eq!((partial.head.len(), partial.body_len, partial.request.uri().path()), (text.len() - 3, 4, "/a"));
+        assert_eq!(input, "abc");
     }
 
     #[test]
@@ -173,12 +188,12 @@ mod tests {
         ];
         for row in rows {
             let mut input = Bytes::from_static(row);
-            assert!(matches!(take(&mut input), Next::Other), "{:?}", String::from_utf8_lossy(row));
+            assert!(matches!(take(&mut input, 9), Next::Other), "{:?}", String::from_utf8_lossy(row));
             assert_eq!(input, row);
         }
         for fields in [("x: y\r\n".repeat(40)), format!("x: {}\r\n", "y".repeat(LARGEST_HEAD))] {
             let mut input = Bytes::from(format!("GET /a HTTP/1.1\r\n{fields}\r\n"));
-            assert!(matches!(take(&mut input), Next::Other));
+            assert!(matches!(take(&mut input, 9), Next::Other));
         }
     }
 }
