@@ -11,6 +11,8 @@ use crate::process::root;
 
 const FILE: &str = "docs/benchmarks.md";
 const END: &str = "<!-- end of results -->";
+/// Where a text begins to say when and on what it was measured.
+const TAKEN: &str = "Taken on ";
 
 /// Under what conditions the numbers came about.
 pub(super) struct Conditions {
@@ -42,7 +44,7 @@ impl Conditions {
     pub(super) fn markdown(&self) -> String {
         let Self { rounds, cores, processor, load_before, load_after } = self;
         format!(
-            "Taken on {} with {cores} cores ({processor}); load average {load_before} at the start, {load_after} at \
+            "{TAKEN}{} with {cores} cores ({processor}); load average {load_before} at the start, {load_after} at \
              the end. Medians of {rounds} rounds; lowest and highest in brackets.\n",
             OffsetDateTime::now_utc().date()
         )
@@ -106,10 +108,15 @@ pub(super) fn write_section(command: &str, names: &[&str], name: &str, text: &st
 
 fn with_section(old: &str, names: &[&str], name: &str, text: &str) -> String {
     let heading = |name: &str| format!("#### {name}\n");
+    let (intro, _) = old.split_once("#### ").unwrap_or_default();
     let sections: Vec<String> = old.split("#### ").skip(1).map(|rest| format!("#### {}\n", rest.trim_end())).collect();
     let kept = |one: &str| sections.iter().find(|section| section.starts_with(&heading(one))).cloned();
-    let all = names.iter().filter_map(|one| if *one == name { Some(text.to_owned()) } else { kept(one) });
-    all.collect::<Vec<_>>().join("\n")
+    let all: Vec<String> =
+        names.iter().filter_map(|one| if *one == name { Some(text.to_owned()) } else { kept(one) }).collect();
+    // What stands above holds for the sections that do not say it themselves.
+    let intro =
+        if all.iter().all(|section| section.contains(TAKEN)) { String::new() } else { intro.trim_start().to_owned() };
+    intro + &all.join("\n")
 }
 
 /// Changes what is between the marks of this command.
@@ -132,10 +139,20 @@ mod tests {
     #[test]
     fn a_section_takes_its_place_and_leaves_the_others() {
         let names = ["a", "ab", "c"];
-        let old = "Taken once.\n\n#### a\n\nold a\n\n#### c\n\nold c\n\n";
+        let old = "\n\n#### a\n\nold a\n\n#### c\n\nold c\n\n";
         let new = with_section(old, &names, "ab", "#### ab\n\nnew\n");
         assert_eq!(new, "#### a\n\nold a\n\n#### ab\n\nnew\n\n#### c\n\nold c\n");
         let again = with_section(&new, &names, "a", "#### a\n\nnewer\n");
         assert_eq!(again, "#### a\n\nnewer\n\n#### ab\n\nnew\n\n#### c\n\nold c\n");
+    }
+
+    #[test]
+    fn what_is_said_of_all_sections_stays_while_one_of_them_does_not_say_it() {
+        let names = ["a", "b"];
+        let old = "\n\nTaken on Monday.\n\n#### a\n\nold a\n\n#### b\n\nold b\n\n";
+        let new = with_section(old, &names, "b", "#### b\n\nTaken on Tuesday.\n");
+        assert_eq!(new, "Taken on Monday.\n\n#### a\n\nold a\n\n#### b\n\nTaken on Tuesday.\n");
+        let again = with_section(&new, &names, "a", "#### a\n\nTaken on Tuesday, too.\n");
+        assert_eq!(again, "#### a\n\nTaken on Tuesday, too.\n\n#### b\n\nTaken on Tuesday.\n");
     }
 }
