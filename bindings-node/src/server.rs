@@ -12,7 +12,7 @@ use napi_derive::napi;
 use crate::call::call;
 use crate::error;
 use crate::options::{set, set_duration};
-use crate::runtime::lock;
+use crate::runtime::{lock, server_runtime};
 use crate::value::Raw;
 
 /// A server, from start to stop.
@@ -53,8 +53,9 @@ impl Server {
             return Err(error::throw(env, &Error::new(ErrorKind::InvalidArgument, "the server is running already")));
         }
         let (running, config) = (self.running.clone(), self.config.clone());
+        let started = server_runtime()?.spawn(CoreServer::builder().config(config).start());
         let start = async move {
-            let started = CoreServer::builder().config(config).start().await;
+            let started = started.await.map_err(|_| Error::new(ErrorKind::Internal, "the server panicked"))?;
             let server = started
                 .map_err(|error| Error::new(ErrorKind::InvalidArgument, error.to_string()).with_source(error))?;
             let url = server.url();
