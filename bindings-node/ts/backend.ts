@@ -10,7 +10,6 @@ export type {
   Answer,
   Appended,
   Ask,
-  Batch,
   Carry,
   Client,
   ConnectionOptions,
@@ -31,6 +30,12 @@ export type {
 } from "../native.js"
 
 type Fetch = typeof globalThis.fetch
+
+/** Data, and where it leaves the reader. */
+export interface Batch extends native.Batch {
+  /** The messages, where the platform has parsed them on the way, and nobody has taken them. */
+  parsed?(): unknown[] | undefined
+}
 
 /** The part of the add-on that every platform has. */
 export type Core = Pick<typeof native, "Abort" | "Client" | "Stream" | "checkCheckpoint" | "setErrorFactory">
@@ -97,3 +102,8 @@ const platformFetch = /\binternal\/deps\/undici\b|\blazyUndici\b/.test(
 
 /** Whether the body of a request can be sent while it is made. */
 export const uploadsStream = true
+
+/** The body of an answer in pieces. */
+export function piecesOf(body: ReadableStream<Uint8Array>): Pick<ReadableStreamDefaultReader<Uint8Array>, "read" | "cancel"> {
+  return body.getReader()
+}

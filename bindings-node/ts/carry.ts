@@ -1,5 +1,5 @@
 /** Requests by `fetch`: the core decides what to send, and gets what comes back. */
-import { uploadsStream, type Carry, type Exchange } from "./backend.js"
+import { piecesOf, uploadsStream, type Carry, type Exchange } from "./backend.js"
 import * as constants from "./constants.js"
 
 type Fetch = typeof globalThis.fetch
@@ -95,14 +95,14 @@ function flatHeaders(response: Response): string[] {
 /** Mocks have what their tests need: a stream, or only one of the methods. */
 async function bodyOf(response: Response, exchange: Exchange): Promise<void> {
   if (typeof response.body?.getReader === "function") {
-    const reader = response.body.getReader()
+    const pieces = piecesOf(response.body)
     for (;;) {
-      const { done, value } = await reader.read()
+      const { done, value } = await pieces.read()
       if (done) {
         return
       }
       if (!(await exchange.data(value))) {
-        await reader.cancel()
+        await pieces.cancel()
         return
       }
     }

@@ -272,6 +272,10 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
     if (batch.isEmpty) {
       return []
     }
+    const parsed = batch.parsed?.()
+    if (parsed !== undefined) {
+      return parsed as T[]
+    }
     const { parse, reviver } = this.#options
     return (parse === undefined ? JSON.parse(batch.text(), reviver) : parse(batch.text())) as T[]
   }

@@ -34,6 +34,8 @@ export async function stream<TJson = unknown>(options: StreamOptions): Promise<S
     maxBatchBytes: options.maxBatchBytes,
     etag: options.etag,
     readAhead: !native.carried,
+    // For a platform that parses on the way.
+    plainItems: options.parse === undefined && options.reviver === undefined,
     sse: sseResilience && {
       minConnectionDuration: sseResilience.minConnectionDuration,
       maxShortConnections: sseResilience.maxShortConnections,

@@ -9,10 +9,12 @@ use bytes::Bytes;
 use everstream::proto::content_type::StreamFormat;
 use everstream::proto::names;
 use everstream::proto::response::ResponseHead;
-use everstream::{Batch as CoreBatch, Reader as CoreReader, Result, Span};
+use everstream::{ArrayParser, Batch as CoreBatch, ParsedArray, Reader as CoreReader, Result, Span};
 use futures_util::StreamExt as _;
-use js_sys::{JsString, Object, Promise, Uint8Array};
+use js_sys::{Array, JsString, Object, Promise, Uint8Array};
+use send_wrapper::SendWrapper;
 use tokio::sync::Notify;
+use wasm_bindgen::JsCast as _;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use wasm_bindgen_futures::spawn_local;
 
@@ -28,13 +30,28 @@ extern "C" {
     fn new(encoding: &str, options: &JsValue) -> TextDecoder;
 
     /// From memory of ours to a string, without a copy in between.
-    #[wasm_bindgen(method)]
-    fn decode(this: &TextDecoder, bytes: &[u8]) -> JsString;
+    #[wasm_bindgen(method, catch)]
+    fn decode(this: &TextDecoder, bytes: &[u8]) -> std::result::Result<JsString, JsValue>;
+
+    #[wasm_bindgen(catch, js_namespace = JSON, js_name = parse)]
+    fn parse_json(text: &JsString) -> std::result::Result<JsValue, JsValue>;
 }
 
 thread_local! {
     // A mark at the beginning is data.
     static DECODER: TextDecoder = TextDecoder::new("utf-8", &object([("ignoreBOM", true.into())]));
+    // Throws for what is not UTF-8.
+    static STRICT_DECODER: TextDecoder =
+        TextDecoder::new("utf-8", &object([("ignoreBOM", true.into()), ("fatal", true.into())]));
+}
+
+/// `JSON.parse` for whole answers: the text is looked at once, and crosses once.
+pub(crate) fn array_parser() -> ArrayParser {
+    ArrayParser::new(|text| {
+        let text = STRICT_DECODER.with(|decoder| decoder.decode(text)).ok()?;
+        let array: Array = parse_json(&text).ok()?.dyn_into().ok()?;
+        Some(ParsedArray { len: array.length().into(), value: Arc::new(SendWrapper::new(array)) })
+    })
 }
 
 /// A read under way.
@@ -305,6 +322,7 @@ impl State {
 #[wasm_bindgen]
 pub struct Batch {
     data: RefCell<Bytes>,
+    parsed: RefCell<Option<Array>>,
     span: Span,
     json: bool,
     empty: bool,
@@ -318,8 +336,18 @@ pub struct Batch {
 #[wasm_bindgen]
 impl Batch {
     /// The data as text; of a JSON stream one array. Once.
-    pub fn text(&self) -> JsString {
+    ///
+    /// # Errors
+    /// None: this decoder takes anything.
+    pub fn text(&self) -> std::result::Result<JsString, JsValue> {
         DECODER.with(|decoder| decoder.decode(&self.data.take()))
+    }
+
+    /// The messages, where they were parsed on the way; in place of `text` and `bytes`.
+    pub fn parsed(&self) -> Option<Array> {
+        let parsed = self.parsed.take()?;
+        self.data.take();
+        Some(parsed)
     }
 
     /// The data as bytes; of a JSON stream one array. Once.
@@ -378,8 +406,10 @@ impl Batch {
 
 impl Batch {
     fn part(batch: CoreBatch) -> Self {
+        let parsed = batch.parsed().and_then(|it| it.value.downcast_ref::<SendWrapper<Array>>());
         Self {
             data: RefCell::new(batch.bytes()),
+            parsed: RefCell::new(parsed.map(|array| (**array).clone())),
             span: batch.span(),
             json: batch.is_json(),
             empty: batch.is_empty(),

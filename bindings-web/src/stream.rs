@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::error;
 use crate::options;
 use crate::producer::Producer;
-use crate::reader::Reader;
+use crate::reader::{self, Reader};
 use crate::value::{Fields, data, nullable, object, optional_data};
 
 /// A stream's address and settings.
@@ -144,8 +144,12 @@ impl Stream {
     /// `INVALID_ARGUMENT` for options that cannot be used.
     pub fn read(&self, given: JsValue, abort: Option<Abort>) -> Result<Promise, JsValue> {
         let given = Fields::new(given);
-        let options = options::read(&given)?;
+        let mut options = options::read(&given)?;
         let (json, ahead) = (options.json, given.flag("readAhead") != Some(false));
+        options.prefetch = ahead;
+        if given.flag("plainItems") == Some(true) {
+            options.array_parser = Some(reader::array_parser());
+        }
         Ok(call(abort.as_ref(), Reader::open(self.core.read(options), json, ahead), JsValue::from))
     }
 

@@ -54,7 +54,7 @@ pub use self::error::{BatchFailure, Error, ErrorKind, ErrorResponse, Result};
 pub use self::options::{AppendOptions, CreateOptions, Fork, LiveMode, ProducerOptions, ReadOptions, SseResilience};
 pub use self::proto::offset::{Offset, ReadFrom};
 pub use self::proto::producer::{Flushed, Receipt};
-pub use self::proto::read::{Batch, Span};
+pub use self::proto::read::{ArrayParser, Batch, ParsedArray, Span};
 pub use self::proto::retry::{Backoff, RetryPolicy};
 pub use self::proto::subscription::{
     LinkType, LinkedStream, Subscription, SubscriptionKind, SubscriptionOptions, SubscriptionStatus, Wake,

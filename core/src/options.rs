@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::offset::Offset;
+use crate::proto::read::ArrayParser;
 
 /// What a new stream is to be (PROTOCOL.md section 6).
 #[derive(Clone, Debug, Default)]
@@ -105,6 +106,12 @@ pub struct ReadOptions {
     /// The tag of what the caller has of this read already, from [`Batch::etag`](crate::Batch::etag): when it is still
     /// current, the read ends at once without data. For reads that stop at the tail.
     pub if_none_match: Option<String>,
+    /// Before the tail, ask for what follows as soon as the head of an answer says where that begins, while its body still
+    /// comes in: catching up takes less time, and two connections where requests do not share one. Default false.
+    pub prefetch: bool,
+    /// A parser of the host's for answers that are JSON arrays, from whose first message on the read goes. What it makes of
+    /// one is in [`Batch::parsed`](crate::Batch::parsed). Default none: messages are found by a scanner, and not parsed.
+    pub array_parser: Option<ArrayParser>,
 }
 
 impl Default for ReadOptions {
@@ -119,6 +126,8 @@ impl Default for ReadOptions {
             sse_first_byte_timeout: Duration::from_secs(10),
             sse: SseResilience::default(),
             if_none_match: None,
+            prefetch: false,
+            array_parser: None,
         }
     }
 }

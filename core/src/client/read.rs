@@ -33,6 +33,7 @@ pub struct Reader {
     target: Target,
     session: ReadSession,
     exchange: Exchange,
+    prefetched: Option<Prefetched>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Of the last answer.
     head: Option<Arc<ResponseHead>>,
@@ -47,10 +48,20 @@ pub struct Reader {
     ended: bool,
 }
 
+type Sending = BoxFuture<std::result::Result<Answer, Failure>>;
+
+/// A request that was sent before its time, while the body of the answer before still comes in.
+struct Prefetched {
+    request: Request,
+    sending: Sending,
+    /// Whether `sending` only keeps the answer.
+    is_answered: bool,
+}
+
 /// What is under way.
 enum Exchange {
     Idle,
-    Sending(BoxFuture<std::result::Result<Answer, Failure>>),
+    Sending(Sending),
     Receiving(BoxBody),
     /// The body of a refusal, for diagnosis.
     Refused(BoxFuture<(ResponseHead, Bytes)>),
@@ -75,6 +86,7 @@ impl Reader {
             target,
             session,
             exchange: Exchange::Idle,
+            prefetched: None,
             timer: None,
             head: None,
             refusal: Bytes::new(),
@@ -104,7 +116,7 @@ impl Reader {
         // What the caller is asked about a failure stays: it has nothing to do with the network.
         if !matches!(self.exchange, Exchange::Asking(..)) {
             self.session.interrupt();
-            self.exchange = Exchange::Idle;
+            self.drop_exchanges();
         }
     }
 
@@ -245,7 +257,7 @@ impl Reader {
                     ReadEvent::NotModified => self.not_modified = true,
                     ReadEvent::End => {
                         self.ended = true;
-                        self.exchange = Exchange::Idle;
+                        self.drop_exchanges();
                         return Poll::Ready(None);
                     }
                     ReadEvent::Failed(error) => {
@@ -261,10 +273,14 @@ impl Reader {
                 }
             }
             if let Some(request) = self.session.poll_request(self.core.now()) {
-                self.exchange = Exchange::Sending(self.send(request));
+                self.exchange = Exchange::Sending(match self.prefetched.take() {
+                    Some(prefetched) if prefetched.request == request => prefetched.sending,
+                    _ => self.send(request, false),
+                });
             } else if !self.session.wants_exchange() && !matches!(self.exchange, Exchange::Asking(..)) {
-                self.exchange = Exchange::Idle;
+                self.drop_exchanges();
             }
+            self.poll_prefetch(context);
             match self.poll_exchange(context) {
                 Poll::Ready(progress) => match self.handle(progress) {
                     Ok(()) => {}
@@ -277,13 +293,19 @@ impl Reader {
 
     fn fail(&mut self, error: Error) -> Error {
         self.ended = true;
-        self.exchange = Exchange::Idle;
+        self.drop_exchanges();
         error
     }
 
-    fn send(&self, request: Request) -> BoxFuture<std::result::Result<Answer, Failure>> {
-        tracing::trace!(url = %self.target.url.shown(), query = ?request.query, "read");
-        let (core, target, goes_on) = (self.core.clone(), self.target.clone(), self.head.is_some());
+    fn drop_exchanges(&mut self) {
+        self.exchange = Exchange::Idle;
+        self.prefetched = None;
+    }
+
+    /// `early`: while the body of the answer before still comes in, by another connection.
+    fn send(&self, request: Request, early: bool) -> Sending {
+        tracing::trace!(url = %self.target.url.shown(), query = ?request.query, early, "read");
+        let (core, target, goes_on) = (self.core.clone(), self.target.clone(), self.head.is_some() && !early);
         let turns = match (goes_on, request.is_live_read()) {
             (false, _) => 0,
             (true, false) => 1,
@@ -297,6 +319,22 @@ impl Reader {
             }
             core.send(&target, &request, RequestBody::Bytes { data: Bytes::new(), on_sent: None }).await
         })
+    }
+
+    /// Sends the request that will follow as soon as the session knows it, and has it go on.
+    fn poll_prefetch(&mut self, context: &mut Context<'_>) {
+        if self.prefetched.is_none()
+            && let Some(request) = self.session.prefetch()
+        {
+            let sending = self.send(request.clone(), true);
+            self.prefetched = Some(Prefetched { request, sending, is_answered: false });
+        }
+        if let Some(prefetched) = self.prefetched.as_mut().filter(|it| !it.is_answered)
+            && let Poll::Ready(answer) = prefetched.sending.as_mut().poll(context)
+        {
+            prefetched.sending = Box::pin(std::future::ready(answer));
+            prefetched.is_answered = true;
+        }
     }
 
     fn poll_exchange(&mut self, context: &mut Context<'_>) -> Poll<Progress> {

@@ -75,7 +75,7 @@ pub enum Repeat {
 }
 
 /// One request, without what the caller adds to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// What it is for.
     pub operation: Operation,

@@ -1,12 +1,15 @@
 //! What a reader hands over: the data of one answer, or a part of it, with the position just after it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 
+use super::array::ParsedArray;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
+use crate::proto::json;
 use crate::proto::offset::{Offset, ReadFrom};
 
 /// Data in stream order, and where it leaves the reader (C-READ-1).
@@ -32,13 +35,33 @@ pub(super) enum Payload {
         /// Whether `text` is one array of exactly these messages.
         is_array: bool,
     },
+    /// The text of one JSON array, and what the host's parser made of it.
+    Array {
+        text: Bytes,
+        array: ParsedArray,
+    },
 }
 
 impl Payload {
+    pub(super) fn json(text: Bytes, messages: Vec<Range<usize>>, is_array: bool) -> Self {
+        Self::Json { text, messages, is_array }
+    }
+
+    /// JSON text, and where the messages are in it; `None` for a stream that is not one of JSON messages.
+    fn found(&self) -> Option<(&Bytes, Cow<'_, [Range<usize>]>)> {
+        match self {
+            Self::Bytes(_) => None,
+            Self::Json { text, messages, .. } => Some((text, Cow::Borrowed(messages))),
+            // What the host's parser takes for one array, the scanner does as well: both know RFC 8259.
+            Self::Array { text, .. } => Some((text, Cow::Owned(json::messages(text).unwrap_or_default()))),
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Bytes(bytes) => bytes.is_empty(),
             Self::Json { messages, .. } => messages.is_empty(),
+            Self::Array { array, .. } => array.len == 0,
         }
     }
 }
@@ -51,17 +74,26 @@ impl Batch {
 
     /// Whether the stream is one of JSON messages.
     pub fn is_json(&self) -> bool {
-        matches!(self.payload, Payload::Json { .. })
+        !matches!(self.payload, Payload::Bytes(_))
+    }
+
+    /// What the host's parser made of it ([`ReadOptions::array_parser`](crate::ReadOptions::array_parser)); `None` where it
+    /// was not asked: for parts of answers, event streams, and streams that are not JSON.
+    pub fn parsed(&self) -> Option<&ParsedArray> {
+        match &self.payload {
+            Payload::Array { array, .. } => Some(array),
+            Payload::Bytes(_) | Payload::Json { .. } => None,
+        }
     }
 
     /// Messages of a JSON stream as raw JSON text, untouched; empty for other streams.
     pub fn messages(&self) -> impl ExactSizeIterator<Item = Bytes> + '_ {
-        let (text, messages): (Option<&Bytes>, &[Range<usize>]) = match &self.payload {
-            Payload::Json { text, messages, .. } => (Some(text), messages),
-            Payload::Bytes(_) => (None, &[]),
+        let (text, messages) = match self.payload.found() {
+            Some((text, messages)) => (Some(text), messages),
+            None => (None, Cow::default()),
         };
-        // `messages` is empty when there is no text.
-        messages.iter().map(move |range| text.map_or_else(Bytes::new, |text| text.slice(range.clone())))
+        // There are no messages where there is no text.
+        (0..messages.len()).map(move |number| text.map_or_else(Bytes::new, |text| text.slice(messages[number].clone())))
     }
 
     /// Messages of a JSON stream as values; for other streams an error.
@@ -69,11 +101,12 @@ impl Batch {
     /// # Errors
     /// `Parse` when a message is not a `T`, with its number in the batch; `NotSupported` on a stream that is not JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
-        let Payload::Json { text, messages, .. } = &self.payload else {
+        let Some((text, messages)) = self.payload.found() else {
             return Err(Error::new(ErrorKind::NotSupported, "the stream is not one of JSON messages"));
         };
         // Parsing text is faster than parsing bytes, whose every string would be checked again.
-        let text = std::str::from_utf8(text).expect("text is checked where messages are found in it");
+        let text = std::str::from_utf8(text)
+            .map_err(|error| Error::new(ErrorKind::Parse, "the text is not UTF-8").with_source(error))?;
         let mut values = Vec::with_capacity(messages.len());
         for (number, range) in messages.iter().enumerate() {
             let value = serde_json::from_str(&text[range.clone()]).map_err(|error| {
@@ -89,7 +122,7 @@ impl Batch {
     pub fn bytes(&self) -> Bytes {
         match &self.payload {
             Payload::Bytes(bytes) => bytes.clone(),
-            Payload::Json { text, is_array: true, .. } => text.clone(),
+            Payload::Json { text, is_array: true, .. } | Payload::Array { text, .. } => text.clone(),
             Payload::Json { text, messages, .. } => {
                 let mut array = BytesMut::with_capacity(text.len() + 2);
                 for (index, range) in messages.iter().enumerate() {
@@ -106,7 +139,9 @@ impl Batch {
     pub fn len(&self) -> usize {
         match &self.payload {
             Payload::Bytes(bytes) => bytes.len(),
-            Payload::Json { messages, .. } => messages.iter().map(ExactSizeIterator::len).sum(),
+            Payload::Json { .. } | Payload::Array { .. } => {
+                self.payload.found().map_or(0, |(_, messages)| messages.iter().map(ExactSizeIterator::len).sum())
+            }
         }
     }
 
@@ -115,6 +150,7 @@ impl Batch {
         match &self.payload {
             Payload::Bytes(bytes) => bytes.len() as u64,
             Payload::Json { messages, .. } => messages.len() as u64,
+            Payload::Array { array, .. } => array.len,
         }
     }
 

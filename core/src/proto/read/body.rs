@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::array::ArrayParser;
 use super::batch::Payload;
 use crate::error::{Error, ErrorKind};
 use crate::proto::control::Control;
@@ -34,16 +35,21 @@ pub(super) struct JsonBody {
     found: Vec<Range<usize>>,
     skip: u64,
     started: bool,
+    /// Who looks at the text once it is whole, as long as the scanner was not needed.
+    parser: Option<ArrayParser>,
 }
 
 impl PlainBody {
-    /// A body whose first `skip` units were delivered before. The buffer is one that an earlier body left.
-    pub(super) fn new(json: bool, skip: u64, buffer: BytesMut) -> Self {
-        if json {
-            Self::Json(JsonBody { text: buffer, skip, ..JsonBody::default() })
-        } else {
-            Self::Bytes { held: buffer, skip }
-        }
+    /// A body whose first `skip` bytes were delivered before. The buffer is one that an earlier body left.
+    pub(super) fn bytes(skip: u64, buffer: BytesMut) -> Self {
+        Self::Bytes { held: buffer, skip }
+    }
+
+    /// The same of a JSON stream, whose first `skip` messages were delivered before.
+    pub(super) fn json(skip: u64, buffer: BytesMut, parser: Option<ArrayParser>) -> Self {
+        // Messages that are left out have to be found.
+        let parser = parser.filter(|_| skip == 0);
+        Self::Json(JsonBody { text: buffer, skip, parser, ..JsonBody::default() })
     }
 
     /// Takes the next piece of the body.
@@ -54,12 +60,16 @@ impl PlainBody {
                 *skip -= skipped;
                 // At most the length of the piece, which is a usize.
                 piece.advance(skipped as usize);
-                held.extend_from_slice(&piece);
+                join(held, piece);
                 Ok(())
             }
             Self::Json(body) => {
-                body.text.extend_from_slice(&piece);
-                body.scanner.feed(&piece, &mut body.found).map_err(broken_json)
+                let scanned = match body.parser {
+                    None => body.scanner.feed(&piece, &mut body.found).map_err(broken_json),
+                    Some(_) => Ok(()),
+                };
+                join(&mut body.text, piece);
+                scanned
             }
         }
     }
@@ -80,7 +90,10 @@ impl PlainBody {
                 let units = part.len() as u64;
                 Ok((units > 0).then(|| (Payload::Bytes(part), units)))
             }
-            Self::Json(body) => body.take(false),
+            Self::Json(body) => {
+                body.scan_all()?;
+                body.take(false)
+            }
         }
     }
 
@@ -101,10 +114,14 @@ impl PlainBody {
         match self {
             Self::Bytes { held, skip } => Ok((Payload::Bytes(held.split().freeze()), *skip)),
             Self::Json(body) => {
+                if let Some(payload) = body.parse() {
+                    return Ok((payload, 0));
+                }
+                body.scan_all()?;
                 if !body.scanner.is_blank() {
                     body.scanner.finish(&mut body.found).map_err(broken_json)?;
                 }
-                let empty = Payload::Json { text: Bytes::new(), messages: Vec::new(), is_array: false };
+                let empty = Payload::json(Bytes::new(), Vec::new(), false);
                 let payload = body.take(true)?.map_or(empty, |(payload, _)| payload);
                 Ok((payload, body.skip))
             }
@@ -113,6 +130,20 @@ impl PlainBody {
 }
 
 impl JsonBody {
+    /// The whole text as the host parses it.
+    fn parse(&mut self) -> Option<Payload> {
+        let array = self.parser.as_ref()?.parse(&self.text)?;
+        Some(Payload::Array { text: self.text.split().freeze(), array })
+    }
+
+    /// Looks at all text, where that was left to the host's parser.
+    fn scan_all(&mut self) -> Result<(), Error> {
+        match self.parser.take() {
+            Some(_) => self.scanner.feed(&self.text, &mut self.found).map_err(broken_json),
+            None => Ok(()),
+        }
+    }
+
     fn take(&mut self, at_end: bool) -> Result<Option<(Payload, u64)>, Error> {
         let skipped = self.skip.min(self.found.len() as u64);
         self.skip -= skipped;
@@ -134,7 +165,19 @@ impl JsonBody {
         self.started = true;
         self.cut = end;
         let units = messages.len() as u64;
-        Ok((units > 0).then_some((Payload::Json { text, messages, is_array }, units)))
+        Ok((units > 0).then_some((Payload::json(text, messages, is_array), units)))
+    }
+}
+
+/// Adds a piece to what is held. One that is whole by itself is taken as it is, where nobody else has its memory.
+fn join(held: &mut BytesMut, piece: Bytes) {
+    if held.is_empty() && piece.len() >= held.capacity() {
+        match piece.try_into_mut() {
+            Ok(whole) => *held = whole,
+            Err(shared) => held.extend_from_slice(&shared),
+        }
+    } else {
+        held.extend_from_slice(&piece);
     }
 }
 
@@ -161,11 +204,9 @@ impl Held {
     fn take(&mut self) -> Payload {
         match self {
             Self::Bytes(bytes) => Payload::Bytes(std::mem::take(bytes).freeze()),
-            Self::Json { text, messages } => Payload::Json {
-                text: std::mem::take(text).freeze(),
-                messages: std::mem::take(messages),
-                is_array: false,
-            },
+            Self::Json { text, messages } => {
+                Payload::json(std::mem::take(text).freeze(), std::mem::take(messages), false)
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A session is a loop of requests, one at a time. The driver calls [`ReadSession::poll_event`] until there is
 //! none, then [`ReadSession::poll_request`]; a request that it gets replaces the exchange before, which it drops.
+//! It may send the one that [`ReadSession::prefetch`] foresees before it is due.
 //! It reports what the exchange brings with `handle_*`, and calls [`ReadSession::handle_timeout`] when
 //! [`ReadSession::poll_timeout`] has passed. `handle_*` never fail: failure is one more event.
 //!
@@ -10,6 +11,7 @@
 //! where the answer began plus a count of units to skip; bytes at an offset never change (S-MODEL-2), so asking
 //! again and skipping is exact.
 
+mod array;
 mod batch;
 mod body;
 mod mode;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 
+pub use self::array::{ArrayParser, ParsedArray};
 use self::batch::Payload;
 pub use self::batch::{Batch, Span};
 use self::body::{PlainBody, SseBody};
@@ -320,6 +323,17 @@ impl ReadSession {
         }
     }
 
+    /// The request that follows once the body that is coming in is complete, where the head of the answer says it already
+    /// ([`ReadOptions::prefetch`]). The driver may send it at once. If [`poll_request`](Self::poll_request) then gives the
+    /// same request, what came of it is the answer; whatever else the session wants, the driver drops it.
+    pub fn prefetch(&self) -> Option<Request> {
+        let State::Body { control, asked, .. } = &self.state else { return None };
+        let next = ReadFrom::At(control.next_offset.clone());
+        // An answer that does not lead on is not followed at once (C-READ-8).
+        let leads_on = !asked.live && !self.is_live && !control.up_to_date && self.checkpoint.from != next;
+        (self.options.prefetch && leads_on).then(|| Request::read(&next, None, None))
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
@@ -395,7 +409,11 @@ impl ReadSession {
         let expected = head.number(CONTENT_LENGTH).and_then(|len| usize::try_from(len).ok()).unwrap_or_default();
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.reserve(expected.min(self.options.max_batch_bytes));
-        let body = PlainBody::new(self.is_json(), self.checkpoint.skip, buffer);
+        let body = if self.is_json() {
+            PlainBody::json(self.checkpoint.skip, buffer, self.options.array_parser.clone())
+        } else {
+            PlainBody::bytes(self.checkpoint.skip, buffer)
+        };
         self.state = State::Body { body, control, etag, asked, deadline: now.saturating_add(stall_timeout) };
         if head.status == http::StatusCode::NO_CONTENT {
             self.handle_end(now);

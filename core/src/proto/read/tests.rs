@@ -545,3 +545,114 @@ fn time_limits_without_bound_are_none_and_no_overflow() {
     bench.reset();
     assert!(bench.session.poll_timeout().is_some(), "it waits, for ages");
 }
+
+#[test]
+fn the_request_after_a_head_is_foreseen_where_the_answer_leads_on() {
+    let mut bench = Bench::new(ReadOptions { prefetch: true, ..ReadOptions::default() });
+    let foreseen = |bench: &Bench| bench.session.prefetch().map(|request| request.query[0].1.clone());
+    bench.request();
+    assert_eq!(foreseen(&bench), None, "nothing is known yet");
+    bench.head(200, &[(CONTENT_TYPE, "text/plain"), (names::STREAM_NEXT_OFFSET, "5")]);
+    let request = bench.session.prefetch().expect("the head names what follows");
+    assert_eq!(bench.session.poll_request(bench.now), None, "it is not due yet");
+    bench.bytes("hello");
+    bench.session.handle_end(bench.now);
+    assert_eq!(bench.data(), [("hello".to_owned(), "5".to_owned())]);
+    assert_eq!(bench.session.poll_request(bench.now), Some(request));
+
+    // Neither an answer that leads nowhere (C-READ-8) nor the tail is followed at once.
+    bench.head(200, &[(CONTENT_TYPE, "text/plain"), (names::STREAM_NEXT_OFFSET, "5")]);
+    assert_eq!(foreseen(&bench), None);
+    bench.session.handle_end(bench.now);
+    bench.request();
+    bench.head(
+        200,
+        &[(CONTENT_TYPE, "text/plain"), (names::STREAM_NEXT_OFFSET, "6"), (names::STREAM_UP_TO_DATE, "true")],
+    );
+    assert_eq!(foreseen(&bench), None);
+}
+
+/// Takes arrays of one-digit numbers, counts them, and keeps the text.
+fn digits() -> ArrayParser {
+    ArrayParser::new(|text| {
+        let inner = std::str::from_utf8(text).ok()?.strip_prefix('[')?.strip_suffix(']')?;
+        let elements: Vec<_> = inner.split(',').filter(|it| !it.is_empty()).collect();
+        let only_digits = elements.iter().all(|it| it.len() == 1 && it.as_bytes()[0].is_ascii_digit());
+        let value = std::sync::Arc::new(inner.to_owned());
+        only_digits.then_some(ParsedArray { len: elements.len() as u64, value })
+    })
+}
+
+fn parsing(max_batch_bytes: usize) -> Bench {
+    Bench::new(ReadOptions { array_parser: Some(digits()), max_batch_bytes, ..ReadOptions::default() })
+}
+
+fn batch(bench: &mut Bench) -> Option<Batch> {
+    match bench.session.poll_event() {
+        Some(ReadEvent::Batch(batch)) => Some(batch),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_whole_array_is_what_the_hosts_parser_made_of_it() {
+    let mut bench = parsing(1 << 20);
+    bench.request();
+    bench.plain("application/json", "5", false, "[1,2,3]");
+    let whole = batch(&mut bench).expect("there is data");
+    let parsed = whole.parsed().expect("the parser takes it");
+    assert_eq!(parsed.value.downcast_ref::<String>().map(String::as_str), Some("1,2,3"));
+    assert_eq!((whole.units(), whole.len(), whole.is_json(), whole.is_empty()), (3, 3, true, false));
+    assert_eq!(whole.bytes(), "[1,2,3]");
+    assert_eq!(whole.json::<u8>().expect("they are numbers"), [1, 2, 3]);
+    assert_eq!(whole.messages().collect::<Vec<_>>(), ["1", "2", "3"]);
+    assert_eq!(whole.checkpoint_at(2).skip, 2);
+
+    bench.request();
+    bench.plain("application/json", "6", true, "[]");
+    let empty = batch(&mut bench).expect("the position moved");
+    assert!(empty.is_empty() && empty.is_up_to_date());
+}
+
+#[test]
+fn what_the_hosts_parser_does_not_take_is_scanned() {
+    // One value that is no array, numbers that the parser does not know, and nothing.
+    for (body, messages) in [("7", vec!["7"]), ("[10,2]", vec!["10", "2"]), ("", vec![])] {
+        let mut bench = parsing(1 << 20);
+        bench.request();
+        bench.plain("application/json", "5", true, body);
+        let scanned = batch(&mut bench).expect("the position moved");
+        assert!(scanned.parsed().is_none(), "{body}");
+        assert_eq!(scanned.messages().collect::<Vec<_>>(), messages, "{body}");
+    }
+    let mut bench = parsing(1 << 20);
+    bench.request();
+    bench.plain("application/json", "5", true, "[1,");
+    let Some(ReadEvent::Failed(error)) = bench.session.poll_event() else { panic!("broken JSON is refused") };
+    assert_eq!(error.kind(), &ErrorKind::Parse);
+}
+
+#[test]
+fn parts_of_an_answer_and_its_rest_are_scanned() {
+    let mut bench = parsing(4);
+    bench.request();
+    bench.head(200, &[(CONTENT_TYPE, "application/json"), (names::STREAM_NEXT_OFFSET, "5")]);
+    bench.bytes("[1,2");
+    bench.bytes(",3]");
+    let first = batch(&mut bench).expect("it is longer than a batch may be");
+    assert!(first.parsed().is_none());
+    assert_eq!((first.bytes(), first.checkpoint().skip), (Bytes::from("[1]"), 1));
+    bench.reset();
+    bench.request();
+    bench.head(200, &[(CONTENT_TYPE, "application/json"), (names::STREAM_NEXT_OFFSET, "5")]);
+    bench.bytes("[1,2,3]");
+    bench.session.handle_end(bench.now);
+    while let Some(event) = bench.session.poll_event() {
+        if let ReadEvent::Batch(rest) = event {
+            assert!(rest.parsed().is_none());
+            assert_eq!((rest.bytes(), rest.units()), (Bytes::from("[2,3]"), 2));
+            return;
+        }
+    }
+    panic!("the rest was handed over");
+}
