@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
+use everstream::headers::HeaderMap;
 use everstream::{Error, ErrorKind};
 use js_sys::{Array, Function, Object, Reflect};
 use send_wrapper::SendWrapper;
 use wasm_bindgen::JsValue;
 
-use crate::value::{self, set};
+use crate::value::{self, Fields, set};
 
 thread_local! {
     static FACTORY: RefCell<Option<Function>> = const { RefCell::new(None) };
@@ -125,12 +126,15 @@ fn build(error: &Error, cause: Option<JsValue>) -> JsValue {
 }
 
 /// Headers as an object with lower-case names; values of a repeated one are joined, as HTTP allows.
-pub(crate) fn headers(headers: &http::HeaderMap) -> Object {
+pub(crate) fn headers(headers: &HeaderMap) -> Object {
     let object = Object::new();
-    for name in headers.keys() {
-        let values: Vec<_> =
-            headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
-        set(&object, name.as_str(), values.join(", "));
+    let known = Fields::new(object.clone().into());
+    for (name, value) in headers {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        match known.text(name.as_str()) {
+            Some(before) => set(&object, name.as_str(), before + ", " + &value),
+            None => set(&object, name.as_str(), &*value),
+        }
     }
     object
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use everstream::{BoxFuture, Carried, Carrier, HttpRequest, HttpResponse, Transport, TransportError};
+use everstream::{BoxFuture, Carried, Carrier, Error, ErrorKind, HttpRequest, HttpResponse, Transport, TransportError};
 use js_sys::{Array, Function, Promise, Uint8Array};
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
@@ -61,7 +61,7 @@ impl Exchange {
 impl Transport for FetchTransport {
     fn send(&self, request: HttpRequest) -> BoxFuture<Result<HttpResponse, TransportError>> {
         let carry = self.0.clone();
-        let lost = failure(Box::from("the answer of fetch was lost"), false);
+        let lost = failure(Box::new(Error::new(ErrorKind::Network, "the answer of fetch was lost")), false);
         let (carried, carrier, answer) = Carrier::begin(request, lost);
         Box::pin(async move {
             start(&carry, carried, carrier);

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use everstream::proto::object::quoted;
 use everstream::{
     Backoff, Checkpoint, CreateOptions, Fork, LiveMode, Offset, ProducerOptions, ReadOptions, RetryPolicy,
     SseResilience,
@@ -57,7 +58,7 @@ pub(crate) fn create(given: &Fields) -> Result<CreateOptions> {
         options.ttl = Some(duration("ttlSeconds", ttl * 1000.0)?);
     }
     if let Some(source) = given.text("forkFrom") {
-        let refused = |text: &str, why| error::invalid_argument(format!("offset \"{}\": {why}", text.escape_debug()));
+        let refused = |text: &str, why| error::invalid_argument(format!("offset {}: {why}", quoted(text)));
         let offset = given.text("forkOffset");
         let offset = offset.map(|text| Offset::new(text.as_str()).map_err(|why| refused(&text, why))).transpose()?;
         let sub_offset = given.number("forkSubOffset").map_or(0, |it| it as u64);
@@ -72,9 +73,7 @@ pub(crate) fn read(given: &Fields) -> Result<ReadOptions> {
     if let Some(text) = given.text("checkpoint") {
         options.from = Checkpoint::from_json(&text).map_err(|refused| error::value(&refused))?;
     } else if let Some(text) = given.text("offset") {
-        let from = text
-            .parse()
-            .map_err(|why| error::invalid_argument(format!("offset \"{}\": {why}", text.escape_debug())))?;
+        let from = text.parse().map_err(|why| error::invalid_argument(format!("offset {}: {why}", quoted(&text))))?;
         options.from = Checkpoint { from, ..Checkpoint::default() };
     }
     if let Some(live) = given.text("live") {
@@ -85,7 +84,7 @@ pub(crate) fn read(given: &Fields) -> Result<ReadOptions> {
             "sse" => LiveMode::Sse,
             other => {
                 let modes = "a boolean, \"auto\", \"catch-up\", \"long-poll\" or \"sse\"";
-                return Err(error::invalid_argument(format!("live must be {modes}, not \"{}\"", other.escape_debug())));
+                return Err(error::invalid_argument(format!("live must be {modes}, not {}", quoted(other))));
             }
         };
     }

@@ -1,6 +1,6 @@
 //! The handle to one stream.
 
-use everstream::{AppendOptions, BoxBody, DurableStream, TransportError};
+use everstream::{AppendOptions, BoxBody, DurableStream, Error, ErrorKind, TransportError};
 use js_sys::{Function, Promise};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
@@ -194,7 +194,7 @@ fn body(next: Kept) -> BoxBody {
 fn broken_source(thrown: Option<error::Thrown>) -> TransportError {
     let source: Box<dyn std::error::Error + Send + Sync> = match thrown {
         Some(thrown) => Box::new(thrown),
-        None => Box::from("the source of the body failed"),
+        None => Box::new(Error::new(ErrorKind::Cancelled, "the source of the body failed")),
     };
     TransportError { not_sent: false, permanent: true, source }
 }

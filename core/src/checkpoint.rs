@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::proto::object::{Fields, Value, quoted};
 use crate::proto::offset::{Offset, ReadFrom};
 
 /// Where a reader is, to be stored by the caller: an offset, and how far into the answer that starts there.
@@ -24,7 +25,13 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// The JSON form.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("strings and numbers have a JSON form")
+        let mut json = format!("{{\"from\":{},\"skip\":{}", quoted(self.from.as_str()), self.skip);
+        if let Some(incarnation) = &self.incarnation {
+            json.push_str(",\"incarnation\":");
+            json.push_str(&quoted(incarnation));
+        }
+        json.push('}');
+        json
     }
 
     /// Reads the JSON form.
@@ -32,8 +39,24 @@ impl Checkpoint {
     /// # Errors
     /// `InvalidArgument` for anything else.
     pub fn from_json(text: &str) -> Result<Self> {
-        serde_json::from_str(text)
-            .map_err(|error| Error::invalid_argument(format!("not a checkpoint: {error}")).with_source(error))
+        let refused = |why: &str| Error::invalid_argument(format!("not a checkpoint: {why}"));
+        let fields = Fields::read(text).map_err(|error| refused(&error.to_string()).with_source(error))?;
+        let from = fields.text("from").ok_or_else(|| refused("it has no text `from`"))?;
+        let skip = match fields.get("skip") {
+            None => Some(0),
+            Some(Value::Number(number)) => number.parse().ok(),
+            Some(_) => None,
+        };
+        let incarnation = match fields.get("incarnation") {
+            None | Some(Value::Null) => None,
+            Some(Value::Text(incarnation)) => Some(incarnation.clone()),
+            Some(_) => return Err(refused("`incarnation` is not text")),
+        };
+        Ok(Self {
+            from: from.parse().map_err(|error| refused(&format!("`from`: {error}")))?,
+            skip: skip.ok_or_else(|| refused("`skip` is not a whole number >= 0"))?,
+            incarnation,
+        })
     }
 }
 
@@ -72,6 +95,27 @@ mod tests {
         assert_eq!(Checkpoint::from_json(r#"{"from":"0_7"}"#).unwrap(), Offset::new("0_7").unwrap().into());
         for garbage in ["", "{}", r#"{"from":""}"#, r#"{"from":"a b"}"#, r#"{"from":"0_7","skip":-1}"#] {
             assert!(Checkpoint::from_json(garbage).is_err(), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn the_json_form_is_what_serde_makes_of_it() {
+        for text in [
+            r#"{"from":"0_7","skip":3,"incarnation":"a\"b"}"#,
+            r#"{"skip":0,"from":"now","incarnation":null,"more":{"from":"x"}}"#,
+            r#"{"from":"-1","skip":18446744073709551615}"#,
+            r#"{"from":"-1","skip":18446744073709551616}"#,
+            r#"{"from":"-1","skip":1.0}"#,
+            r#"{"from":"-1","skip":null}"#,
+            r#"{"from":7}"#,
+            r#"{"from":"-1","incarnation":7}"#,
+            "[]",
+        ] {
+            let by_serde = serde_json::from_str::<Checkpoint>(text).ok();
+            assert_eq!(Checkpoint::from_json(text).ok(), by_serde, "{text}");
+            if let Some(checkpoint) = by_serde {
+                assert_eq!(checkpoint.to_json(), serde_json::to_string(&checkpoint).unwrap());
+            }
         }
     }
 }

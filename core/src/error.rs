@@ -8,8 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
-
+use crate::headers::HeaderMap;
 use crate::proto::offset::Offset;
 use crate::proto::request::Operation;
 

@@ -38,6 +38,7 @@ mod checkpoint;
 #[cfg(feature = "driver")]
 mod client;
 mod error;
+pub mod headers;
 mod options;
 pub mod proto;
 

@@ -10,11 +10,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 
 use super::transport::{BoxBody, BoxFuture, HttpRequest, HttpResponse, OnSent, RequestBody, TransportError};
 use crate::error::{Error, ErrorKind, Result};
+use crate::headers::{HeaderMap, HeaderName, HeaderValue};
 
 type Answered = std::result::Result<HttpResponse, TransportError>;
 type Abort = Box<dyn FnOnce() + Send>;
@@ -112,8 +113,8 @@ impl Carrier {
                 Ok(HttpResponse { status, headers: header_map(headers), body })
             }
             Err(_) => {
-                let source = format!("the answer has the status {status}").into();
-                Err(TransportError { not_sent: false, permanent: true, source })
+                let source = Error::new(ErrorKind::Protocol, format!("the answer has the status {status}"));
+                Err(TransportError { not_sent: false, permanent: true, source: Box::new(source) })
             }
         };
         // Dropped when nobody waits any more: then its guard aborts the request.

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
-
 use super::transport::BoxFuture;
 use crate::error::{Error, Result};
+use crate::headers::{HeaderMap, HeaderName, HeaderValue};
+use crate::proto::object::quoted;
 
 /// Makes a value for one try of one request.
 pub type Provider = Arc<dyn Fn() -> BoxFuture<Result<String>> + Send + Sync>;
@@ -103,7 +103,7 @@ impl Extras {
 
     fn set_header(&mut self, name: &str, value: Value) -> Result<()> {
         let name = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| format!("headers: \"{}\" is not a header name", name.escape_debug()))
+            .map_err(|_| format!("headers: {} is not a header name", quoted(name)))
             .map_err(Error::invalid_argument)?;
         self.headers.retain(|(own, _)| *own != name);
         self.headers.push((name, value));

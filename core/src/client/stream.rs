@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use serde::Serialize;
 
 use super::appends::{Appends, Manner, Write};
@@ -14,6 +13,7 @@ use super::producer::Producer;
 use super::read::Reader;
 use super::transport::{BoxBody, BoxFuture};
 use crate::error::{Error, ErrorKind, Result};
+use crate::headers::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use crate::options::{AppendOptions, CreateOptions, ProducerOptions, ReadOptions};
 use crate::proto::content_type::DEFAULT_CONTENT_TYPE;
 use crate::proto::names;

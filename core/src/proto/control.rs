@@ -1,11 +1,10 @@
 //! Control data: position, cursor, up-to-date and closure, one struct for HTTP headers and SSE control
 //! events (PROTOCOL.md sections 10 to 12 and T-CONTROL).
 
-use http::HeaderMap;
-use serde_json::{Map, Value};
-
 use super::names;
+use super::object::{Fields, Value, quoted};
 use super::offset::{InvalidOffset, Offset};
+use crate::headers::{HeaderMap, HeaderValue};
 
 /// What a read answer or an SSE control event says beside the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +25,7 @@ impl Control {
     /// # Errors
     /// The offset is not one.
     pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, InvalidOffset> {
-        let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let Some(offset) = text(names::STREAM_NEXT_OFFSET) else {
             return Ok(None);
         };
@@ -44,17 +43,15 @@ impl Control {
     /// # Errors
     /// Not a JSON object with a string `streamNextOffset`; says what is wrong.
     pub fn from_event(data: &str) -> Result<Self, String> {
-        let fields: Map<String, Value> =
-            serde_json::from_str(data).map_err(|error| format!("control event is not a JSON object: {error}"))?;
+        let fields = Fields::read(data).map_err(|error| format!("control event is not a JSON object: {error}"))?;
         let offset = fields
-            .get("streamNextOffset")
-            .and_then(Value::as_str)
+            .text("streamNextOffset")
             .ok_or_else(|| "control event has no string `streamNextOffset`".to_owned())?;
-        let flag = |name| fields.get(name) == Some(&Value::Bool(true));
+        let flag = |name| fields.get(name) == Some(&Value::Flag(true));
         let closed = flag("streamClosed");
         Ok(Self {
             next_offset: Offset::new(offset).map_err(|error| format!("control event: {error}"))?,
-            cursor: fields.get("streamCursor").and_then(Value::as_str).map(str::to_owned),
+            cursor: fields.text("streamCursor").map(str::to_owned),
             up_to_date: closed || flag("upToDate"),
             closed,
         })
@@ -64,9 +61,9 @@ impl Control {
     ///
     /// A closed stream has no cursor (S-SSE-16).
     pub fn to_event(&self) -> String {
-        let mut json = format!("{{\"streamNextOffset\":{}", Value::from(self.next_offset.as_str()));
+        let mut json = format!("{{\"streamNextOffset\":{}", quoted(self.next_offset.as_str()));
         if let Some(cursor) = self.cursor.as_ref().filter(|_| !self.closed) {
-            json.push_str(&format!(",\"streamCursor\":{}", Value::from(cursor.as_str())));
+            json.push_str(&format!(",\"streamCursor\":{}", quoted(cursor)));
         }
         if self.closed {
             json.push_str(",\"streamClosed\":true");

@@ -11,6 +11,7 @@ pub mod control;
 pub mod jitter;
 pub mod json;
 pub mod names;
+pub mod object;
 pub mod offset;
 pub mod producer;
 pub mod read;

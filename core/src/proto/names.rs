@@ -2,7 +2,7 @@
 //!
 //! Nobody else spells them: client, server, bindings and tests take them from here.
 
-use http::HeaderName;
+use crate::headers::HeaderName;
 
 /// Response header: the offset just after the last byte of the answer.
 pub const STREAM_NEXT_OFFSET: HeaderName = HeaderName::from_static("stream-next-offset");

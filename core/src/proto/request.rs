@@ -5,13 +5,13 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::Method;
 
 use super::content_type::DEFAULT_CONTENT_TYPE;
 use super::names;
 use super::offset::ReadFrom;
 use crate::error::{Error, Result};
+use crate::headers::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH};
 use crate::options::{AppendOptions, CreateOptions};
 
 /// Headers that only the protocol sets.

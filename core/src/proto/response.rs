@@ -2,14 +2,16 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::StatusCode;
 
 use super::control;
 use super::names;
 use super::offset::Offset;
 use super::request::{Operation, Request};
 use crate::error::{Error, ErrorKind, ErrorResponse};
+#[cfg(feature = "driver")]
+use crate::headers;
+use crate::headers::{HeaderMap, HeaderName, RETRY_AFTER};
 
 /// Status and headers of an answer.
 #[derive(Clone, Debug)]
@@ -31,19 +33,8 @@ impl ResponseHead {
 
     /// The same with memory of its own. Values as they come from a connection are parts of what it read, and hold all of that.
     #[cfg(feature = "driver")]
-    pub(crate) fn detached(mut self) -> Self {
-        use http::HeaderValue;
-
-        let mut memory = bytes::BytesMut::with_capacity(self.headers.values().map(HeaderValue::len).sum());
-        for value in self.headers.values_mut() {
-            memory.extend_from_slice(value.as_bytes());
-            // It was a value before.
-            if let Ok(mut copy) = HeaderValue::from_maybe_shared(memory.split().freeze()) {
-                copy.set_sensitive(value.is_sensitive());
-                *value = copy;
-            }
-        }
-        self
+    pub(crate) fn detached(self) -> Self {
+        Self { headers: headers::detached(self.headers), ..self }
     }
 
     /// A header as text, if it is there and is text.

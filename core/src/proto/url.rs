@@ -5,6 +5,7 @@ use std::sync::Arc;
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::names;
+use super::object::quoted;
 use crate::error::{Error, Result};
 
 /// Everything but the unreserved characters of RFC 3986 is encoded in a query value.
@@ -35,7 +36,7 @@ impl StreamUrl {
     /// `InvalidArgument` when it is not an `http` or `https` URL with a host.
     pub fn parse(url: &str) -> Result<Self> {
         // Not by `Debug`, which the build for pages is without.
-        let invalid = |why: &str| Error::invalid_argument(format!("url {why}: \"{}\"", url.escape_debug()));
+        let invalid = |why: &str| Error::invalid_argument(format!("url {why}: {}", quoted(url)));
         let url = url.trim();
         let without_fragment = url.split('#').next().unwrap_or_default();
         let (base, query) = without_fragment.split_once('?').unwrap_or((without_fragment, ""));

@@ -9,7 +9,6 @@ mod post;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use http::header::CONTENT_TYPE;
 use tokio::sync::{Notify, oneshot};
 
 use self::identity::Identity;
@@ -20,6 +19,7 @@ use super::runtime;
 use super::stream::Appended;
 use super::transport::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
+use crate::headers::CONTENT_TYPE;
 use crate::proto::content_type::DEFAULT_CONTENT_TYPE;
 use crate::proto::request::{Operation, Request};
 

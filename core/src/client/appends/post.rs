@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use super::super::stream::{Appended, not_json};
 use super::identity::Numbered;
 use crate::error::{Error, ErrorKind, ErrorResponse, Result};
+use crate::headers::HeaderMap;
 use crate::options::AppendOptions;
 use crate::proto::content_type::{DEFAULT_CONTENT_TYPE, StreamFormat};
 use crate::proto::json;
@@ -64,7 +65,7 @@ impl Write {
     /// `BadRequest` (status 400, unsent) when it is empty (C-WRITE-3); options that no header can hold.
     pub(in crate::client) fn message(data: Bytes, options: &AppendOptions) -> Result<Self> {
         if data.is_empty() {
-            let refusal = ErrorResponse { status: 400, headers: http::HeaderMap::new(), body: None };
+            let refusal = ErrorResponse { status: 400, headers: HeaderMap::new(), body: None };
             return Err(Error::new(ErrorKind::BadRequest, "an append must not be empty").with_response(refusal));
         }
         Self::new(Payload::Bytes(data), options, false)

@@ -5,6 +5,7 @@
 
 mod delivery;
 mod opening;
+mod settling;
 mod state;
 mod task;
 

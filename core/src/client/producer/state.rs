@@ -1,12 +1,12 @@
 //! What a producer's lock guards: the machine, once there is one, and who waits for what.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::delivery::{Cell, Delivery};
 use super::opening::{Command, Opening};
+use super::settling::Settling;
 use crate::client::stream::not_json;
 use crate::error::{BatchFailure, Error, ErrorKind, Result};
 use crate::proto::Instant;
@@ -28,12 +28,12 @@ pub(super) enum State {
 
 pub(super) struct Running {
     pub(super) machine: Machine,
-    cells: HashMap<BatchId, Arc<Cell>>,
+    cells: Settling<BatchId, Arc<Cell>>,
     /// Messages of a batch that were taken before there was a machine.
-    early: HashMap<BatchId, Vec<Arc<Cell>>>,
+    early: Settling<BatchId, Vec<Arc<Cell>>>,
     /// The batch that took the last message, and its cell: most appends go to the same one.
     current: Option<(BatchId, Arc<Cell>)>,
-    flushes: HashMap<FlushId, Waiter<Flushed>>,
+    flushes: Settling<FlushId, Waiter<Flushed>>,
     closes: Vec<Waiter<Receipt>>,
     /// Of batches that were not stored, for the caller's function.
     pub(super) failed: Vec<Error>,
@@ -217,10 +217,10 @@ impl Running {
     pub(super) fn new(machine: Machine) -> Self {
         Self {
             machine,
-            cells: HashMap::new(),
-            early: HashMap::new(),
+            cells: Settling::new(),
+            early: Settling::new(),
             current: None,
-            flushes: HashMap::new(),
+            flushes: Settling::new(),
             closes: Vec::new(),
             failed: Vec::new(),
             timeouts: 0,
@@ -237,7 +237,7 @@ impl Running {
             Some((current, cell)) if *current == batch => cell.clone(),
             _ => {
                 let cell = Arc::<Cell>::default();
-                self.cells.insert(batch, cell.clone());
+                self.cells.push(batch, cell.clone());
                 self.current = Some((batch, cell.clone()));
                 cell
             }
@@ -247,7 +247,7 @@ impl Running {
 
     fn flush(&mut self, waiter: Waiter<Flushed>) {
         let flush = self.machine.flush();
-        self.flushes.insert(flush, waiter);
+        self.flushes.push(flush, waiter);
     }
 
     fn replay(&mut self, command: Command, url: &Arc<str>, now: Instant) {
@@ -255,7 +255,10 @@ impl Running {
             Command::Message { data, checked, cell } => {
                 let checked = checked.complete(self.machine.is_json(), &data);
                 match checked.and_then(|()| self.machine.append(&data, now)) {
-                    Ok(appended) => self.early.entry(appended.batch).or_default().push(cell),
+                    Ok(Appended { batch, .. }) => match self.early.last_mut(&batch) {
+                        Some(cells) => cells.push(cell),
+                        None => self.early.push(batch, vec![cell]),
+                    },
                     Err(error) => {
                         let error = error.with_context(Operation::Produce, url);
                         self.machine.refuse(error.clone());
@@ -287,7 +290,7 @@ impl Running {
                     self.settle(batch, result);
                 }
                 ProducerEvent::Flushed { flush, result } => {
-                    if let Some(waiter) = self.flushes.remove(&flush) {
+                    if let Some(waiter) = self.flushes.take(&flush) {
                         // A waiter that is gone does not want to know.
                         let _ = waiter.send(result);
                     }
@@ -311,10 +314,10 @@ impl Running {
         if self.current.as_ref().is_some_and(|(current, _)| *current == batch) {
             self.current = None;
         }
-        for cell in self.early.remove(&batch).into_iter().flatten() {
+        for cell in self.early.take(&batch).into_iter().flatten() {
             cell.settle(result.clone());
         }
-        if let Some(cell) = self.cells.remove(&batch) {
+        if let Some(cell) = self.cells.take(&batch) {
             cell.settle(result);
         }
     }
@@ -322,11 +325,11 @@ impl Running {
     fn fail(&mut self, error: &Error) {
         // Nobody hears of the tries that are under way.
         let error = error.clone().with_outcome_unknown(true);
-        let early = self.early.drain().flat_map(|(_, cells)| cells);
-        for cell in self.cells.drain().map(|(_, cell)| cell).chain(early) {
+        let early = self.early.drain().flatten();
+        for cell in self.cells.drain().chain(early) {
             cell.settle(Err(error.clone()));
         }
-        for (_, waiter) in self.flushes.drain() {
+        for waiter in self.flushes.drain() {
             let _ = waiter.send(Err(error.clone()));
         }
         for waiter in self.closes.drain(..) {

@@ -1,10 +1,10 @@
 //! The task of a producer: sends what the machine gives, and tells it what came of it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Shared;
+use super::settling::Settling;
 use super::state::Running;
 use crate::client::exchange::{Failure, Target, collect};
 use crate::client::runtime::{AbortHandle, JoinSet, sleep_until};
@@ -20,7 +20,7 @@ use crate::proto::response::{Disconnect, ResponseHead};
 pub(super) struct Task {
     shared: Arc<Shared>,
     exchanges: JoinSet<Exchanged>,
-    tries: HashMap<(BatchId, u32), AbortHandle>,
+    tries: Settling<(BatchId, u32), AbortHandle>,
     /// With what the hook has mended so far; batches on their way when it did are not asked about again.
     target: Arc<Target>,
     mends: u32,
@@ -46,7 +46,7 @@ enum Outcome {
 impl Task {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let target = Arc::new(shared.target.clone());
-        Self { shared, exchanges: JoinSet::new(), tries: HashMap::new(), target, mends: 0, abandoned: false }
+        Self { shared, exchanges: JoinSet::new(), tries: Settling::new(), target, mends: 0, abandoned: false }
     }
 
     pub(super) async fn run(mut self) {
@@ -142,12 +142,12 @@ impl Task {
             };
             Exchanged { batch, attempt, mends, outcome }
         };
-        self.tries.insert((batch, attempt), self.exchanges.spawn(exchange));
+        self.tries.push((batch, attempt), self.exchanges.spawn(exchange));
     }
 
     async fn handle(&mut self, exchanged: Exchanged) {
         let Exchanged { batch, attempt, mends, outcome } = exchanged;
-        self.tries.remove(&(batch, attempt));
+        self.tries.take(&(batch, attempt));
         let outcome = match outcome {
             Outcome::Answered(head) if matches!(head.status.as_u16(), 401 | 403) => self.ask_hook(head, mends).await,
             other => other,

@@ -11,7 +11,9 @@ use std::sync::Arc;
 ///
 /// [`ReadOptions::array_parser`]: crate::ReadOptions::array_parser
 #[derive(Clone)]
-pub struct ArrayParser(Arc<dyn Fn(&[u8]) -> Option<ParsedArray> + Send + Sync>);
+pub struct ArrayParser(Arc<Parse>);
+
+type Parse = dyn Fn(&[u8]) -> Option<ParsedArray> + Send + Sync;
 
 impl ArrayParser {
     /// A function as a parser. It must not panic.

@@ -20,7 +20,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 
 pub use self::array::{ArrayParser, ParsedArray};
 use self::batch::Payload;
@@ -38,6 +37,7 @@ use super::response::{Disconnect, ResponseHead};
 use super::retry::{RetryPolicy, RetryState};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind};
+use crate::headers::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use crate::options::{LiveMode, ReadOptions};
 
 /// Answers without any progress that may follow one another at once before the session slows down.

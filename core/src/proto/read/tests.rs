@@ -643,6 +643,7 @@ fn parts_of_an_answer_and_its_rest_are_scanned() {
     assert!(first.parsed().is_none());
     assert_eq!((first.bytes(), first.checkpoint().skip), (Bytes::from("[1]"), 1));
     bench.reset();
+    assert!(bench.data().is_empty(), "a part is handed over once");
     bench.request();
     bench.head(200, &[(CONTENT_TYPE, "application/json"), (names::STREAM_NEXT_OFFSET, "5")]);
     bench.bytes("[1,2,3]");
