@@ -39,6 +39,8 @@ impl Reader {
                 live: self.plan.live,
                 max_batch_bytes: self.plan.max_batch_bytes,
                 request_timeout: Duration::from_secs(5),
+                // Half of them.
+                prefetch: self.number % 2 == 1,
                 ..ReadOptions::default()
             };
             let client = Client::builder().transport(Arc::new(link.clone())).build();

@@ -70,6 +70,8 @@ fn options(u: &mut Unstructured<'_>) -> Result<ReadOptions> {
             backoff_max: u.arbitrary()?,
         },
         if_none_match: if u.ratio(1, 4)? { u.arbitrary()? } else { None },
+        prefetch: u.arbitrary()?,
+        array_parser: None,
     })
 }
 
