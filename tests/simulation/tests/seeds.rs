@@ -30,7 +30,7 @@ fn every_seed_keeps_the_promises() {
 
 #[test]
 fn seeds_that_have_shown_something_keep_the_promises() {
-    for seed in ["27", "66", "207793", "303293", "307074", "308047", "309924", "710659"] {
+    for seed in ["27", "66", "207793", "303293", "307074", "308047", "309924", "710659", "731374"] {
         println!("{}", sim(&["--seed", seed]));
     }
 }

@@ -196,9 +196,11 @@ impl Producer {
         if expected >= seq || expected < floor {
             return self.halt_from(at, error);
         }
-        // This try did nothing, and an earlier one of it can only have been stored after the missing batches.
         let waits = (expected..seq).any(|earlier| self.window.contains_seq(earlier));
-        self.window.sent[at].1.state = if waits && at > 0 { Progress::Held } else { Progress::Ready };
+        let batch = &mut self.window.sent[at].1;
+        batch.state = if waits && at > 0 { Progress::Held } else { Progress::Ready };
+        // This try did nothing. A copy of it, if something on the way keeps one, does once the missing ones are there.
+        batch.maybe_stored = true;
     }
 
     fn retry_later(&mut self, at: usize, error: Error, now: Instant) {
@@ -241,8 +243,7 @@ impl Producer {
         self.writing = self.writing.filter(|id| failed.iter().all(|(_, batch)| batch.id != *id));
         let mut is_first = true;
         for (seq, batch) in failed {
-            // Stored only if all before it are, and only if a try may have reached the server - even one that was
-            // answered with a gap, since something on the way may keep a copy and deliver it later.
+            // Stored only if all before it are, and only if a try may have reached the server.
             let error = error.clone().with_outcome_unknown(unknown && batch.attempts > 0);
             self.buffered -= batch.cost;
             self.settle_failed(batch.id, batch.first_message, batch.messages, error.clone());

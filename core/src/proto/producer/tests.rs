@@ -210,6 +210,44 @@ fn a_gap_answer_that_was_overtaken_by_the_missing_batchs_success_is_only_resent(
 }
 
 #[test]
+fn a_batch_that_was_told_a_gap_may_be_stored_by_a_copy_of_it() {
+    let after_gap = || {
+        let mut p = producer(ProducerOptions {
+            auto_claim: true,
+            delivery_timeout: Some(Duration::from_millis(1)),
+            ..single()
+        });
+        p.append(b"0", T0).unwrap();
+        let first = transmit(&mut p, T0);
+        p.handle_response(first[0].batch, 1, &stored("1"), T0);
+        p.append(b"1", T0).unwrap();
+        p.append(b"2", T0).unwrap();
+        let sent = transmit(&mut p, T0);
+        p.handle_response(sent[1].batch, 1, &gap("1"), T0);
+        p.handle_response(sent[0].batch, 1, &stored("2"), T0);
+        let again = transmit(&mut p, T0);
+        assert_eq!(identity(&again[0]), (0, 2, "[2]"));
+        (p, again[0].batch)
+    };
+    // Never sent again in time.
+    let (mut p, batch) = after_gap();
+    p.handle_disconnect(batch, 2, refused(), T0);
+    p.flush();
+    assert!(flushed(&mut p).unwrap().unwrap_err().outcome_unknown());
+    // Somebody took over: under another epoch it could be stored twice.
+    let (mut p, batch) = after_gap();
+    p.handle_response(batch, 2, &fenced("7"), T0);
+    p.flush();
+    assert!(flushed(&mut p).unwrap().unwrap_err().outcome_unknown());
+    // The copy was quicker: it is our own all the same.
+    let (mut p, batch) = after_gap();
+    p.handle_response(batch, 2, &answer(204, &[(names::STREAM_NEXT_OFFSET, "3")]), T0);
+    p.flush();
+    let report = flushed(&mut p).unwrap().unwrap();
+    assert_eq!((report.messages, report.duplicates), (3, 0));
+}
+
+#[test]
 fn a_gap_before_what_was_acknowledged_is_a_server_that_lost_data() {
     let mut p = producer(single());
     p.append(b"0", T0).unwrap();

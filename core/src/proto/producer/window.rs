@@ -19,7 +19,7 @@ pub(super) struct Batch {
     pub(super) cost: usize,
     /// Closes the stream.
     pub(super) closing: bool,
-    /// Whether some try left and was never answered in a way that says that it was not stored.
+    /// Whether some try left and was never answered in a way that says that it was not stored, and never will be.
     pub(super) maybe_stored: bool,
     pub(super) attempts: u32,
     pub(super) first_sent: Option<Instant>,
