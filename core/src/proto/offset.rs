@@ -46,9 +46,10 @@ impl Offset {
     }
 
     /// Whether this is before another position of the same stream, also where a server counts without leading zeros:
-    /// after its `9` comes `10`, which S-OFF-2 forbids, but which is no reason to take the stream for another one.
+    /// after its `9` comes `10`, which S-OFF-2 forbids, but which is no reason to take the stream for another one. An
+    /// offset never gets shorter as it goes on.
     pub(crate) fn is_surely_before(&self, other: &Self) -> bool {
-        self.0.len() == other.0.len() && self < other
+        self.0.len() <= other.0.len() && self < other
     }
 }
 

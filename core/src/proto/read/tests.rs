@@ -429,7 +429,7 @@ fn a_stream_whose_offsets_have_no_leading_zeros_is_not_taken_for_another_one() {
     bench.plain(TEXT, "10", true, "a");
     assert_eq!(bench.data(), [pair("a", "10")]);
     bench.request();
-    bench.plain(TEXT, "09", true, "");
+    bench.plain(TEXT, "1", true, "");
     assert_eq!(bench.failure(), Some("STREAM_RECREATED"));
 }
 
