@@ -163,6 +163,8 @@ export declare class Batch {
   get etag(): string | null
   get upToDate(): boolean
   get closed(): boolean
+  /** Whether nothing follows it. */
+  get last(): boolean
   /** The JSON form of the checkpoint after it, or after so many of its units. */
   checkpoint(units?: number | undefined | null): string
 }
@@ -175,7 +177,7 @@ export declare class Client {
 
 /** What became of a message, and of those that share its batch. */
 export declare class Delivery {
-  /** The receipt. To be called once. */
+  /** The receipt. */
   wait(): Promise<Receipt>
 }
 

@@ -191,7 +191,7 @@ impl Reader {
         let mut it = Object::new(&env)?;
         if let Some(head) = self.head() {
             it.set("offset", head.next_offset().map(|offset| offset.to_string()))?;
-            it.set("upToDate", head.headers.contains_key(names::STREAM_UP_TO_DATE))?;
+            it.set("upToDate", head.is_up_to_date())?;
             it.set("closed", head.is_closed())?;
             it.set("cursor", head.text(names::STREAM_CURSOR))?;
         }
@@ -251,7 +251,7 @@ fn take(waiting: &mut Option<Waiting>, next: Option<Result<CoreBatch>>) -> Optio
         (Waiting::Whole(promise, _), None) => Some((promise, Next::End)),
         (Waiting::Whole(promise, mut whole), Some(Ok(last))) => {
             let bytes = last.bytes();
-            let done = last.is_up_to_date() || last.is_closed();
+            let done = last.is_up_to_date();
             if done && whole.is_empty() {
                 return Some((promise, Next::Batch(Batch::part(last))));
             }
@@ -456,6 +456,12 @@ impl Batch {
     #[napi(getter, catch_unwind)]
     pub fn closed(&self) -> bool {
         self.batch.is_closed()
+    }
+
+    /// Whether nothing follows it.
+    #[napi(getter, catch_unwind)]
+    pub fn last(&self) -> bool {
+        self.batch.is_last()
     }
 
     /// The JSON form of the checkpoint after it, or after so many of its units.

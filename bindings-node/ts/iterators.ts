@@ -6,8 +6,6 @@ interface Source {
   next(): Promise<Batch | null>
   parse<T>(batch: Batch): T[]
   handOver(batch: Batch, units?: number): void
-  /** Whether nothing follows a batch. */
-  isLast(batch: Batch): boolean
   finish(): void
   fail(error: unknown): void
 }
@@ -34,7 +32,7 @@ abstract class ReadIterator<T> implements AsyncIterableIterator<T> {
   /** All of a batch is the caller's. After the last one the read is over, whether the caller asks for more or not. */
   protected handOver(batch: Batch): void {
     this.source.handOver(batch)
-    if (this.source.isLast(batch)) {
+    if (batch.last) {
       this.source.finish()
     }
   }

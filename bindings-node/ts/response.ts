@@ -192,7 +192,7 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
         }
       }
       this.handOver(batch)
-      if (batch.upToDate || batch.closed) {
+      if (batch.upToDate) {
         break
       }
     }
@@ -290,10 +290,6 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
       this.#upToDate = batch.upToDate
       this.#streamClosed ||= batch.closed
     }
-  }
-
-  isLast(batch: Batch): boolean {
-    return batch.closed || (batch.upToDate && (this.live === false || this.live === "catch-up"))
   }
 
   /** The read is over; the request, if there is one, is aborted. */

@@ -180,7 +180,7 @@ impl Reader {
         let Some(head) = self.head() else { return object([]) };
         object([
             ("offset", nullable(head.next_offset().map(|offset| offset.to_string()))),
-            ("upToDate", head.headers.contains_key(names::STREAM_UP_TO_DATE).into()),
+            ("upToDate", head.is_up_to_date().into()),
             ("closed", head.is_closed().into()),
             ("cursor", nullable(head.text(names::STREAM_CURSOR))),
         ])
@@ -230,7 +230,7 @@ impl Shared {
     async fn whole(&self) -> Result<Option<Batch>> {
         let mut whole = Vec::new();
         while let Some(batch) = self.next().await? {
-            let done = batch.is_up_to_date() || batch.is_closed();
+            let done = batch.is_up_to_date();
             if done && whole.is_empty() {
                 return Ok(Some(Batch::part(batch)));
             }
@@ -331,6 +331,7 @@ pub struct Batch {
     etag: Option<String>,
     up_to_date: bool,
     closed: bool,
+    last: bool,
 }
 
 #[wasm_bindgen]
@@ -398,6 +399,12 @@ impl Batch {
         self.closed
     }
 
+    /// Whether nothing follows it.
+    #[wasm_bindgen(getter)]
+    pub fn last(&self) -> bool {
+        self.last
+    }
+
     /// The JSON form of the checkpoint after it, or after so many of its units.
     pub fn checkpoint(&self, units: Option<f64>) -> String {
         self.span.checkpoint_at(units.map_or(u64::MAX, |units| units as u64)).to_json()
@@ -418,6 +425,7 @@ impl Batch {
             etag: batch.etag().map(str::to_owned),
             up_to_date: batch.is_up_to_date(),
             closed: batch.is_closed(),
+            last: batch.is_last(),
         }
     }
 }

@@ -29,12 +29,11 @@ impl Control {
         let Some(offset) = text(names::STREAM_NEXT_OFFSET) else {
             return Ok(None);
         };
-        let closed = is_closed(headers);
         Ok(Some(Self {
             next_offset: Offset::new(offset)?,
             cursor: text(names::STREAM_CURSOR).map(str::to_owned),
-            up_to_date: closed || headers.contains_key(names::STREAM_UP_TO_DATE),
-            closed,
+            up_to_date: is_up_to_date(headers),
+            closed: is_closed(headers),
         }))
     }
 
@@ -81,6 +80,11 @@ pub fn is_closed(headers: &HeaderMap) -> bool {
     headers
         .get(&names::STREAM_CLOSED)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(names::TRUE.as_bytes()))
+}
+
+/// Whether a message says that its data reaches to the tail; closure implies it (C-EOF-2).
+pub fn is_up_to_date(headers: &HeaderMap) -> bool {
+    is_closed(headers) || headers.contains_key(names::STREAM_UP_TO_DATE)
 }
 
 #[cfg(test)]

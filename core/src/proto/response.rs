@@ -57,6 +57,11 @@ impl ResponseHead {
         control::is_closed(&self.headers)
     }
 
+    /// Whether its data reaches to the tail.
+    pub fn is_up_to_date(&self) -> bool {
+        control::is_up_to_date(&self.headers)
+    }
+
     /// Whether waiting may help: 429 and the transient 5xx.
     pub fn is_transient(&self) -> bool {
         matches!(self.status.as_u16(), 429 | 500 | 502 | 503 | 504)

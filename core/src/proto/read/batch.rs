@@ -23,6 +23,7 @@ pub struct Batch {
     pub(super) etag: Option<String>,
     pub(super) up_to_date: bool,
     pub(super) closed: bool,
+    pub(super) last: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -196,6 +197,11 @@ impl Batch {
     /// Whether the stream ends with it (C-EOF-1).
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Whether nothing follows it: the stream ends with it, or the read is not live and has caught up.
+    pub fn is_last(&self) -> bool {
+        self.last
     }
 }
 

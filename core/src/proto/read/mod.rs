@@ -522,7 +522,7 @@ impl ReadSession {
         if !payload.is_empty() || news {
             self.push_batch(payload, start, etag, control.up_to_date, control.closed);
         }
-        if control.closed || (control.up_to_date && self.tail == Tail::Stop) {
+        if self.ends_after(control.up_to_date, control.closed) {
             self.state = State::Ended;
             self.events.push_back(ReadEvent::End);
         } else if control.up_to_date {
@@ -546,7 +546,13 @@ impl ReadSession {
             etag,
             up_to_date,
             closed,
+            last: self.ends_after(up_to_date, closed),
         }));
+    }
+
+    /// A closed stream has no more (C-EOF-1), and a read that is not live goes to the tail.
+    fn ends_after(&self, up_to_date: bool, closed: bool) -> bool {
+        closed || (up_to_date && self.tail == Tail::Stop)
     }
 
     fn learn_content_type(&mut self, content_type: &str) {

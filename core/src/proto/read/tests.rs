@@ -132,6 +132,28 @@ fn auto_tails_json_by_sse_and_everything_else_by_long_poll() {
 }
 
 #[test]
+fn the_last_batch_says_so_in_every_mode() {
+    for (live, ends_at_the_tail) in
+        [(LiveMode::CatchUp, true), (LiveMode::LongPoll, false), (LiveMode::Sse, false), (LiveMode::Auto, false)]
+    {
+        let mut bench = Bench::live(live);
+        bench.request();
+        bench.plain(TEXT, "1", false, "a");
+        assert!(!batch(&mut bench).expect("there is data").is_last(), "{live:?}: more is there");
+        bench.request();
+        bench.plain(TEXT, "2", true, "b");
+        assert_eq!(batch(&mut bench).expect("there is data").is_last(), ends_at_the_tail, "{live:?}");
+        assert_eq!(bench.ends(), ends_at_the_tail, "{live:?}");
+    }
+    let mut bench = Bench::live(LiveMode::LongPoll);
+    bench.request();
+    bench.head(200, &[(CONTENT_TYPE, TEXT), (names::STREAM_NEXT_OFFSET, "1"), (names::STREAM_CLOSED, "true")]);
+    bench.bytes("a");
+    bench.session.handle_end(bench.now);
+    assert!(batch(&mut bench).expect("there is data").is_last());
+}
+
+#[test]
 fn p1_r5_closure_ends_every_mode_after_its_data() {
     let mut bench = Bench::live(LiveMode::LongPoll);
     bench.request();
