@@ -1,20 +1,14 @@
 //! The producer, and the receipts of its messages.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-
-use bytes::Bytes;
 use everstream::{Delivery as CoreDelivery, Error, ErrorKind, Producer as CoreProducer, Receipt};
 use napi::Env;
 use napi::bindgen_prelude::Object;
 use napi_derive::napi;
-use tokio::sync::{mpsc, oneshot};
 
 use crate::abort::Abort;
 use crate::call::call;
 use crate::data::Data;
 use crate::error;
-use crate::runtime::{lock, runtime};
 use crate::value::Raw;
 
 /// Appends messages so that each is stored exactly once, in order.
@@ -23,104 +17,21 @@ pub struct Producer {
     core: CoreProducer,
     /// Of the message before.
     last: Option<CoreDelivery>,
-    overflow: Arc<Overflow>,
-}
-
-/// Messages that came when the buffer was full. They wait for space in the order of the calls, and what comes after them
-/// waits behind them.
-struct Overflow {
-    waiting: AtomicUsize,
-    queue: Mutex<Option<mpsc::UnboundedSender<Late>>>,
-}
-
-enum Late {
-    Message(Bytes, bool, oneshot::Sender<everstream::Result<CoreDelivery>>),
-    /// Everything before it was taken.
-    Fence(oneshot::Sender<()>),
 }
 
 impl Producer {
     pub(crate) fn new(core: CoreProducer) -> Self {
-        let overflow = Overflow { waiting: AtomicUsize::new(0), queue: Mutex::default() };
-        Self { core, last: None, overflow: Arc::new(overflow) }
+        Self { core, last: None }
     }
 
-    fn try_take(&self, data: &[u8], json: bool) -> everstream::Result<CoreDelivery> {
-        if self.overflow.waiting.load(Ordering::Acquire) > 0 {
-            return Err(Error::new(ErrorKind::BufferFull, "other messages wait for space in the buffer"));
+    /// Takes a message. Its delivery, or `None` when that is the one of the message before.
+    fn take(&mut self, data: &[u8], json: bool) -> everstream::Result<Option<Delivery>> {
+        let taken = if json { self.core.queue_json_text(data) } else { self.core.queue(data) }?;
+        if self.last.as_ref().is_some_and(|last| last.shares_outcome(&taken)) {
+            return Ok(None);
         }
-        if json { self.core.try_append_json_text(data) } else { self.core.try_append(data) }
-    }
-
-    /// Takes a message, or has it wait for space. Its delivery, or `None` when that is the one of the message before.
-    fn take(&mut self, data: Bytes, json: bool) -> everstream::Result<Option<Delivery>> {
-        match self.try_take(&data, json) {
-            Ok(taken) => {
-                if self.last.as_ref().is_some_and(|last| last.shares_outcome(&taken)) {
-                    return Ok(None);
-                }
-                self.last = Some(taken.clone());
-                Ok(Some(Delivery::of(taken)))
-            }
-            Err(full) if *full.kind() == ErrorKind::BufferFull => {
-                let (sender, receiver) = oneshot::channel();
-                self.overflow.waiting.fetch_add(1, Ordering::AcqRel);
-                self.late(Late::Message(data, json, sender));
-                self.last = None;
-                Ok(Some(Delivery(Mutex::new(Fate::Late(receiver)))))
-            }
-            Err(refused) => Err(refused),
-        }
-    }
-
-    /// Ready once all that waits for space now was taken.
-    fn after_overflow(&self) -> impl Future<Output = ()> + Send + use<> {
-        let fence = (self.overflow.waiting.load(Ordering::Acquire) > 0).then(|| {
-            let (sender, receiver) = oneshot::channel();
-            self.late(Late::Fence(sender));
-            receiver
-        });
-        async move {
-            if let Some(fence) = fence {
-                // Dropped with the queue: then nothing waits.
-                let _ = fence.await;
-            }
-        }
-    }
-
-    fn late(&self, late: Late) {
-        let mut queue = lock(&self.overflow.queue);
-        let late = match &*queue {
-            Some(sender) => match sender.send(late) {
-                Ok(()) => return,
-                Err(refused) => refused.0,
-            },
-            None => late,
-        };
-        let (sender, receiver) = mpsc::unbounded_channel();
-        // The channel is new, and its other end is here.
-        let _ = sender.send(late);
-        *queue = Some(sender);
-        drop(queue);
-        if let Ok(runtime) = runtime() {
-            runtime.spawn(take_late(self.core.clone(), receiver, self.overflow.clone()));
-        }
-    }
-}
-
-async fn take_late(core: CoreProducer, mut queue: mpsc::UnboundedReceiver<Late>, overflow: Arc<Overflow>) {
-    while let Some(late) = queue.recv().await {
-        match late {
-            Late::Message(data, json, taken) => {
-                let result = if json { core.append_json_text(&data).await } else { core.append(&data).await };
-                overflow.waiting.fetch_sub(1, Ordering::AcqRel);
-                // Nobody has to want to know.
-                let _ = taken.send(result);
-            }
-            Late::Fence(passed) => {
-                let _ = passed.send(());
-            }
-        }
+        self.last = Some(taken.clone());
+        Ok(Some(Delivery(taken)))
     }
 }
 
@@ -134,7 +45,7 @@ impl Producer {
         #[napi(ts_arg_type = "string | Uint8Array")] data: Data,
         json: bool,
     ) -> napi::Result<Option<Delivery>> {
-        self.take(data.0, json).map_err(|refused| error::throw(env, &refused))
+        self.take(&data.0, json).map_err(|refused| error::throw(env, &refused))
     }
 
     /// Takes messages of a JSON stream, one in each line. What is refused is told by its delivery, and by the next flush.
@@ -143,11 +54,10 @@ impl Producer {
         let (lines, mut deliveries, mut refused) = (lines.0, Vec::<(Option<Delivery>, u32)>::new(), false);
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', &lines).chain([lines.len()]) {
-            let delivery = self.take(lines.slice(start..end), true).unwrap_or_else(|error| {
+            let delivery = self.take(&lines[start..end], true).unwrap_or_else(|error| {
                 refused = true;
                 self.last = None;
-                self.core.note_refused(error.clone());
-                Some(Delivery(Mutex::new(Fate::Refused(error))))
+                Some(Delivery(self.core.note_refused(error)))
             });
             match (delivery, deliveries.last_mut()) {
                 (None, Some((_, messages))) => *messages += 1,
@@ -172,16 +82,16 @@ impl Producer {
         #[napi(ts_arg_type = "string | Uint8Array")] data: Data,
         json: bool,
     ) -> napi::Result<Delivery> {
-        let taken = self.try_take(&data.0, json).map_err(|refused| error::throw(env, &refused))?;
-        Ok(Delivery::of(taken))
+        let taken = if json { self.core.try_append_json_text(&data.0) } else { self.core.try_append(&data.0) };
+        taken.map(Delivery).map_err(|refused| error::throw(env, &refused))
     }
 
     /// Done once all that was appended so far has its place in the buffer.
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn ready(&self, env: Env, abort: Option<&Abort>) -> napi::Result<Raw> {
-        let after = self.after_overflow();
+        let core = self.core.clone();
         let ready = async move {
-            after.await;
+            core.ready().await;
             Ok(())
         };
         call(env, abort, ready, |env, ()| error::nothing(env))
@@ -190,7 +100,7 @@ impl Producer {
     /// Whether `append` would have to wait for space.
     #[napi(getter, catch_unwind)]
     pub fn is_full(&self) -> bool {
-        self.overflow.waiting.load(Ordering::Acquire) > 0
+        self.core.is_full()
     }
 
     /// Has everything sent without lingering, and waits for nothing.
@@ -201,22 +111,16 @@ impl Producer {
 
     #[napi(catch_unwind, ts_return_type = "Promise<Flushed>")]
     pub fn flush(&self, env: Env, abort: Option<&Abort>) -> napi::Result<Raw> {
-        let (core, after) = (self.core.clone(), self.after_overflow());
-        let flush = async move {
-            after.await;
-            core.flush().await
-        };
+        let core = self.core.clone();
+        let flush = async move { core.flush().await };
         call(env, abort, flush, flushed)
     }
 
     /// Flushes and takes no more messages; the stream stays open.
     #[napi(catch_unwind, ts_return_type = "Promise<Flushed>")]
     pub fn detach(&self, env: Env) -> napi::Result<Raw> {
-        let (core, after) = (self.core.clone(), self.after_overflow());
-        let detach = async move {
-            after.await;
-            core.detach().await
-        };
+        let core = self.core.clone();
+        let detach = async move { core.detach().await };
         call(env, None, detach, flushed)
     }
 
@@ -228,11 +132,8 @@ impl Producer {
         #[napi(ts_arg_type = "string | Uint8Array | undefined | null")] data: Option<Data>,
         abort: Option<&Abort>,
     ) -> napi::Result<Raw> {
-        let (core, after) = (self.core.clone(), self.after_overflow());
-        let close = async move {
-            after.await;
-            core.close(data.as_ref().map(|data| &*data.0)).await
-        };
+        let core = self.core.clone();
+        let close = async move { core.close(data.as_ref().map(|data| &*data.0)).await };
         call(env, abort, close, receipt)
     }
 
@@ -244,11 +145,8 @@ impl Producer {
 
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn restart(&self, env: Env) -> napi::Result<Raw> {
-        let (core, after) = (self.core.clone(), self.after_overflow());
-        let restart = async move {
-            after.await;
-            core.restart().await
-        };
+        let core = self.core.clone();
+        let restart = async move { core.restart().await };
         call(env, None, restart, |env, ()| error::nothing(env))
     }
 
@@ -264,7 +162,7 @@ impl Producer {
 
     #[napi(getter, catch_unwind)]
     pub fn pending_count(&self) -> f64 {
-        self.core.pending_messages() as f64 + self.overflow.waiting.load(Ordering::Acquire) as f64
+        self.core.pending_messages() as f64
     }
 
     #[napi(getter, catch_unwind)]
@@ -285,38 +183,15 @@ impl Producer {
 
 /// What became of a message, and of those that share its batch.
 #[napi]
-pub struct Delivery(Mutex<Fate>);
-
-impl Delivery {
-    fn of(taken: CoreDelivery) -> Self {
-        Self(Mutex::new(Fate::Taken(taken)))
-    }
-}
-
-enum Fate {
-    Taken(CoreDelivery),
-    Late(oneshot::Receiver<everstream::Result<CoreDelivery>>),
-    Refused(Error),
-    /// Somebody waits for it.
-    Asked,
-}
+pub struct Delivery(CoreDelivery);
 
 #[napi]
 impl Delivery {
-    /// The receipt. To be called once.
+    /// The receipt.
     #[napi(catch_unwind, ts_return_type = "Promise<Receipt>")]
     pub fn wait(&self, env: Env) -> napi::Result<Raw> {
-        let fate = std::mem::replace(&mut *lock(&self.0), Fate::Asked);
-        let wait = async move {
-            let gone = |_| Err(Error::new(ErrorKind::Cancelled, "the producer is gone"));
-            match fate {
-                Fate::Taken(delivery) => delivery.wait().await,
-                Fate::Late(taken) => taken.await.unwrap_or_else(gone)?.wait().await,
-                Fate::Refused(error) => Err(error),
-                Fate::Asked => Err(Error::new(ErrorKind::Internal, "a delivery was waited for twice")),
-            }
-        };
-        call(env, None, wait, receipt)
+        let delivery = self.0.clone();
+        call(env, None, async move { delivery.wait().await }, receipt)
     }
 }
 

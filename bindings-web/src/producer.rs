@@ -1,14 +1,10 @@
 //! The producer, and the receipts of its messages.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::cell::RefCell;
 
-use bytes::Bytes;
 use everstream::{Delivery as CoreDelivery, Error, ErrorKind, Producer as CoreProducer, Receipt};
 use js_sys::{Array, Promise};
-use tokio::sync::{mpsc, oneshot};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
-use wasm_bindgen_futures::spawn_local;
 
 use crate::abort::Abort;
 use crate::call::call;
@@ -21,105 +17,21 @@ pub struct Producer {
     core: CoreProducer,
     /// Of the message before.
     last: RefCell<Option<CoreDelivery>>,
-    overflow: Rc<Overflow>,
-}
-
-/// Messages that came when the buffer was full. They wait for space in the order of the calls, and what comes after them
-/// waits behind them.
-#[derive(Default)]
-struct Overflow {
-    waiting: Cell<usize>,
-    queue: RefCell<Option<mpsc::UnboundedSender<Late>>>,
-}
-
-enum Late {
-    Message(Bytes, bool, oneshot::Sender<everstream::Result<CoreDelivery>>),
-    /// Everything before it was taken.
-    Fence(oneshot::Sender<()>),
 }
 
 impl Producer {
     pub(crate) fn new(core: CoreProducer) -> Self {
-        Self { core, last: RefCell::default(), overflow: Rc::default() }
+        Self { core, last: RefCell::default() }
     }
 
-    fn try_take(&self, message: &[u8], json: bool) -> everstream::Result<CoreDelivery> {
-        if self.overflow.waiting.get() > 0 {
-            return Err(Error::new(ErrorKind::BufferFull, "other messages wait for space in the buffer"));
+    /// Takes a message. Its delivery, or `None` when that is the one of the message before.
+    fn take(&self, message: &[u8], json: bool) -> everstream::Result<Option<Delivery>> {
+        let taken = if json { self.core.queue_json_text(message) } else { self.core.queue(message) }?;
+        if self.last.borrow().as_ref().is_some_and(|last| last.shares_outcome(&taken)) {
+            return Ok(None);
         }
-        if json { self.core.try_append_json_text(message) } else { self.core.try_append(message) }
-    }
-
-    /// Takes a message, or has it wait for space. Its delivery, or `None` when that is the one of the message before.
-    fn take(&self, message: Bytes, json: bool) -> everstream::Result<Option<Delivery>> {
-        match self.try_take(&message, json) {
-            Ok(taken) => {
-                if self.last.borrow().as_ref().is_some_and(|last| last.shares_outcome(&taken)) {
-                    return Ok(None);
-                }
-                self.last.replace(Some(taken.clone()));
-                Ok(Some(Delivery(Cell::new(Fate::Taken(taken)))))
-            }
-            Err(full) if *full.kind() == ErrorKind::BufferFull => {
-                let (sender, receiver) = oneshot::channel();
-                self.overflow.waiting.set(self.overflow.waiting.get() + 1);
-                self.late(Late::Message(message, json, sender));
-                self.last.take();
-                Ok(Some(Delivery(Cell::new(Fate::Late(receiver)))))
-            }
-            Err(refused) => Err(refused),
-        }
-    }
-
-    /// Ready once all that waits for space now was taken.
-    fn after_overflow(&self) -> impl Future<Output = ()> + use<> {
-        let fence = (self.overflow.waiting.get() > 0).then(|| {
-            let (sender, receiver) = oneshot::channel();
-            self.late(Late::Fence(sender));
-            receiver
-        });
-        async move {
-            if let Some(fence) = fence {
-                // Dropped with the queue: then nothing waits.
-                let _ = fence.await;
-            }
-        }
-    }
-
-    fn late(&self, late: Late) {
-        let mut queue = self.overflow.queue.borrow_mut();
-        let late = match &*queue {
-            Some(sender) => match sender.send(late) {
-                Ok(()) => return,
-                Err(refused) => refused.0,
-            },
-            None => late,
-        };
-        let (sender, receiver) = mpsc::unbounded_channel();
-        // The channel is new, and its other end is here.
-        let _ = sender.send(late);
-        *queue = Some(sender);
-        spawn_local(take_late(self.core.clone(), receiver, self.overflow.clone()));
-    }
-}
-
-async fn take_late(core: CoreProducer, mut queue: mpsc::UnboundedReceiver<Late>, overflow: Rc<Overflow>) {
-    while let Some(late) = queue.recv().await {
-        match late {
-            Late::Message(message, json, taken) => {
-                let result = if json { core.append_json_text(&message).await } else { core.append(&message).await };
-                overflow.waiting.set(overflow.waiting.get() - 1);
-                // Nobody has to want to know.
-                let _ = taken.send(result);
-            }
-            Late::Fence(passed) => {
-                let _ = passed.send(());
-            }
-        }
-        // The producer may be gone meanwhile: with the last message the queue goes as well.
-        if queue.is_empty() {
-            overflow.queue.take();
-        }
+        self.last.replace(Some(taken.clone()));
+        Ok(Some(Delivery(taken)))
     }
 }
 
@@ -130,27 +42,23 @@ impl Producer {
     /// # Errors
     /// Why the message was not taken.
     pub fn append(&self, message: &JsValue, json: bool) -> Result<Option<Delivery>, JsValue> {
-        self.take(data(message)?, json).map_err(|refused| error::value(&refused))
+        self.take(&data(message)?, json).map_err(|refused| error::value(&refused))
     }
 
     /// Takes messages of a JSON stream, one in each line. What is refused is told by its delivery, and by the next flush.
     #[wasm_bindgen(js_name = appendLines)]
     pub fn append_lines(&self, lines: String) -> JsValue {
-        let (lines, mut deliveries, mut refused) = (Bytes::from(lines), Vec::<(Option<Delivery>, u32)>::new(), false);
-        let mut start = 0;
-        for line in lines.split(|byte| *byte == b'\n') {
-            let end = start + line.len();
-            let delivery = self.take(lines.slice(start..end), true).unwrap_or_else(|error| {
+        let (mut deliveries, mut refused) = (Vec::<(Option<Delivery>, u32)>::new(), false);
+        for line in lines.as_bytes().split(|byte| *byte == b'\n') {
+            let delivery = self.take(line, true).unwrap_or_else(|error| {
                 refused = true;
                 self.last.take();
-                self.core.note_refused(error.clone());
-                Some(Delivery(Cell::new(Fate::Refused(error))))
+                Some(Delivery(self.core.note_refused(error)))
             });
             match (delivery, deliveries.last_mut()) {
                 (None, Some((_, messages))) => *messages += 1,
                 (delivery, _) => deliveries.push((delivery, 1)),
             }
-            start = end + 1;
         }
         taken(deliveries, refused)
     }
@@ -167,15 +75,16 @@ impl Producer {
     /// Why the message was not taken.
     #[wasm_bindgen(js_name = tryAppend)]
     pub fn try_append(&self, message: &JsValue, json: bool) -> Result<Delivery, JsValue> {
-        let taken = self.try_take(&data(message)?, json).map_err(|refused| error::value(&refused))?;
-        Ok(Delivery(Cell::new(Fate::Taken(taken))))
+        let message = data(message)?;
+        let taken = if json { self.core.try_append_json_text(&message) } else { self.core.try_append(&message) };
+        taken.map(Delivery).map_err(|refused| error::value(&refused))
     }
 
     /// Done once all that was appended so far has its place in the buffer.
     pub fn ready(&self, abort: Option<Abort>) -> Promise {
-        let after = self.after_overflow();
+        let core = self.core.clone();
         let ready = async move {
-            after.await;
+            core.ready().await;
             Ok(())
         };
         call(abort.as_ref(), ready, |()| JsValue::UNDEFINED)
@@ -184,7 +93,7 @@ impl Producer {
     /// Whether `append` would have to wait for space.
     #[wasm_bindgen(getter, js_name = isFull)]
     pub fn is_full(&self) -> bool {
-        self.overflow.waiting.get() > 0
+        self.core.is_full()
     }
 
     /// Has everything sent without lingering, and waits for nothing.
@@ -193,21 +102,15 @@ impl Producer {
     }
 
     pub fn flush(&self, abort: Option<Abort>) -> Promise {
-        let (core, after) = (self.core.clone(), self.after_overflow());
-        let flush = async move {
-            after.await;
-            core.flush().await
-        };
+        let core = self.core.clone();
+        let flush = async move { core.flush().await };
         call(abort.as_ref(), flush, flushed)
     }
 
     /// Flushes and takes no more messages; the stream stays open.
     pub fn detach(&self) -> Promise {
-        let (core, after) = (self.core.clone(), self.after_overflow());
-        let detach = async move {
-            after.await;
-            core.detach().await
-        };
+        let core = self.core.clone();
+        let detach = async move { core.detach().await };
         call(None, detach, flushed)
     }
 
@@ -217,11 +120,8 @@ impl Producer {
     /// A `TypeError` for what is no data.
     pub fn close(&self, message: &JsValue, abort: Option<Abort>) -> Result<Promise, JsValue> {
         let message = optional_data(message)?;
-        let (core, after) = (self.core.clone(), self.after_overflow());
-        let close = async move {
-            after.await;
-            core.close(message.as_deref()).await
-        };
+        let core = self.core.clone();
+        let close = async move { core.close(message.as_deref()).await };
         Ok(call(abort.as_ref(), close, receipt))
     }
 
@@ -231,11 +131,8 @@ impl Producer {
     }
 
     pub fn restart(&self) -> Promise {
-        let (core, after) = (self.core.clone(), self.after_overflow());
-        let restart = async move {
-            after.await;
-            core.restart().await
-        };
+        let core = self.core.clone();
+        let restart = async move { core.restart().await };
         call(None, restart, |()| JsValue::UNDEFINED)
     }
 
@@ -251,7 +148,7 @@ impl Producer {
 
     #[wasm_bindgen(getter, js_name = pendingCount)]
     pub fn pending_count(&self) -> f64 {
-        self.core.pending_messages() as f64 + self.overflow.waiting.get() as f64
+        self.core.pending_messages() as f64
     }
 
     #[wasm_bindgen(getter, js_name = inFlightCount)]
@@ -272,33 +169,14 @@ impl Producer {
 
 /// What became of a message, and of those that share its batch.
 #[wasm_bindgen]
-pub struct Delivery(Cell<Fate>);
-
-#[derive(Default)]
-enum Fate {
-    Taken(CoreDelivery),
-    Late(oneshot::Receiver<everstream::Result<CoreDelivery>>),
-    Refused(Error),
-    /// Somebody waits for it.
-    #[default]
-    Asked,
-}
+pub struct Delivery(CoreDelivery);
 
 #[wasm_bindgen]
 impl Delivery {
-    /// The receipt. To be called once.
+    /// The receipt.
     pub fn wait(&self) -> Promise {
-        let fate = self.0.take();
-        let wait = async move {
-            let gone = |_| Err(Error::new(ErrorKind::Cancelled, "the producer is gone"));
-            match fate {
-                Fate::Taken(delivery) => delivery.wait().await,
-                Fate::Late(taken) => taken.await.unwrap_or_else(gone)?.wait().await,
-                Fate::Refused(error) => Err(error),
-                Fate::Asked => Err(Error::new(ErrorKind::Internal, "a delivery was waited for twice")),
-            }
-        };
-        call(None, wait, receipt)
+        let delivery = self.0.clone();
+        call(None, async move { delivery.wait().await }, receipt)
     }
 }
 

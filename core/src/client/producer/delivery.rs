@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::proto::producer::Receipt;
 
 /// The fate of messages, shared by their deliveries: of a batch, or of one message that came before there were batches.
@@ -33,6 +33,13 @@ pub struct Delivery {
 
 impl Delivery {
     pub(super) fn new(cell: Arc<Cell>, message: u64) -> Self {
+        Self { cell, message }
+    }
+
+    /// Of a message that was not taken.
+    pub(super) fn refused(error: Error, message: u64) -> Self {
+        let cell = Arc::<Cell>::default();
+        cell.settle(Err(error));
         Self { cell, message }
     }
 

@@ -3,6 +3,7 @@
 //! Appends go into the machine under a lock, in the caller's own thread; the task only carries batches. A machine has
 //! to know what the stream is. Where that has to be asked first, [`Opening`] keeps what callers hand over meanwhile.
 
+mod backlog;
 mod delivery;
 mod opening;
 mod settling;
@@ -72,7 +73,8 @@ impl Producer {
     /// Starts the task for a machine that is there.
     pub(super) fn start(core: Arc<Core>, target: Target, machine: Machine) -> Self {
         let json = OnceLock::from(machine.is_json());
-        let shared = Shared::new(core, target, json, State::Running(Running::new(machine)));
+        let state = State::Running(Running::new(machine, target.url.shown().clone()));
+        let shared = Shared::new(core, target, json, state);
         runtime::spawn(Task::new(shared.clone()).run());
         Self { _alive: Arc::new(Alive(shared.clone())), shared }
     }
@@ -148,6 +150,40 @@ impl Producer {
         self.try_append_checked(text.as_ref(), checked)
     }
 
+    /// Takes a message without waiting, whether there is space or not: beyond `max_buffered_bytes` it waits here, in the
+    /// order of the calls, and what is called after it waits behind it. For callers who cannot wait, such as an event
+    /// loop; [`ready`](Self::ready) tells when to go on. Not to be mixed with appends that wait.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append). One that waits and then cannot be appended, since the producer has stopped meanwhile,
+    /// is told by its `Delivery` and the next flush.
+    pub fn queue(&self, message: impl AsRef<[u8]>) -> Result<Delivery> {
+        let checked = self.check(message.as_ref())?;
+        self.queue_checked(message.as_ref(), checked)
+    }
+
+    /// [`queue`](Self::queue) of JSON text.
+    ///
+    /// # Errors
+    /// As [`append_json_text`](Self::append_json_text), and as there.
+    pub fn queue_json_text(&self, text: impl AsRef<[u8]>) -> Result<Delivery> {
+        let checked = self.check_json_text(text.as_ref())?;
+        self.queue_checked(text.as_ref(), checked)
+    }
+
+    /// Whether [queued](Self::queue) messages wait for space.
+    pub fn is_full(&self) -> bool {
+        self.shared.lock().is_full()
+    }
+
+    /// Waits until every message that was [queued](Self::queue) so far has space in the buffer. Cancel safe.
+    pub async fn ready(&self) {
+        let (sender, passed) = oneshot::channel();
+        self.shared.lock().fence(sender);
+        // Dropped where nothing waits.
+        let _ = passed.await;
+    }
+
     /// Gives up: requests under way are aborted, and what is not settled fails with this error, which later calls give as
     /// well. Whether messages under way were stored is unknown.
     pub fn abort(&self, error: Error) {
@@ -157,9 +193,10 @@ impl Producer {
     }
 
     /// Notes a message that an append refused, so that the next flush lists it among the failures. For callers who gather
-    /// messages before they append them, and have nobody to give the error to.
-    pub fn note_refused(&self, error: Error) {
-        self.shared.lock().note_refused(error);
+    /// messages before they append them, and have nobody to give the error to. The delivery tells it as well.
+    pub fn note_refused(&self, error: Error) -> Delivery {
+        let ordinal = self.shared.lock().note_refused(error.clone(), self.shared.core.now());
+        Delivery::refused(error, ordinal)
     }
 
     /// Whether messages are JSON documents; `None` while the stream is asked what it is.
@@ -182,7 +219,7 @@ impl Producer {
     /// The messages stay on their way; what this flush would have reported is lost with it.
     pub async fn flush(&self) -> Result<Flushed> {
         let (sender, receiver) = oneshot::channel();
-        self.shared.lock().flush(sender);
+        self.shared.lock().flush(sender, self.shared.core.now());
         self.shared.wake.notify_one();
         self.answer(receiver).await
     }
@@ -214,7 +251,7 @@ impl Producer {
     /// # Errors
     /// As [`flush`](Self::flush).
     pub async fn detach(&self) -> Result<Flushed> {
-        self.shared.lock().detach();
+        self.shared.lock().detach(self.shared.core.now());
         self.flush().await
     }
 
@@ -287,6 +324,13 @@ impl Producer {
         self.push(message, checked)
     }
 
+    fn queue_checked(&self, message: &[u8], checked: Checked) -> Result<Delivery> {
+        let behind = self.shared.turn.try_lock().is_err();
+        let now = self.shared.core.now();
+        let queued = self.shared.lock().queue(message, checked, behind, now);
+        self.taken(queued)
+    }
+
     async fn append_checked(&self, message: &[u8], checked: Checked) -> Result<Delivery> {
         let _turn = self.shared.turn.lock().await;
         // Nearly always there is space, and nothing to register for.
@@ -308,7 +352,12 @@ impl Producer {
     fn push(&self, message: &[u8], checked: Checked) -> Result<Delivery> {
         let now = self.shared.core.now();
         let pushed = self.shared.lock().push(message, checked, now);
-        let (delivery, wake) = pushed.map_err(|error| self.context(error))?;
+        self.taken(pushed)
+    }
+
+    /// Wakes the task if it is to look at what was taken.
+    fn taken(&self, taken: Result<(Delivery, bool)>) -> Result<Delivery> {
+        let (delivery, wake) = taken.map_err(|error| self.context(error))?;
         if wake {
             self.shared.wake.notify_one();
         }

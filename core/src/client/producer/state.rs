@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::backlog::{Backlog, Command};
 use super::delivery::{Cell, Delivery};
-use super::opening::{Command, Opening};
+use super::opening::Opening;
 use super::settling::Settling;
 use crate::client::stream::not_json;
 use crate::error::{BatchFailure, Error, ErrorKind, Result};
@@ -28,8 +29,12 @@ pub(super) enum State {
 
 pub(super) struct Running {
     pub(super) machine: Machine,
+    /// For errors.
+    url: Arc<str>,
+    /// What waits for space, and what came after that.
+    backlog: Backlog,
     cells: Settling<BatchId, Arc<Cell>>,
-    /// Messages of a batch that were taken before there was a machine.
+    /// Messages of a batch that were taken before the machine could take them.
     early: Settling<BatchId, Vec<Arc<Cell>>>,
     /// The batch that took the last message, and its cell: most appends go to the same one.
     current: Option<(BatchId, Arc<Cell>)>,
@@ -81,6 +86,41 @@ impl State {
         }
     }
 
+    /// [`push`](Self::push), and a message that finds no space waits for it. `behind` says that others wait already.
+    pub(super) fn queue(
+        &mut self,
+        message: &[u8],
+        checked: Checked,
+        behind: bool,
+        now: Instant,
+    ) -> Result<(Delivery, bool)> {
+        match self {
+            Self::Running(running) => running.queue(message, checked, behind, now),
+            Self::Opening(opening) => Ok((opening.queue(message, checked)?, false)),
+            Self::Failed(failed) => Err(failed.again()),
+        }
+    }
+
+    /// Whether messages wait for space.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Running(running) => !running.backlog.is_empty(),
+            Self::Opening(opening) => opening.is_full(),
+            Self::Failed(_) => false,
+        }
+    }
+
+    /// Tells somebody once nothing waits for space that waits now.
+    pub(super) fn fence(&mut self, passed: oneshot::Sender<()>) {
+        let fence = Command::Fence(passed);
+        match self {
+            Self::Running(running) if !running.backlog.is_empty() => running.backlog.push(fence),
+            Self::Opening(opening) if opening.is_full() => opening.push_command(fence),
+            // Dropped: nobody is waited for.
+            Self::Running(_) | Self::Opening(_) | Self::Failed(_) => {}
+        }
+    }
+
     /// Gives up what is not settled.
     pub(super) fn abort(&mut self, error: Error) {
         match self {
@@ -90,20 +130,28 @@ impl State {
         }
     }
 
-    /// A message was refused, and a flush is to tell of it.
-    pub(super) fn note_refused(&mut self, error: Error) {
+    /// A message was refused, and a flush is to tell of it. Its ordinal.
+    pub(super) fn note_refused(&mut self, error: Error, now: Instant) -> u64 {
         match self {
-            Self::Running(running) => running.machine.refuse(error),
-            Self::Opening(opening) => opening.note_refused(error),
+            Self::Running(running) => {
+                let ordinal = running.next_ordinal();
+                running.command(Command::Refused(error), now);
+                ordinal
+            }
+            Self::Opening(opening) => {
+                let ordinal = opening.backlog().messages();
+                opening.push_command(Command::Refused(error));
+                ordinal
+            }
             // Every flush says that nothing is taken any more.
-            Self::Failed(_) => {}
+            Self::Failed(_) => 0,
         }
     }
 
-    pub(super) fn flush(&mut self, waiter: Waiter<Flushed>) {
+    pub(super) fn flush(&mut self, waiter: Waiter<Flushed>, now: Instant) {
         match self {
-            Self::Running(running) => running.flush(waiter),
-            Self::Opening(opening) => opening.flush(waiter),
+            Self::Running(running) => running.command(Command::Flush(waiter), now),
+            Self::Opening(opening) => opening.push_command(Command::Flush(waiter)),
             Self::Failed(failed) => {
                 let unreported = std::mem::take(&mut failed.unreported);
                 let error = Error::of_failures(unreported).unwrap_or_else(|| failed.again());
@@ -115,8 +163,7 @@ impl State {
     pub(super) fn close(&mut self, message: Option<&[u8]>, waiter: Waiter<Receipt>, now: Instant) -> Result<()> {
         match self {
             Self::Running(running) => {
-                running.machine.close(message, now)?;
-                running.closes.push(waiter);
+                running.command(Command::Close(message.map(Box::from), waiter), now);
                 Ok(())
             }
             Self::Opening(opening) => opening.close(message, waiter),
@@ -124,9 +171,9 @@ impl State {
         }
     }
 
-    pub(super) fn detach(&mut self) {
+    pub(super) fn detach(&mut self, now: Instant) {
         match self {
-            Self::Running(running) => running.machine.detach(),
+            Self::Running(running) => running.command(Command::Detach, now),
             Self::Opening(opening) => opening.detach(),
             Self::Failed(_) => {}
         }
@@ -146,8 +193,9 @@ impl State {
     pub(super) fn open(&mut self, machine: Machine, url: &Arc<str>, now: Instant) {
         // What was aborted meanwhile stays so.
         if let Self::Opening(opening) = self {
-            let mut running = Running::new(machine);
-            opening.take_commands().for_each(|command| running.replay(command, url, now));
+            let mut running = Running::new(machine, url.clone());
+            running.backlog = opening.take_backlog();
+            running.advance(now);
             *self = Self::Running(running);
         }
     }
@@ -184,16 +232,16 @@ impl State {
 
     pub(super) fn pending_messages(&self) -> u64 {
         match self {
-            Self::Opening(opening) => opening.messages(),
-            Self::Running(running) => running.machine.pending_messages(),
+            Self::Opening(opening) => opening.backlog().messages(),
+            Self::Running(running) => running.machine.pending_messages() + running.backlog.messages(),
             Self::Failed(_) => 0,
         }
     }
 
     pub(super) fn buffered_bytes(&self) -> usize {
         match self {
-            Self::Opening(opening) => opening.buffered_bytes(),
-            Self::Running(running) => running.machine.buffered_bytes(),
+            Self::Opening(opening) => opening.backlog().bytes(),
+            Self::Running(running) => running.machine.buffered_bytes() + running.backlog.bytes(),
             Self::Failed(_) => 0,
         }
     }
@@ -214,9 +262,11 @@ impl State {
 }
 
 impl Running {
-    pub(super) fn new(machine: Machine) -> Self {
+    pub(super) fn new(machine: Machine, url: Arc<str>) -> Self {
         Self {
             machine,
+            url,
+            backlog: Backlog::default(),
             cells: Settling::new(),
             early: Settling::new(),
             current: None,
@@ -232,6 +282,9 @@ impl Running {
             // Its caller looked at the stream's type just before it was known.
             checked.complete(self.machine.is_json(), message)?;
         }
+        if !self.backlog.is_empty() {
+            return Err(Error::new(ErrorKind::BufferFull, "other messages wait for space in the buffer"));
+        }
         let Appended { batch, message, wake } = self.machine.append(message, now)?;
         let cell = match &self.current {
             Some((current, cell)) if *current == batch => cell.clone(),
@@ -245,29 +298,75 @@ impl Running {
         Ok((Delivery::new(cell, message), wake))
     }
 
-    fn flush(&mut self, waiter: Waiter<Flushed>) {
-        let flush = self.machine.flush();
-        self.flushes.push(flush, waiter);
+    fn queue(&mut self, message: &[u8], checked: Checked, behind: bool, now: Instant) -> Result<(Delivery, bool)> {
+        if behind {
+            checked.complete(self.machine.is_json(), message)?;
+        } else {
+            match self.push(message, checked, now) {
+                Err(full) if *full.kind() == ErrorKind::BufferFull => {}
+                result => return result,
+            }
+        }
+        let ordinal = self.next_ordinal();
+        let cell = self.backlog.push_message(message, Checked::Whole);
+        // What was freed before it came tells nobody again.
+        Ok((Delivery::new(cell, ordinal), behind))
     }
 
-    fn replay(&mut self, command: Command, url: &Arc<str>, now: Instant) {
+    /// The ordinal of what is handed over next.
+    fn next_ordinal(&self) -> u64 {
+        self.machine.next_message() + self.backlog.messages()
+    }
+
+    /// Tells the machine, after what came before.
+    fn command(&mut self, command: Command, now: Instant) {
+        self.backlog.push(command);
+        self.advance(now);
+    }
+
+    /// Hands the machine what it has space for by now; whether that was anything.
+    pub(super) fn advance(&mut self, now: Instant) -> bool {
+        let mut advanced = false;
+        while let Some(command) = self.backlog.pop() {
+            if let Some(waits) = self.take(command, now) {
+                self.backlog.put_back(waits);
+                break;
+            }
+            advanced = true;
+        }
+        advanced
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.machine.is_idle() && self.backlog.is_empty()
+    }
+
+    /// Tells the machine; gives back a message that has to wait for space.
+    fn take(&mut self, command: Command, now: Instant) -> Option<Command> {
         match command {
             Command::Message { data, checked, cell } => {
-                let checked = checked.complete(self.machine.is_json(), &data);
-                match checked.and_then(|()| self.machine.append(&data, now)) {
+                let complete = checked.complete(self.machine.is_json(), &data);
+                match complete.and_then(|()| self.machine.append(&data, now)) {
                     Ok(Appended { batch, .. }) => match self.early.last_mut(&batch) {
                         Some(cells) => cells.push(cell),
                         None => self.early.push(batch, vec![cell]),
                     },
+                    Err(full) if *full.kind() == ErrorKind::BufferFull => {
+                        return Some(Command::Message { data, checked: Checked::Whole, cell });
+                    }
                     Err(error) => {
-                        let error = error.with_context(Operation::Produce, url);
+                        let error = error.with_context(Operation::Produce, &self.url);
                         self.machine.refuse(error.clone());
                         cell.settle(Err(error));
                     }
                 }
             }
             Command::Refused(error) => self.machine.refuse(error),
-            Command::Flush(waiter) => self.flush(waiter),
+            Command::Flush(waiter) => {
+                let flush = self.machine.flush();
+                self.flushes.push(flush, waiter);
+            }
             Command::Close(message, waiter) => match self.machine.close(message.as_deref(), now) {
                 Ok(()) => self.closes.push(waiter),
                 Err(error) => {
@@ -275,17 +374,22 @@ impl Running {
                 }
             },
             Command::Detach => self.machine.detach(),
+            Command::Fence(passed) => {
+                let _ = passed.send(());
+            }
         }
+        None
     }
 
     /// Hands out what the machine has to tell; whether space may have become free.
-    pub(super) fn dispatch(&mut self, url: &Arc<str>) -> bool {
+    pub(super) fn dispatch(&mut self) -> bool {
         let mut freed = false;
+        let url = self.url.clone();
         while let Some(event) = self.machine.poll_event() {
             match event {
                 ProducerEvent::Settled { batch, result } => {
                     freed = true;
-                    let result = result.map_err(|error| error.with_context(Operation::Produce, url));
+                    let result = result.map_err(|error| error.with_context(Operation::Produce, &url));
                     self.failed.extend(result.as_ref().err().cloned());
                     self.settle(batch, result);
                 }
@@ -323,6 +427,7 @@ impl Running {
     }
 
     fn fail(&mut self, error: &Error) {
+        self.backlog.fail(error, &mut Vec::new());
         // Nobody hears of the tries that are under way.
         let error = error.clone().with_outcome_unknown(true);
         let early = self.early.drain().flatten();

@@ -86,9 +86,19 @@ impl Task {
             // Nobody waits: send what is left without lingering.
             running.machine.flush();
         }
-        let mut transmits = Vec::new();
-        while let Some(transmit) = running.machine.poll_transmit(now) {
-            transmits.push(transmit);
+        let (mut transmits, mut freed) = (Vec::new(), false);
+        loop {
+            while let Some(transmit) = running.machine.poll_transmit(now) {
+                transmits.push(transmit);
+            }
+            freed |= running.dispatch();
+            if !running.advance(now) {
+                break;
+            }
+            if abandoned {
+                running.machine.hurry();
+            }
+            freed = true;
         }
         self.tries.retain(|(batch, attempt), exchange| {
             let alive = running.machine.is_in_flight(*batch, *attempt);
@@ -97,11 +107,10 @@ impl Task {
             }
             alive
         });
-        let freed = running.dispatch(self.shared.target.url.shown());
         let failed = std::mem::take(&mut running.failed);
         let timeouts = std::mem::take(&mut running.timeouts);
         let timeout = running.machine.poll_timeout();
-        let over = abandoned && running.machine.is_idle();
+        let over = abandoned && running.is_idle();
         drop(state);
         if freed {
             self.shared.space.notify_waiters();

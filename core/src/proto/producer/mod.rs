@@ -370,6 +370,11 @@ impl Producer {
         self.window.is_empty() && self.open.is_none()
     }
 
+    /// The ordinal of the next message.
+    pub fn next_message(&self) -> u64 {
+        self.next_message
+    }
+
     /// Messages that are not settled.
     pub fn pending_messages(&self) -> u64 {
         self.next_message - self.first_unsettled()
