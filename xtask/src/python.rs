@@ -29,8 +29,8 @@ impl Python {
     /// One with our package.
     pub(crate) fn with_package() -> Result<Self> {
         let python = Self::environment("test")?;
-        // As users do: pip gets what builds it, and cargo has built most of it before.
-        python.pip([package().as_path()])?;
+        // As users do, but for the profile: cargo has built most of it before, and it says where it goes wrong.
+        python.pip(["--config-settings=build-args=--profile=dev".as_ref(), package().as_path()])?;
         Ok(python)
     }
 

@@ -21,10 +21,13 @@ mod report;
 mod roles;
 mod server;
 
+use std::env;
+
 use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 
 use self::compare::Row;
+use crate::process::{cargo, run as call};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -62,6 +65,12 @@ enum Role {
     Run { job: String },
 }
 
+/// The same command, built as releases are: both what is measured and what measures it are in this program.
+fn as_released() -> Result<()> {
+    let mut command = cargo(["run", "--release", "--package", "xtask", "--"]);
+    call(command.args(env::args_os().skip(1)))
+}
+
 /// How much work there is.
 #[derive(Clone, Copy)]
 struct Scale {
@@ -86,6 +95,9 @@ const GROUPS: [(&str, Group); 5] = [
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if cfg!(debug_assertions) {
+        return as_released();
+    }
     match &arguments.role {
         Some(Role::ServeForBench { whole }) => return roles::serve(*whole),
         Some(Role::Run { job }) => return roles::work(job),
