@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,10 @@ from everstream.testing import Server
 from faces import AsyncFace, Face, SyncFace
 from scripted import Script, ScriptedServer
 from support import QUICK
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The mode of the tests. The programs that they start are to run as users run them.
+    os.environ.pop("PYTHONDEVMODE", None)
 
 
 def pytest_configure(config: pytest.Config) -> None:

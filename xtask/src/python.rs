@@ -57,9 +57,14 @@ impl Python {
 
     /// Runs a program of the environment in the package's folder.
     fn run<'a>(&self, program: &str, args: impl IntoIterator<Item = &'a str>) -> Result<()> {
-        // What a proxy of the environment must not carry.
+        call(self.command(program).args(args))
+    }
+
+    fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.program(program));
-        call(command.args(args).current_dir(package()).env("NO_PROXY", "127.0.0.1,localhost"))
+        // What a proxy of the environment must not carry.
+        command.current_dir(package()).env("NO_PROXY", "127.0.0.1,localhost");
+        command
     }
 }
 
@@ -72,10 +77,14 @@ pub(crate) fn steps() -> Vec<Step> {
     vec![
         Step::new("Python: install", || Python::for_tests().map(drop)),
         Step::new("Python: types", types),
-        Step::new("Python: tests", || {
-            Python::environment("test")?.run("python", ["-X", "dev", "-m", "pytest", "--quiet"])
-        }),
+        Step::new("Python: tests", tests),
     ]
+}
+
+/// In development mode. They mostly wait, so a process for each processor takes a part of the time.
+fn tests() -> Result<()> {
+    let mut pytest = Python::environment("test")?.command("pytest");
+    call(pytest.args(["--quiet", "--numprocesses=auto", "--dist=loadfile"]).env("PYTHONDEVMODE", "1"))
 }
 
 /// Types hold in the package, and the description of the native module is what is in it.
