@@ -151,6 +151,32 @@ async fn a_worker_gives_back_what_was_not_finished_before_it_takes_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_waits_for_a_server_that_is_away_and_hears_of_what_does_not_come_back() {
+    const SUBSCRIPTION: &str = r#"{"id":"s","type":"pull-wake","wake_stream":"wakes","lease_ttl_ms":3000,
+        "status":"active","streams":[]}"#;
+    let begun = tokio::time::Instant::now();
+    let script = Script::new(move |seen, _| match seen.url.rsplit('/').next() {
+        Some("s") => with_body(200, &[], SUBSCRIPTION),
+        Some("claim") if begun.elapsed() < Duration::from_secs(3600) => Reply::Refused,
+        Some("claim") if begun.elapsed() < Duration::from_secs(7200) => with_body(200, &[], CLAIM),
+        Some("claim") => answer(404, &[]),
+        Some("release") => answer(204, &[]),
+        _ if seen.url.contains("live=") => Reply::Silence,
+        _ => with_body(
+            200,
+            &[("content-type", "application/json"), ("stream-next-offset", "1"), ("stream-up-to-date", "true")],
+            "[]",
+        ),
+    });
+    let mut worker = subscriptions(&script).worker("s", "me").await.unwrap();
+    let lease = worker.next().await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(3600));
+    lease.release().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(worker.next().await.unwrap_err().kind(), &ErrorKind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
 async fn c_hook_5_nothing_to_do_is_no_error() {
     for code in ["ALREADY_CLAIMED", "NO_PENDING_WORK"] {
         let body: &'static str = format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#).leak();

@@ -46,12 +46,14 @@ impl Worker {
         Ok(Self { subscriptions, id, name, wakes, has_ended: false, lease: subscription.lease, last: None })
     }
 
-    /// The next work, as soon as there is some. An error does not end the worker: the next call goes on.
+    /// The next work, as soon as there is some. It waits through any time that the server is away, as live reads do. An
+    /// error does not end the worker: the next call goes on.
     ///
     /// A subscription has one lease at a time. So the one before is given back, unless it was finished or released.
     ///
     /// # Errors
-    /// `NotFound` when the subscription or its wake stream is gone, and as all requests.
+    /// `NotFound` when the subscription or its wake stream is gone, `Unauthorized`, and whatever else trying again does not
+    /// mend.
     ///
     /// # Cancel safety
     /// No wake is lost. Work that is being claimed at that very moment is given back at once, and comes again.
@@ -62,9 +64,17 @@ impl Worker {
             tracing::debug!(subscription = %self.id, %error, "a lease could not be given back: it ends by itself");
         }
         loop {
-            if let Some(lease) = self.subscriptions.claim(&self.id, &self.name).await? {
-                self.last = Some(lease.shared());
-                return Ok(lease);
+            match self.subscriptions.claim(&self.id, &self.name).await {
+                Ok(Some(lease)) => {
+                    self.last = Some(lease.shared());
+                    return Ok(lease);
+                }
+                Ok(None) => {}
+                // As for live reads, a server that is away comes back. The wake stream tells when, or the wait ends.
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(subscription = %self.id, %error, "no work can be claimed now: the worker goes on waiting");
+                }
+                Err(error) => return Err(error),
             }
             self.woken().await?;
         }
