@@ -1,6 +1,6 @@
 //! The producer, and the receipts of its messages.
 
-use everstream::{Delivery as CoreDelivery, Error, ErrorKind, Producer as CoreProducer, Receipt};
+use everstream::{Delivery as CoreDelivery, Error, ErrorKind, Producer as CoreProducer, Queued, Receipt};
 use napi::Env;
 use napi::bindgen_prelude::Object;
 use napi_derive::napi;
@@ -27,11 +27,13 @@ impl Producer {
     /// Takes a message. Its delivery, or `None` when that is the one of the message before.
     fn take(&mut self, data: &[u8], json: bool) -> everstream::Result<Option<Delivery>> {
         let taken = if json { self.core.queue_json_text(data) } else { self.core.queue(data) }?;
-        if self.last.as_ref().is_some_and(|last| last.shares_outcome(&taken)) {
-            return Ok(None);
-        }
-        self.last = Some(taken.clone());
-        Ok(Some(Delivery(taken)))
+        Ok(self.unless_last(taken))
+    }
+
+    /// The delivery, unless it is the one of the message before.
+    fn unless_last(&mut self, delivery: CoreDelivery) -> Option<Delivery> {
+        let is_last = self.last.as_ref().is_some_and(|last| last.shares_outcome(&delivery));
+        (!is_last).then(|| Delivery(self.last.insert(delivery).clone()))
     }
 }
 
@@ -51,21 +53,20 @@ impl Producer {
     /// Takes messages of a JSON stream, one in each line. What is refused is told by its delivery, and by the next flush.
     #[napi(catch_unwind, ts_return_type = "Taken")]
     pub fn append_lines(&mut self, env: Env, #[napi(ts_arg_type = "string")] lines: Data) -> napi::Result<Raw> {
-        let (lines, mut deliveries, mut refused) = (lines.0, Vec::<(Option<Delivery>, u32)>::new(), false);
-        let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', &lines).chain([lines.len()]) {
-            let delivery = self.take(&lines[start..end], true).unwrap_or_else(|error| {
-                refused = true;
-                self.last = None;
-                Some(Delivery(self.core.note_refused(error)))
-            });
-            match (delivery, deliveries.last_mut()) {
-                (None, Some((_, messages))) => *messages += 1,
-                (delivery, _) => deliveries.push((delivery, 1)),
-            }
-            start = end + 1;
+        let queued = self.core.queue_json_lines(&lines.0);
+        let mut it = Object::new(&env)?;
+        it.set("refused", queued.iter().any(|it| it.refused))?;
+        let mut end = 0;
+        let mut deliveries = Vec::with_capacity(queued.len());
+        for Queued { delivery, messages, .. } in queued {
+            end += messages;
+            let mut it = Object::new(&env)?;
+            it.set("delivery", self.unless_last(delivery))?;
+            it.set("end", end as f64)?;
+            deliveries.push(it);
         }
-        taken(env, deliveries, refused)
+        it.set("deliveries", deliveries)?;
+        Raw::of(env, it)
     }
 
     /// Whether the stream is known to be JSON.
@@ -208,21 +209,5 @@ fn flushed(env: Env, flushed: everstream::Flushed) -> napi::Result<Raw> {
     it.set("offset", flushed.offset.as_ref().map(everstream::Offset::as_str))?;
     it.set("messages", flushed.messages as f64)?;
     it.set("duplicates", flushed.duplicates as f64)?;
-    Raw::of(env, it)
-}
-
-fn taken(env: Env, deliveries: Vec<(Option<Delivery>, u32)>, refused: bool) -> napi::Result<Raw> {
-    let mut end = 0;
-    let mut entries = Vec::with_capacity(deliveries.len());
-    for (delivery, messages) in deliveries {
-        end += messages;
-        let mut it = Object::new(&env)?;
-        it.set("delivery", delivery)?;
-        it.set("end", end)?;
-        entries.push(it);
-    }
-    let mut it = Object::new(&env)?;
-    it.set("deliveries", entries)?;
-    it.set("refused", refused)?;
     Raw::of(env, it)
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use everstream::{Delivery as CoreDelivery, Error, ErrorKind, Producer as CoreProducer, Receipt};
+use everstream::{Delivery as CoreDelivery, Error, ErrorKind, Producer as CoreProducer, Queued, Receipt};
 use js_sys::{Array, Promise};
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
@@ -27,11 +27,14 @@ impl Producer {
     /// Takes a message. Its delivery, or `None` when that is the one of the message before.
     fn take(&self, message: &[u8], json: bool) -> everstream::Result<Option<Delivery>> {
         let taken = if json { self.core.queue_json_text(message) } else { self.core.queue(message) }?;
-        if self.last.borrow().as_ref().is_some_and(|last| last.shares_outcome(&taken)) {
-            return Ok(None);
-        }
-        self.last.replace(Some(taken.clone()));
-        Ok(Some(Delivery(taken)))
+        Ok(self.unless_last(taken))
+    }
+
+    /// The delivery, unless it is the one of the message before.
+    fn unless_last(&self, delivery: CoreDelivery) -> Option<Delivery> {
+        let mut last = self.last.borrow_mut();
+        let is_last = last.as_ref().is_some_and(|last| last.shares_outcome(&delivery));
+        (!is_last).then(|| Delivery(last.insert(delivery).clone()))
     }
 }
 
@@ -48,19 +51,15 @@ impl Producer {
     /// Takes messages of a JSON stream, one in each line. What is refused is told by its delivery, and by the next flush.
     #[wasm_bindgen(js_name = appendLines)]
     pub fn append_lines(&self, lines: String) -> JsValue {
-        let (mut deliveries, mut refused) = (Vec::<(Option<Delivery>, u32)>::new(), false);
-        for line in lines.as_bytes().split(|byte| *byte == b'\n') {
-            let delivery = self.take(line, true).unwrap_or_else(|error| {
-                refused = true;
-                self.last.take();
-                Some(Delivery(self.core.note_refused(error)))
-            });
-            match (delivery, deliveries.last_mut()) {
-                (None, Some((_, messages))) => *messages += 1,
-                (delivery, _) => deliveries.push((delivery, 1)),
-            }
-        }
-        taken(deliveries, refused)
+        let queued = self.core.queue_json_lines(lines);
+        let refused = queued.iter().any(|it| it.refused);
+        let mut end = 0;
+        let entries = queued.into_iter().map(|Queued { delivery, messages, .. }| {
+            end += messages;
+            object([("delivery", nullable(self.unless_last(delivery))), ("end", (end as f64).into())])
+        });
+        let entries = entries.collect::<Array>();
+        object([("deliveries", entries.into()), ("refused", refused.into())])
     }
 
     /// Whether the stream is known to be JSON.
@@ -194,14 +193,4 @@ fn flushed(flushed: everstream::Flushed) -> JsValue {
         ("messages", (flushed.messages as f64).into()),
         ("duplicates", (flushed.duplicates as f64).into()),
     ])
-}
-
-fn taken(deliveries: Vec<(Option<Delivery>, u32)>, refused: bool) -> JsValue {
-    let mut end = 0;
-    let entries = deliveries.into_iter().map(|(delivery, messages)| {
-        end += messages;
-        object([("delivery", nullable(delivery)), ("end", end.into())])
-    });
-    let entries = entries.collect::<Array>();
-    object([("deliveries", entries.into()), ("refused", refused.into())])
 }

@@ -46,8 +46,8 @@ pub use self::checkpoint::Checkpoint;
 #[cfg(feature = "driver")]
 pub use self::client::{
     Appended, BoxBody, BoxFuture, Carried, Carrier, Client, ClientBuilder, Closed, Created, Delivery, DurableStream,
-    Extras, Host, HttpRequest, HttpResponse, ListedStream, OnSent, Producer, Provider, Reader, RequestBody, StreamInfo,
-    Transport, TransportError, set_host,
+    Extras, Host, HttpRequest, HttpResponse, ListedStream, OnSent, Producer, Provider, Queued, Reader, RequestBody,
+    StreamInfo, Transport, TransportError, set_host,
 };
 #[cfg(feature = "client")]
 pub use self::client::{CheckpointFile, Lease, Subscriptions, WebhookVerifier, Worker};

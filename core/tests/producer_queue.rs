@@ -187,3 +187,44 @@ async fn a_refused_message_is_told_by_its_delivery_and_the_next_flush() {
         assert!(producer.flush().await.is_ok());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn lines_are_documents_of_their_own_and_one_that_is_none_harms_no_other() {
+    let script = Script::new(|_, number| Reply::Answer {
+        status: 200,
+        headers: vec![("content-type", "application/json".into()), ("stream-next-offset", format!("{number}"))],
+        body: "",
+    });
+    let options = || ProducerOptions { max_buffered_bytes: 12, max_in_flight: 1, ..ProducerOptions::default() };
+    let json = stream(&script).with_content_type("application/json");
+    let known = json.producer("p", options()).await.unwrap();
+    let asked = stream(&script).producer_lazy("q", options()).unwrap();
+    for (producer, name) in [(known, "known"), (asked, "asked")] {
+        let before = bodies(&script).len();
+        let queued = producer.queue_json_lines("1\n{\n[2,\"x\"]\n\n3333333333333333\n4\n5");
+        let refused = queued.iter().filter(|it| it.refused).map(|it| it.delivery.message()).collect::<Vec<_>>();
+        assert_eq!(refused, [1, 3, 4], "{name}");
+        assert_eq!(queued.iter().map(|it| it.messages).sum::<u64>(), 7, "{name}");
+        let error = producer.flush().await.unwrap_err();
+        assert_eq!(error.failures().iter().map(|it| it.first_message).collect::<Vec<_>>(), [1, 3, 4], "{name}");
+        for it in queued {
+            assert_eq!(it.delivery.await.is_err(), it.refused, "{name}");
+        }
+        assert_eq!(bodies(&script)[before..].concat().replace("][", ","), "[1,[2,\"x\"],4,5]", "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_of_one_batch_share_a_delivery_and_of_no_json_stream_none_is_taken() {
+    let script = script("");
+    let json = stream(&script).with_content_type("application/json");
+    let producer =
+        json.producer("p", ProducerOptions { max_batch_items: Some(2), ..ProducerOptions::default() }).await.unwrap();
+    let queued = producer.queue_json_lines("1\n2\n3");
+    assert_eq!(queued.iter().map(|it| (it.messages, it.refused)).collect::<Vec<_>>(), [(2, false), (1, false)]);
+    producer.flush().await.unwrap();
+    let text = stream(&script).with_content_type("text/plain").producer("p", ProducerOptions::default()).await.unwrap();
+    let queued = text.queue_json_lines("1\n2");
+    assert!(queued.iter().all(|it| it.refused) && queued.len() == 2);
+    assert_eq!(text.flush().await.unwrap_err().failures().len(), 2);
+}

@@ -34,7 +34,7 @@ pub use self::checkpoint_file::CheckpointFile;
 use self::exchange::Core;
 pub use self::extras::{Extras, Provider};
 pub use self::list::ListedStream;
-pub use self::producer::{Delivery, Producer};
+pub use self::producer::{Delivery, Producer, Queued};
 pub use self::read::Reader;
 pub use self::runtime::{Host, set_host};
 pub use self::stream::{Appended, Closed, Created, DurableStream, StreamInfo};

@@ -74,6 +74,17 @@ impl Delivery {
     }
 }
 
+/// What became of messages in a row that share their outcome.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    /// Of all of them.
+    pub delivery: Delivery,
+    /// How many there are.
+    pub messages: u64,
+    /// Whether it was not taken, and why its delivery tells.
+    pub refused: bool,
+}
+
 impl IntoFuture for Delivery {
     type Output = Result<Receipt>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use serde::Serialize;
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot};
 
-pub use self::delivery::Delivery;
+pub use self::delivery::{Delivery, Queued};
 use self::opening::Opening;
 use self::state::{Checked, Running, State};
 use self::task::Task;
@@ -169,6 +169,44 @@ impl Producer {
     pub fn queue_json_text(&self, text: impl AsRef<[u8]>) -> Result<Delivery> {
         let checked = self.check_json_text(text.as_ref())?;
         self.queue_checked(text.as_ref(), checked)
+    }
+
+    /// [`queue_json_text`](Self::queue_json_text) of many documents, one in each line. One that is refused is told by its
+    /// delivery and by the next flush, and the others go on.
+    pub fn queue_json_lines(&self, lines: impl AsRef<[u8]>) -> Vec<Queued> {
+        let lines = lines.as_ref();
+        // The costly part, without the lock.
+        let checked = memchr::memchr_iter(b'\n', lines).chain([lines.len()]).scan(0, |start, end| {
+            let line = &lines[std::mem::replace(start, end + 1)..end];
+            Some((line, self.check_json_text(line)))
+        });
+        let checked = checked.collect::<Vec<_>>();
+        let behind = self.shared.turn.try_lock().is_err();
+        let now = self.shared.core.now();
+        let (mut queued, mut wakes) = (Vec::<Queued>::new(), false);
+        let mut state = self.shared.lock();
+        for (line, checked) in checked {
+            let (delivery, refused) = match checked.and_then(|checked| state.queue(line, checked, behind, now)) {
+                Ok((delivery, wake)) => {
+                    wakes |= wake;
+                    (delivery, false)
+                }
+                Err(error) => {
+                    let error = self.context(error);
+                    let ordinal = state.note_refused(error.clone(), now);
+                    (Delivery::refused(error, ordinal), true)
+                }
+            };
+            match queued.last_mut() {
+                Some(last) if last.delivery.shares_outcome(&delivery) => last.messages += 1,
+                _ => queued.push(Queued { delivery, messages: 1, refused }),
+            }
+        }
+        drop(state);
+        if wakes {
+            self.shared.wake.notify_one();
+        }
+        queued
     }
 
     /// Whether [queued](Self::queue) messages wait for space.
