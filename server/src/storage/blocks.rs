@@ -39,8 +39,8 @@ enum Ends {
 pub(super) struct End(pub(super) u32);
 
 const FAN_IN: usize = 32;
-/// Blocks of this size and above stay as they are.
-const MERGED: usize = 128 * 1024;
+/// Blocks of this size and above stay as they are: they are few already, and copying them would cost more than they do.
+const MERGED: usize = 32 * 1024;
 
 impl End {
     const APPEND: u32 = 1 << 31;

@@ -27,6 +27,11 @@ use crate::storage::{Loaded, NewStream, StorageError, StorageErrorKind};
 /// A segment grows by this much at a time, or by its full size if that is less, in zeros: syncing a write into
 /// blocks that are there already costs a fraction of one that makes the file longer.
 const GROW: u64 = 1 << 20;
+/// Zeros end where a page of the system's cache does.
+const ALIGN: u64 = 4 << 10;
+/// Groups of this size and above make the file longer themselves: their sync takes long enough, and zeros that they would
+/// overwrite at once are as dear as they are.
+const LARGE: u64 = 128 << 10;
 /// Room that data leaves for removals when the disk is full.
 const RESERVE: u64 = 64 << 10;
 /// A group is written when it has this size, even if more waits.
@@ -247,10 +252,12 @@ impl Committer {
     /// Writes and syncs the group. After an error of kind `Full` nothing of it is stored.
     fn write(&mut self) -> Result<(), StorageError> {
         let Segment { file, at, room, .. } = &mut self.segment;
-        let end = *at + self.group.records.len() as u64;
+        let len = self.group.records.len() as u64;
+        let end = *at + len;
         let needed = if self.group.has_data { end + RESERVE } else { end };
         if needed > *room {
-            let grown = (needed + 1).next_multiple_of(grow(&self.shared.options));
+            let step = if len < LARGE { grow(&self.shared.options) } else { ALIGN };
+            let grown = (needed + 1).next_multiple_of(step);
             let from = end.max(*room);
             if let Err(error) = file.write_at(from, &vec![0; (grown - from) as usize]) {
                 // Nothing is lost by zeros that were not written.

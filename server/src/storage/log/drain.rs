@@ -25,8 +25,8 @@ use crate::storage::blocks::Block;
 /// How much is gathered before it is written.
 const CHUNK: usize = 1 << 20;
 /// A run is merged into the next one that is at least half as long, up to this length: the number of small
-/// runs of a stream stays logarithmic, and each byte is moved a few times at most.
-const MERGED: u64 = 8 << 20;
+/// runs of a stream stays logarithmic, and each byte is moved a few times at most. What comes in longer runs is not moved.
+const MERGED: u64 = 2 << 20;
 /// Data files below this size are put together when there are many.
 const SMALL_FILE: u64 = 4 << 20;
 const SMALL_FILES: usize = 8;
