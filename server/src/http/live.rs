@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::body::Body;
 use super::error::HttpError;
 use super::extract::ReadQuery;
-use super::{App, cache, read, stream_headers, truth};
+use super::{App, Turn, cache, read, stream_headers, truth};
 use crate::engine::{Ended, EngineError, Stream, Tail};
 use crate::metrics::LiveMode;
 
@@ -19,12 +19,13 @@ pub(super) async fn handle(
     stream: Arc<Stream>,
     query: &ReadQuery<'_>,
     parts: &Parts,
+    turn: &Turn,
 ) -> Result<Response<Body>, HttpError> {
     let _live = app.metrics().live(LiveMode::LongPoll);
     let deadline = Instant::now() + app.config().server.long_poll_timeout;
     let mut tail = stream.tail();
     let mut position = query.start.resolve(tail.position);
-    let mut follower = None;
+    let mut waiting = None;
     loop {
         match tail.ended {
             Some(Ended::Removed) => return Err(EngineError::NotFound.into()),
@@ -36,6 +37,9 @@ pub(super) async fn handle(
         if position < tail.position {
             let result = app.read(&stream, position).await?;
             if !result.is_empty() {
+                if let Some((_, alarm)) = waiting {
+                    turn.keep_alarm(alarm);
+                }
                 let cursor = (!result.is_at_end()).then(|| cursor(app, query));
                 return read::respond(app, &stream, &result, query, parts, cursor).await;
             }
@@ -46,15 +50,14 @@ pub(super) async fn handle(
         if tail.closed {
             return Ok(nothing(app, &stream, query, tail));
         }
-        let follower = follower.get_or_insert_with(|| stream.follow());
+        let (follower, alarm) = waiting.get_or_insert_with(|| (stream.follow(), turn.take_alarm(app)));
         let over = tokio::select! {
             biased;
             changed = follower.changed(tail) => {
                 tail = changed;
                 continue;
             }
-            () = app.stop().cancelled() => stream.tail(),
-            () = tokio::time::sleep_until(deadline) => stream.tail(),
+            () = alarm.until(deadline) => stream.tail(),
         };
         // What became durable at the last moment must not be skipped by the offset of a 204.
         if over == tail {

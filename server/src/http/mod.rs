@@ -1,6 +1,7 @@
 //! HTTP: routes requests to the engine and writes its answers. The route table is [`App::route`].
 
 mod access;
+mod alarm;
 mod append;
 mod body;
 mod budget;
@@ -318,7 +319,7 @@ impl App {
         match (target, parts.method.as_str()) {
             (Target::Stream(name), "PUT") => Box::pin(create::handle(self, &name, parts, body, caller)).await,
             (Target::Stream(name), "POST") => append::handle(self, &name, parts, body, turn).await,
-            (Target::Stream(name), "GET") => read::handle(self, &name, parts).await,
+            (Target::Stream(name), "GET") => read::handle(self, &name, parts, turn).await,
             (Target::Stream(name), "HEAD") => head::handle(self, &name).await,
             (Target::Stream(name), "DELETE") => Box::pin(delete::handle(self, &name)).await,
             (Target::Stream(_), _) => Err(HttpError::MethodNotAllowed),

@@ -13,7 +13,7 @@ use super::cache::{self, Tag};
 use super::compress;
 use super::error::HttpError;
 use super::extract::{self, Live, ReadQuery, Start};
-use super::{App, live, sse, stream_headers, truth};
+use super::{App, MOST_HEADERS, Turn, live, sse, stream_headers, truth};
 use crate::engine::{EngineError, ReadResult, Stream};
 use crate::storage::{StorageError, StorageErrorKind};
 
@@ -21,14 +21,19 @@ use crate::storage::{StorageError, StorageErrorKind};
 const JOIN_BELOW: usize = 16 * 1024;
 const MOST_BLOCKS: usize = 48;
 
-pub(super) async fn handle(app: &Arc<App>, name: &str, parts: &Parts) -> Result<Response<Body>, HttpError> {
+pub(super) async fn handle(
+    app: &Arc<App>,
+    name: &str,
+    parts: &Parts,
+    turn: &Turn,
+) -> Result<Response<Body>, HttpError> {
     // The stream is looked up before the query is judged (S-READ-1).
     let stream = app.engine().stream(name).await?;
     let query = extract::read_query(parts.uri.query())?;
     stream.touch_by_reader();
     match query.live {
         None => catch_up(app, &stream, &query, parts).await,
-        Some(Live::LongPoll) => live::handle(app, stream, &query, parts).await,
+        Some(Live::LongPoll) => live::handle(app, stream, &query, parts, turn).await,
         Some(Live::Sse) => Ok(sse::handle(app, stream, &query)),
     }
 }
@@ -60,6 +65,10 @@ pub(super) async fn respond(
 ) -> Result<Response<Body>, HttpError> {
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
+    if cursor.is_some() {
+        // One more than other answers have.
+        headers.reserve(MOST_HEADERS + 1);
+    }
     stream_headers(headers, stream, result.next);
     if let Ok(content_type) = HeaderValue::from_str(&stream.meta().content_type) {
         headers.insert(header::CONTENT_TYPE, content_type);

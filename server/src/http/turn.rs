@@ -1,28 +1,49 @@
-//! The order of requests that one connection has sent without waiting for answers.
+//! The order of requests that one connection has sent without waiting for answers, and what it keeps from one to the next.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+
+use super::App;
+use super::alarm::Alarm;
 
 /// Whose turn it is on a connection. A request keeps the turn until it is answered, unless it passes it on before: then
 /// the next request may begin, and what it does comes after what this one does.
 ///
 /// Only the task of the connection uses it, so that relaxed order is enough.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Turn(Arc<AtomicBool>);
+#[derive(Clone, Default)]
+pub(crate) struct Turn(Arc<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    is_passed: AtomicBool,
+    alarm: Mutex<Option<Box<Alarm>>>,
+}
 
 impl Turn {
     /// A request begins and has the turn.
     pub(crate) fn take(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.is_passed.store(false, Ordering::Relaxed);
     }
 
     /// The next request may begin.
     pub(super) fn pass(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_passed.store(true, Ordering::Relaxed);
     }
 
     /// Whether the last request has passed the turn on.
     pub(crate) fn is_passed(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_passed.load(Ordering::Relaxed)
+    }
+
+    /// The alarm of the connection, or a new one.
+    pub(super) fn take_alarm(&self, app: &App) -> Box<Alarm> {
+        self.0.alarm.lock().take().unwrap_or_else(|| Box::new(Alarm::new(app)))
+    }
+
+    /// Keeps an alarm for the next request.
+    pub(super) fn keep_alarm(&self, alarm: Box<Alarm>) {
+        *self.0.alarm.lock() = Some(alarm);
     }
 }
