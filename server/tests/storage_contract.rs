@@ -288,9 +288,14 @@ macro_rules! contract {
                 #![proptest_config(ProptestConfig::with_cases($cases))]
                 #[test]
                 fn pieces_join_to_the_whole(
-                    sizes in prop::collection::vec(1..40usize, 1..1200),
-                    limits in prop::collection::vec(1..400usize, 1..6),
+                    mut sizes in prop::collection::vec(1..40usize, 1..1200),
+                    // Some that are so large that they stay where they are committed, all at the end or anywhere.
+                    large in prop::collection::vec((33_000..50_000usize, any::<Option<prop::sample::Index>>()), 0..6),
+                    limits in prop::collection::vec(prop_oneof![1..400usize, 1..90_000usize], 1..6),
                 ) {
+                    for (size, at) in large {
+                        sizes.insert(at.map_or(sizes.len(), |at| at.index(sizes.len())), size);
+                    }
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                     runtime.block_on(super::pieces_join_to_the_whole($make, sizes, limits));
                 }

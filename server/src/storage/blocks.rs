@@ -1,5 +1,6 @@
 //! Bytes of a stream in memory, in order, and where messages and appends end.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -24,6 +25,14 @@ pub(super) struct Block {
     ends: Ends,
     /// How many merges lie behind it.
     level: u8,
+    place: Option<Place>,
+}
+
+/// Where the data of a block is in the commit log as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: NonZeroU32,
+    pub(super) offset: u32,
 }
 
 /// Where the messages of a block end; one append of one message, the frequent case, needs no allocation.
@@ -40,7 +49,7 @@ pub(super) struct End(pub(super) u32);
 
 const FAN_IN: usize = 32;
 /// Blocks of this size and above stay as they are: they are few already, and copying them would cost more than they do.
-const MERGED: usize = 32 * 1024;
+pub(super) const MERGED: usize = 32 * 1024;
 
 impl End {
     const APPEND: u32 = 1 << 31;
@@ -107,7 +116,7 @@ pub(super) fn append_after(ends: &[End], start: u64, at: usize) -> Option<Append
 
 impl Block {
     pub(super) fn from_parts(start: u64, data: Bytes, ends: Vec<End>) -> Self {
-        Self { start, data, ends: Ends::Many(ends.into()), level: 0 }
+        Self { start, data, ends: Ends::Many(ends.into()), level: 0, place: None }
     }
 
     /// The appends from a position on, at which one begins.
@@ -117,7 +126,8 @@ impl Block {
         };
         let before = before as usize;
         let ends = self.ends().iter().filter(|end| end.at() > before).map(|end| End(end.0 - before as u32)).collect();
-        Self::from_parts(from, self.data.slice(before..), ends)
+        let place = self.place.map(|place| Place { offset: place.offset + before as u32, ..place });
+        Self { place, ..Self::from_parts(from, self.data.slice(before..), ends) }
     }
 
     pub(super) fn start(&self) -> u64 {
@@ -126,6 +136,10 @@ impl Block {
 
     pub(super) fn end(&self) -> u64 {
         self.start + self.data.len() as u64
+    }
+
+    pub(super) fn place(&self) -> Option<Place> {
+        self.place
     }
 
     pub(super) fn data(&self) -> &Bytes {
@@ -143,6 +157,12 @@ impl Block {
 impl Blocks {
     /// Adds the messages of one append, which begin at `at`.
     pub(super) fn push(&mut self, at: Position, messages: &Messages) {
+        self.push_placed(at, messages, None);
+    }
+
+    /// As [`Self::push`], of messages that lie in the log as well. They have at least [`MERGED`] bytes, since the place is lost
+    /// when blocks are merged.
+    pub(super) fn push_placed(&mut self, at: Position, messages: &Messages, place: Option<Place>) {
         let mut ends = messages.ends().map(End);
         let ends = match (ends.next(), ends.next()) {
             (None, _) => return,
@@ -159,7 +179,7 @@ impl Blocks {
             // Many streams never get a second one.
             self.blocks.reserve_exact(1);
         }
-        self.blocks.push(Block { start: at.0, data: messages.data().clone(), ends, level: 0 });
+        self.blocks.push(Block { start: at.0, data: messages.data().clone(), ends, level: 0, place });
         self.merge();
     }
 
@@ -181,6 +201,7 @@ impl Blocks {
                 data: data.freeze(),
                 ends: Ends::Many(ends.into()),
                 level: level.saturating_add(1),
+                place: None,
             };
             self.blocks.truncate(first);
             self.blocks.push(merged);

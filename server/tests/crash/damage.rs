@@ -10,7 +10,7 @@ use everstream_server::engine::{Append, CreateRequest, EngineError, ForkRequest,
 use everstream_server::storage::log::check;
 use everstream_server::storage::{Disk, StorageErrorKind};
 
-const STREAMS: [&str; 3] = ["drained", "both", "in-the-log"];
+const STREAMS: [&str; 4] = ["drained", "both", "in-the-log", "large"];
 
 fn append(server: &mut Server, name: &'static str, seq: u64, size: usize) {
     let mut append = Append::new("text/plain", Bytes::from(format!("{seq}{};", "z".repeat(size))));
@@ -32,6 +32,9 @@ fn folder() -> (BTreeMap<String, Vec<u8>>, BTreeMap<&'static str, String>) {
         append(&mut server, "drained", seq, 40);
         append(&mut server, "both", seq, 40);
     }
+    // What is large stays where it was committed.
+    append(&mut server, "large", 0, 33_000);
+    append(&mut server, "large", 1, 40_000);
     server.steps.drain().unwrap();
     for seq in 0..3 {
         append(&mut server, "both", seq + 3, 20);
@@ -71,6 +74,11 @@ fn hold(files: &BTreeMap<String, Vec<u8>>, texts: &BTreeMap<&'static str, String
     noticed
 }
 
+/// All places of a small file; of a large one all near its ends, and some between.
+fn places(used: usize) -> impl Iterator<Item = usize> {
+    (0..used).filter(move |at| used < 10_000 || *at < 1_000 || used - at < 1_000 || at % 101 == 0)
+}
+
 #[test]
 fn a_changed_byte_anywhere_gives_an_error_or_an_exact_part() {
     let (files, texts) = folder();
@@ -79,7 +87,7 @@ fn a_changed_byte_anywhere_gives_an_error_or_an_exact_part() {
     for (name, data) in &files {
         // A segment ends in a long run of zeros; a few of them stand for all.
         let used = data.iter().rposition(|byte| *byte != 0).map_or(0, |last| (last + 20).min(data.len()));
-        for at in 0..used {
+        for at in places(used) {
             let mut files = files.clone();
             files.get_mut(name).unwrap()[at] ^= 1 << (at % 8);
             tried += 1;
@@ -95,14 +103,15 @@ fn a_file_that_is_cut_or_missing_gives_an_error_or_an_exact_part() {
     let (files, texts) = folder();
     for (name, data) in &files {
         let used = data.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        for len in (0..used).step_by(5) {
+        for len in places(used).step_by(5) {
             let mut files = files.clone();
             files.get_mut(name).unwrap().truncate(len);
             hold(&files, &texts, &format!("{name}, cut to {len}"));
         }
         let mut files = files.clone();
         files.remove(name);
-        if !name.starts_with("log") {
+        // The last segment of the log is empty, or the end of it.
+        if !name.starts_with("log") || used > 20_000 {
             assert!(serve(&files).is_err() || name == "LOCK", "without {name}");
         }
     }
@@ -149,13 +158,18 @@ fn fsck_finds_what_changed_and_changes_nothing() {
         checked
     };
     let checked = fsck(&files);
-    assert_eq!((checked.streams, checked.damage.len()), (3, 0), "{checked:?}");
-    assert!(checked.drained_bytes > 200 && checked.replayed == 6, "{checked:?}");
+    assert_eq!((checked.streams, checked.damage.len()), (4, 0), "{checked:?}");
+    assert!(checked.drained_bytes > 73_000 && checked.replayed == 6, "{checked:?}");
     let data = files.keys().find(|name| name.starts_with("data")).unwrap();
     let mut changed = files.clone();
     changed.get_mut(data).unwrap()[100] ^= 1;
     let checked = fsck(&changed);
     assert!(checked.damage.iter().any(|damage| damage.contains(data) && damage.contains("stream ")), "{checked:?}");
+    let kept = files.iter().find(|(name, data)| name.starts_with("log") && data.len() > 20_000).unwrap().0;
+    let mut changed = files.clone();
+    changed.get_mut(kept).unwrap()[20_000] ^= 1;
+    let checked = fsck(&changed);
+    assert!(checked.damage.iter().any(|damage| damage.contains("stream large")), "{checked:?}");
     let log = files.keys().rfind(|name| name.starts_with("log")).unwrap();
     let mut changed = files.clone();
     changed.get_mut(log).unwrap()[60] ^= 1;

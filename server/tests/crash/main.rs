@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod damage;
+mod large;
 mod run;
 mod trouble;
 

@@ -161,7 +161,9 @@ impl World {
             let operations = self.rng.random_range(0..30);
             self.disk.fuse(operations);
         }
-        match Server::open(&self.disk) {
+        // With some sizes a segment ends with almost every record, with others it holds many large ones.
+        let segment_bytes = [3000, 3000, 120_000, 400_000][self.rng.random_range(0..4)];
+        match Server::with_segments(&self.disk, segment_bytes) {
             Ok(server) => Some(server),
             Err(error) if self.disk.is_dead() => {
                 assert_ne!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
@@ -278,7 +280,12 @@ impl World {
         let number = known.next_plain;
         known.next_plain += 1;
         // Now and then one that is written from where it is.
-        let size = if self.rng.random_ratio(1, 40) { 17_000 } else { self.rng.random_range(0..400) };
+        let size = match self.rng.random_range(0..40) {
+            0 => 17_000,
+            // One that stays in the log.
+            1..4 => self.rng.random_range(33_000..70_000),
+            _ => self.rng.random_range(0..400),
+        };
         let body = format!("{name}:plain{number}{};", "x".repeat(size));
         let mut append = Append::new("text/plain", Bytes::from(body.clone()));
         let seq = self.rng.random_bool(0.3).then(|| format!("{number:08}"));
@@ -299,7 +306,11 @@ impl World {
         let seq = flying.unwrap_or(writer.answered);
         let again = seq < writer.sent;
         if !again {
-            let size = self.rng.random_range(0..300);
+            let size = if self.rng.random_ratio(1, 8) {
+                self.rng.random_range(33_000..70_000)
+            } else {
+                self.rng.random_range(0..300)
+            };
             writer.batches.push(format!("{}:{seq}{};", writer.id, "y".repeat(size)));
             writer.sent = seq + 1;
         }

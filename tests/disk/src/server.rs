@@ -37,7 +37,15 @@ impl SteppedServer {
     /// Of the disk, or about what is on it.
     pub fn open(disk: &SimDisk) -> io::Result<Self> {
         // So small that almost every step meets the end of a segment.
-        let options = LogOptions::default().segment_bytes(3000);
+        Self::with_segments(disk, 3000)
+    }
+
+    /// As [`open`](Self::open), with segments of the log of this size.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn with_segments(disk: &SimDisk, bytes: u64) -> io::Result<Self> {
+        let options = LogOptions::default().segment_bytes(bytes);
         let (storage, steps) = LogStorage::stepped(Arc::new(disk.clone()), options)?;
         let storage: Arc<dyn Storage> = Arc::new(storage);
         Ok(Self { engine: Engine::new(Arc::clone(&storage), Arc::new(SystemClock)), steps, _storage: storage })

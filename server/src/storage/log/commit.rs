@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use tokio::runtime::Handle;
 
 use super::answers::Answers;
 use super::disk::DiskFile;
-use super::drain::Cut;
+use super::drain::{Cut, Sealed};
 use super::entry::Entry;
 use super::format::{Header, Kind, segment_name};
 use super::pace::Pace;
@@ -22,6 +23,7 @@ use super::queue::{Answer, Op};
 use super::segment::{put_commit, put_create, put_delete, put_record};
 use super::{LogOptions, Shared, storage_error};
 use crate::engine::{Commit, Removal};
+use crate::storage::blocks::{MERGED, Place};
 use crate::storage::{Loaded, NewStream, StorageError, StorageErrorKind};
 
 /// A segment grows by this much at a time, or by its full size if that is less, in zeros: syncing a write into
@@ -43,7 +45,7 @@ pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
     pub(super) segment: Segment,
     /// Segments that are full and not handed over yet, oldest first.
-    pub(super) sealed: Vec<u64>,
+    pub(super) sealed: Vec<Sealed>,
     /// The last record.
     pub(super) seq: u64,
     /// The last record that is on disk.
@@ -68,6 +70,8 @@ pub(super) struct Segment {
     at: u64,
     /// Up to where the file has zeros.
     room: u64,
+    /// Bytes of data that have a place.
+    large: u64,
 }
 
 /// What becomes durable together.
@@ -81,9 +85,28 @@ pub(super) struct Group {
 }
 
 enum Change {
-    Commit { entry: Arc<Entry>, seq: u64, start: u64, commit: Commit, reply: Answer<()> },
-    Create { stream: Box<NewStream>, seq: u64, source: Option<Arc<Entry>>, reply: Answer<Loaded> },
-    Delete { entry: Arc<Entry>, seq: u64, source: Option<Arc<Entry>>, removal: Removal, reply: Answer<()> },
+    /// Its data is written at `data_at` within the group.
+    Commit {
+        entry: Arc<Entry>,
+        seq: u64,
+        start: u64,
+        data_at: usize,
+        commit: Commit,
+        reply: Answer<()>,
+    },
+    Create {
+        stream: Box<NewStream>,
+        seq: u64,
+        source: Option<Arc<Entry>>,
+        reply: Answer<Loaded>,
+    },
+    Delete {
+        entry: Arc<Entry>,
+        seq: u64,
+        source: Option<Arc<Entry>>,
+        removal: Removal,
+        reply: Answer<()>,
+    },
 }
 
 impl Segment {
@@ -97,7 +120,7 @@ impl Segment {
             file.write_at(0, &bytes)?;
             file.sync()?;
             shared.disk.sync_names()?;
-            Ok(Self { file, number, at: Header::LEN as u64, room: bytes.len() as u64 })
+            Ok(Self { file, number, at: Header::LEN as u64, room: bytes.len() as u64, large: 0 })
         };
         make().inspect_err(|_| {
             // It holds nothing; what cannot be removed is removed at the next start.
@@ -176,8 +199,8 @@ impl Committer {
         }
         let start = entry.next.fetch_add(commit.messages.len() as u64, Ordering::AcqRel);
         self.group.has_data |= !commit.messages.is_empty();
-        let seq = self.put(|out| put_commit(out, entry.number, start, &commit));
-        self.group.changes.push(Change::Commit { entry, seq, start, commit, reply });
+        let (seq, data_at) = self.put(|out| put_commit(out, entry.number, start, &commit));
+        self.group.changes.push(Change::Commit { entry, seq, start, data_at, commit, reply });
     }
 
     fn take_create(&mut self, stream: Box<NewStream>, reply: Answer<Loaded>) {
@@ -199,7 +222,7 @@ impl Committer {
         self.group.names.insert(Arc::clone(&stream.meta.name));
         self.group.names.extend(source.as_ref().map(|entry| Arc::clone(&entry.meta.name)));
         self.group.has_data = true;
-        let seq = self.put(|out| put_create(out, &stream));
+        let (seq, _) = self.put(|out| put_create(out, &stream));
         self.group.changes.push(Change::Create { stream, seq, source, reply });
     }
 
@@ -213,7 +236,7 @@ impl Committer {
         self.group.names.insert(Arc::clone(&entry.meta.name));
         self.group.names.extend(source.as_ref().map(|entry| Arc::clone(&entry.meta.name)));
         let source_number = source.as_ref().map_or(0, |entry| entry.number);
-        let seq = self.put(|out| put_delete(out, entry.number, source_number, removal));
+        let (seq, _) = self.put(|out| put_delete(out, entry.number, source_number, removal));
         self.group.changes.push(Change::Delete { entry, seq, source, removal, reply });
     }
 
@@ -225,10 +248,11 @@ impl Committer {
         }
     }
 
-    fn put(&mut self, body: impl FnOnce(&mut Vec<u8>) -> Bytes) -> u64 {
+    /// Adds a record; gives its number, and where its data is within the group.
+    fn put(&mut self, body: impl FnOnce(&mut Vec<u8>) -> Bytes) -> (u64, usize) {
         self.seq += 1;
-        put_record(&mut self.group.records, self.segment.number, self.seq, self.durable, body);
-        self.seq
+        let data_at = put_record(&mut self.group.records, self.segment.number, self.seq, self.durable, body);
+        (self.seq, data_at)
     }
 
     /// Makes the group durable and answers it.
@@ -318,16 +342,18 @@ impl Committer {
     /// Lets everybody see what is durable now.
     fn publish(&mut self) {
         self.durable = self.seq;
+        let group_at = self.segment.at - self.group.records.len() as u64;
         self.group.clear();
         let mut changes = std::mem::take(&mut self.group.changes);
         let mut answers = Answers::default();
         for change in changes.drain(..) {
             // Whoever asked may have gone: a reply that nobody waits for takes nothing back.
             match change {
-                Change::Commit { entry, seq, start, commit, reply } => {
+                Change::Commit { entry, seq, start, data_at, commit, reply } => {
+                    let place = self.segment.place(group_at + data_at as u64, &commit);
                     let is_new = {
                         let mut inner = entry.lock();
-                        inner.apply(seq, start, &commit);
+                        inner.apply(seq, start, &commit, place);
                         !std::mem::replace(&mut inner.dirty, true)
                     };
                     entry.pending.fetch_sub(1, Ordering::AcqRel);
@@ -358,7 +384,8 @@ impl Committer {
     fn roll(&mut self) {
         match Segment::create(&self.shared, self.segment.number + 1, self.seq + 1) {
             Ok(segment) => {
-                self.sealed.push(std::mem::replace(&mut self.segment, segment).number);
+                let Segment { number, at, large, .. } = std::mem::replace(&mut self.segment, segment);
+                self.sealed.push(Sealed { number, used: at, is_worth_keeping: large * 2 > at });
                 self.is_stuck = false;
                 self.cut();
             }
@@ -383,6 +410,7 @@ impl Committer {
         let cut = Cut {
             seq: self.durable,
             segments: std::mem::take(&mut self.sealed),
+            next_segment: self.segment.number,
             dirty: std::mem::take(&mut self.dirty),
         };
         self.shared.drains.push(cut);
@@ -390,6 +418,18 @@ impl Committer {
 }
 
 impl Segment {
+    /// The place of a commit's data at `at`, if it is so large that it may stay there.
+    fn place(&mut self, at: u64, commit: &Commit) -> Option<Place> {
+        let len = commit.messages.len();
+        if len < MERGED {
+            return None;
+        }
+        let segment = NonZeroU32::new(u32::try_from(self.number).ok()?)?;
+        u32::try_from(at + len as u64).ok()?;
+        self.large += len as u64;
+        Some(Place { segment, offset: at as u32 })
+    }
+
     fn is_full(&self, shared: &Shared, group: &Group) -> bool {
         self.at + group.records.len() as u64 >= shared.options.segment_bytes && !group.changes.is_empty()
     }

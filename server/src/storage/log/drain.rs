@@ -1,20 +1,26 @@
 //! The drain: carries what was committed from the log into runs, writes checkpoints, removes what is not
 //! needed any more, and gives space back.
 //!
+//! Large data is not carried. Where most of a segment is large data, and a stream has much of it there, its run refers to it
+//! and the segment is kept. When most of that is not needed any more, the rest is moved into a data file.
+//!
 //! One thread does all of it. An error leaves everything as it was and is tried again: a file that could
 //! not be written or synced is given up, never synced a second time.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::disk::DiskFile;
 use super::entry::{Entry, Inner};
-use super::format::{Header, Kind, MANIFEST, MANIFEST_NEW, data_name, segment_name};
+use super::files::SEGMENT;
+use super::format::{Header, Kind, MANIFEST, MANIFEST_NEW, data_name};
 use super::manifest::{self, Checkpoint, SavedRef, put_checkpoint, put_removed, put_stream};
 use super::parts::Parts;
 use super::run::{self, Patience, RunRef};
@@ -27,6 +33,8 @@ const CHUNK: usize = 1 << 20;
 /// A run is merged into the next one that is at least half as long, up to this length: the number of small
 /// runs of a stream stays logarithmic, and each byte is moved a few times at most. What comes in longer runs is not moved.
 const MERGED: u64 = 2 << 20;
+/// Large data of a stream stays in a segment if it is at least this part of the size of one.
+const STAYING: u64 = 32;
 /// Data files below this size are put together when there are many.
 const SMALL_FILE: u64 = 4 << 20;
 const SMALL_FILES: usize = 8;
@@ -42,9 +50,21 @@ pub(super) struct Cut {
     /// Its last record.
     pub(super) seq: u64,
     /// Its segments.
-    pub(super) segments: Vec<u64>,
+    pub(super) segments: Vec<Sealed>,
+    /// The first segment that is not in it.
+    pub(super) next_segment: u64,
     /// Streams that its records have changed.
     pub(super) dirty: Vec<Arc<Entry>>,
+}
+
+/// A segment that is full.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sealed {
+    pub(super) number: u64,
+    /// Where its records end.
+    pub(super) used: u64,
+    /// Most of it is large data.
+    pub(super) is_worth_keeping: bool,
 }
 
 /// What waits for the drain.
@@ -160,6 +180,8 @@ pub(super) struct Drain {
     /// `None` when a write or sync of it has failed: then it is written anew.
     pub(super) manifest: Option<ManifestFile>,
     pub(super) checkpoint: Checkpoint,
+    /// Streams with data in segments behind the last cut.
+    pub(super) left: Vec<Arc<Entry>>,
 }
 
 /// New runs of a stream, on disk and not yet known to anyone.
@@ -210,7 +232,7 @@ impl Drain {
         }
         if self.manifest.is_none() {
             // What a failed write of it may have named must not be removed before that is out of date.
-            self.save(&[], &[], &[], self.checkpoint.seq)?;
+            self.save(&[], &[], &[], self.checkpoint)?;
         }
         self.collect()?;
         self.shared.drains.recovered();
@@ -218,9 +240,10 @@ impl Drain {
     }
 
     fn drain(&mut self, cut: &Cut) -> io::Result<()> {
+        let least = self.shared.options.segment_bytes / STAYING;
         let mut out = DataFile::new(&self.shared, &mut self.checkpoint.next_file);
-        let (mut moved, mut removed, mut changed) = (Vec::new(), Vec::new(), Vec::new());
-        for entry in &cut.dirty {
+        let (mut moved, mut removed, mut changed, mut left) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for entry in cut.dirty.iter().chain(&self.left) {
             let mut inner = entry.lock();
             if inner.removed {
                 removed.push(entry.number);
@@ -229,15 +252,27 @@ impl Drain {
             // What changes from here on makes it dirty again.
             inner.dirty = false;
             let mut blocks = inner.tail.since(inner.drained);
+            // What may stay in a later segment is left to the cut that has it.
+            let later = |block: &Block| block.place().is_some_and(|at| u64::from(at.segment.get()) >= cut.next_segment);
+            if let Some(first) = blocks.iter().position(later) {
+                blocks.truncate(first);
+                inner.dirty = true;
+                left.push(Arc::clone(entry));
+            }
             let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
                 changed.push(Arc::clone(entry));
                 continue;
             };
-            let (upto, mut len) = (last.end(), last.end() - first.start());
+            let (start, upto) = (first.start(), last.end());
+            let mut parts = split(cut, &blocks, least);
             let mut kept = inner.runs.len();
-            while let Some(run) = inner.runs[..kept].last().filter(|run| run.len < 2 * len && run.len + len <= MERGED) {
-                len += run.len;
-                kept -= 1;
+            if let Some((0, range)) = parts.first() {
+                let mut len = blocks[range.end - 1].end() - start;
+                let fits = |run: &&RunRef, len| run.log == 0 && run.len < 2 * len && run.len + len <= MERGED;
+                while let Some(run) = inner.runs[..kept].last().filter(|run| fits(run, len)) {
+                    len += run.len;
+                    kept -= 1;
+                }
             }
             let merged = inner.runs[kept..].to_vec();
             drop(inner);
@@ -246,7 +281,14 @@ impl Drain {
                 .map(|run| entry.with_run(*run, Patience::ForDisk, |reader| reader.all()))
                 .collect::<io::Result<Vec<_>>>();
             match older {
-                Ok(older) => drop(blocks.splice(..0, older)),
+                Ok(older) => {
+                    // Only to a first part that is moved.
+                    let more = older.len();
+                    blocks.splice(..0, older);
+                    for (number, (_, range)) in parts.iter_mut().enumerate() {
+                        *range = if number == 0 { range.start } else { range.start + more }..range.end + more;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     // Damaged runs stay where they are: readers are told, and new data is not held up.
                     tracing::error!(stream = &*entry.meta.name, %error, "runs cannot be merged");
@@ -254,24 +296,37 @@ impl Drain {
                 }
                 Err(error) => return Err(error),
             }
-            let new = out.put_all(entry.number, &blocks)?;
+            let mut new = Vec::with_capacity(parts.len());
+            for (log, range) in parts {
+                new.extend(out.put_all(entry.number, &blocks[range], log)?);
+            }
             moved.push(Moved { entry: Arc::clone(entry), change: RunChange::Drained { kept, new, upto } });
         }
         out.finish()?;
-        let seq = cut.seq.max(self.checkpoint.seq);
-        self.save(&moved, &changed, &removed, seq)?;
+        let checkpoint = Checkpoint {
+            seq: cut.seq.max(self.checkpoint.seq),
+            first_segment: cut.next_segment.max(self.checkpoint.first_segment),
+            ..self.checkpoint
+        };
+        self.save(&moved, &changed, &removed, checkpoint)?;
+        self.left = left;
         for segment in &cut.segments {
-            // One that stays is only replayed in vain.
-            if let Err(error) = self.shared.disk.remove(&segment_name(*segment)) {
-                tracing::warn!(%error, "cannot remove a drained log segment");
+            // One that stays is removed at the next start.
+            if let Err(error) = self.shared.files.take_over(segment.number, segment.used) {
+                tracing::warn!(%error, "cannot remove or cut a drained log segment");
             }
         }
         Ok(())
     }
 
     /// Writes a checkpoint, then lets readers use the runs that moved.
-    fn save(&mut self, moved: &[Moved], changed: &[Arc<Entry>], removed: &[u64], seq: u64) -> io::Result<()> {
-        let checkpoint = Checkpoint { seq, ..self.checkpoint };
+    fn save(
+        &mut self,
+        moved: &[Moved],
+        changed: &[Arc<Entry>],
+        removed: &[u64],
+        checkpoint: Checkpoint,
+    ) -> io::Result<()> {
         let mut out = Vec::new();
         for Moved { entry, change } in moved {
             let inner = entry.lock();
@@ -363,12 +418,12 @@ impl Drain {
             }
             size.live > 0
         });
-        let small = |size: u64| size < SMALL_FILE;
-        let many_small = sizes.iter().filter(|(_, size)| small(size.total)).count() > SMALL_FILES;
+        let small = |file: u64, size: u64| file & SEGMENT == 0 && size < SMALL_FILE;
+        let many_small = sizes.iter().filter(|(file, size)| small(*file, size.total)).count() > SMALL_FILES;
         let mut budget = ROUND;
         let victims: HashSet<u64> = sizes
             .iter()
-            .filter(|(_, size)| size.live * 2 < size.total || (many_small && small(size.total)))
+            .filter(|(file, size)| size.live * 2 < size.total || (many_small && small(*file, size.total)))
             .take_while(|(_, size)| {
                 let fits = budget == ROUND || size.live <= budget;
                 budget = budget.saturating_sub(size.live);
@@ -383,15 +438,20 @@ impl Drain {
         let mut out = DataFile::new(&self.shared, &mut self.checkpoint.next_file);
         let mut moved = Vec::new();
         for entry in self.shared.entries() {
-            let runs: Vec<RunRef> =
-                entry.lock().runs.iter().filter(|run| victims.contains(&run.file)).copied().collect();
+            let moves_data = |run: &RunRef| victims.contains(&run.segment().unwrap_or(run.file));
+            let is_moved = |run: &&RunRef| moves_data(run) || victims.contains(&run.file);
+            let runs: Vec<RunRef> = entry.lock().runs.iter().filter(is_moved).copied().collect();
             let mut replaced = Vec::with_capacity(runs.len());
             for old in runs {
-                match entry.with_run(old, Patience::ForDisk, |reader| reader.all()) {
-                    Ok(block) => {
-                        let new = out.put_all(entry.number, &[block])?;
-                        replaced.extend(new.into_iter().map(|new| (old, new)));
-                    }
+                let new = if moves_data(&old) {
+                    let block = entry.with_run(old, Patience::ForDisk, |reader| reader.all());
+                    block.and_then(|block| Ok(out.put_all(entry.number, &[block], 0)?.pop()))
+                } else {
+                    let bytes = entry.with_run(old, Patience::ForDisk, |reader| reader.without_data());
+                    bytes.and_then(|bytes| out.put_as_it_is(old, &bytes).map(Some))
+                };
+                match new {
+                    Ok(new) => replaced.extend(new.map(|new| (old, new))),
                     // It stays where it is.
                     Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                         tracing::error!(stream = &*entry.meta.name, %error, "a run cannot be moved");
@@ -407,9 +467,32 @@ impl Drain {
             return Ok(());
         }
         out.finish()?;
-        let seq = self.checkpoint.seq;
-        self.save(&moved, &[], &[], seq)
+        let checkpoint = self.checkpoint;
+        self.save(&moved, &[], &[], checkpoint)
     }
+}
+
+/// What of a stream's new blocks becomes runs of its own: the segment that the data stays in, or 0, and the blocks.
+///
+/// Only large appends stay, and only many of them together: so runs are few, however much there is.
+fn split(cut: &Cut, blocks: &[Block], least: u64) -> Vec<(u32, Range<usize>)> {
+    let stays_in = |block: &Block| {
+        let segment = block.place().map_or(0, |place| place.segment.get());
+        let is_kept = |sealed: &Sealed| sealed.number == u64::from(segment) && sealed.is_worth_keeping && segment > 0;
+        if cut.segments.iter().any(is_kept) { segment } else { 0 }
+    };
+    let (mut parts, mut from) = (Vec::<(u32, Range<usize>)>::new(), 0);
+    for these in blocks.chunk_by(|a, b| stays_in(a) == stays_in(b)) {
+        let len: u64 = these.iter().map(|block| block.end() - block.start()).sum();
+        let segment = if len < least { 0 } else { stays_in(&these[0]) };
+        let range = from..from + these.len();
+        from = range.end;
+        match parts.last_mut() {
+            Some((0, before)) if segment == 0 => before.end = range.end,
+            _ => parts.push((segment, range)),
+        }
+    }
+    parts
 }
 
 fn put_entry(out: &mut Vec<u8>, entry: &Entry, inner: &Inner, runs: &[RunRef], drained: u64) {
@@ -440,19 +523,28 @@ impl<'a> DataFile<'a> {
         Self { shared, next_file, open: None, out: Parts::default(), at: 0 }
     }
 
-    /// Appends the blocks of a stream, as one run if they are not too long.
-    fn put_all(&mut self, stream: u64, mut blocks: &[Block]) -> io::Result<Vec<RunRef>> {
+    /// Appends the blocks of a stream, as one run if they are not too long, whose data stays in segment `log` if that is not 0.
+    fn put_all(&mut self, stream: u64, mut blocks: &[Block], log: u32) -> io::Result<Vec<RunRef>> {
         let mut runs = Vec::with_capacity(1);
         while let Some(first) = blocks.first() {
             let fits = blocks.partition_point(|block| block.end() - first.start() <= run::LARGEST).max(1);
             let (these, rest) = blocks.split_at(fits);
-            runs.push(self.put(stream, these)?);
+            runs.push(self.put(|out| run::encode(out, stream, these, log))?);
             blocks = rest;
         }
         Ok(runs)
     }
 
-    fn put(&mut self, stream: u64, blocks: &[Block]) -> io::Result<RunRef> {
+    /// Appends what a run has in another file.
+    fn put_as_it_is(&mut self, run: RunRef, bytes: &Bytes) -> io::Result<RunRef> {
+        self.put(|out| {
+            let offset = out.len() as u64;
+            out.put(bytes);
+            RunRef { offset, ..run }
+        })
+    }
+
+    fn put(&mut self, encode: impl FnOnce(&mut Parts) -> RunRef) -> io::Result<RunRef> {
         let number = match &self.open {
             Some((number, _)) => *number,
             None => {
@@ -463,7 +555,7 @@ impl<'a> DataFile<'a> {
                 number
             }
         };
-        let run = run::encode(&mut self.out, stream, blocks);
+        let run = encode(&mut self.out);
         let run = RunRef { file: number, offset: self.at + run.offset, ..run };
         if self.out.len() >= CHUNK {
             self.write()?;

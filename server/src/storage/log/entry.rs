@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use super::files::Files;
 use super::pieces::Question;
 use super::queue::Op;
-use super::run::{Patience, Reader, RunRef};
+use super::run::{Patience, Reader, RunFiles, RunRef};
 use super::{Shared, storage_error};
-use crate::engine::{AppendShape, Commit, Messages, Position, References, StoredState, StreamConfig};
-use crate::storage::blocks::Blocks;
+use crate::engine::{AppendShape, Commit, Position, References, StoredState, StreamConfig};
+use crate::storage::blocks::{Blocks, Place};
 use crate::storage::{Loaded, Piece, ReadRange, Reply, StreamLog, StreamMeta};
 
 /// A stream, as long as it is in the table or someone reads it.
@@ -131,10 +131,8 @@ impl Entry {
             let read = self.read_run(run, rest, at_least_one, patience)?;
             let Some((data, next)) = read else { break };
             piece.next = next;
-            left = left.saturating_sub(data.len());
-            if !data.is_empty() {
-                piece.data.push(data);
-            }
+            left = left.saturating_sub(data.iter().map(Bytes::len).sum());
+            piece.data.extend(data);
             if left == 0 || next.0 < run.end().min(range.to.0) {
                 break;
             }
@@ -149,7 +147,7 @@ impl Entry {
         range: ReadRange,
         at_least_one: bool,
         patience: Patience,
-    ) -> io::Result<Option<(Bytes, Position)>> {
+    ) -> io::Result<Option<(Vec<Bytes>, Position)>> {
         let question = Question::new(&run, range, at_least_one);
         if let Some(known) = self.files.pieces.find(&question) {
             return Ok(Some(known));
@@ -180,8 +178,10 @@ impl Entry {
         mut read: impl FnMut(&Reader<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
-            let result =
-                self.files.open(run.file).and_then(|file| read(&Reader::new(&*file, patience, self.number, run)?));
+            let result = self.files.open_run(&run).and_then(|(file, log)| {
+                let place = RunFiles { file: &*file, log: log.as_deref() };
+                read(&Reader::new(place, patience, self.number, run)?)
+            });
             match result {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => match self.lock().run_at(run.start) {
                     // A run that was merged is longer now, and the place in it is another.
@@ -200,14 +200,10 @@ impl Inner {
     }
 
     /// Takes in a record that is durable.
-    pub(super) fn apply(&mut self, seq: u64, at: u64, commit: &Commit) {
-        self.push(at, &commit.messages);
+    pub(super) fn apply(&mut self, seq: u64, at: u64, commit: &Commit, place: Option<Place>) {
+        self.tail.push_placed(Position(at), &commit.messages, place);
         self.state.apply(commit);
         self.seq = seq;
-    }
-
-    pub(super) fn push(&mut self, at: u64, messages: &Messages) {
-        self.tail.push(Position(at), messages);
     }
 }
 

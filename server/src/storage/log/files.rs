@@ -1,4 +1,7 @@
-//! The data files: how much of each is still in use, and a few that are kept open.
+//! The files that runs live in: how much of each is still in use, and a few that are kept open.
+//!
+//! A run lives in a data file. Its data may have stayed in a segment of the log, which then is kept as long as it is needed,
+//! as a data file is. Here both have numbers: that of a segment has [`SEGMENT`] in it.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,12 +11,14 @@ use parking_lot::Mutex;
 
 use super::disk::{Disk, DiskFile};
 use super::drain::Drains;
-use super::format::data_name;
+use super::format::{data_name, segment_name};
 use super::pieces::Pieces;
 use super::run::RunRef;
 
-/// How many data files are open at most.
+/// How many files are open at most.
 const OPEN: usize = 64;
+/// Marks the number of a segment of the log.
+pub(super) const SEGMENT: u64 = 1 << 63;
 
 pub(super) struct Files {
     disk: Arc<dyn Disk>,
@@ -25,9 +30,10 @@ pub(super) struct Files {
     drains: Arc<Drains>,
 }
 
-/// Bytes of one data file.
-#[derive(Clone, Copy, Debug)]
+/// Bytes of one file.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Size {
+    /// 0 for a segment that is not drained.
     pub(super) total: u64,
     /// In runs of streams.
     pub(super) live: u64,
@@ -44,27 +50,59 @@ impl Files {
     }
 
     pub(super) fn retain_run(&self, run: &RunRef) {
-        if let Some(size) = self.sizes.lock().get_mut(&run.file) {
+        let mut sizes = self.sizes.lock();
+        if let Some(size) = sizes.get_mut(&run.file) {
             size.live += run.size();
+        }
+        if let Some(segment) = run.segment() {
+            sizes.entry(segment).or_default().live += run.len;
         }
     }
 
     pub(super) fn release_run(&self, run: &RunRef) {
-        if let Some(size) = self.sizes.lock().get_mut(&run.file) {
+        let mut sizes = self.sizes.lock();
+        if let Some(size) = sizes.get_mut(&run.file) {
             size.live = size.live.saturating_sub(run.size());
         }
+        if let Some(size) = run.segment().and_then(|segment| sizes.get_mut(&segment)) {
+            size.live = size.live.saturating_sub(run.len);
+        }
+        drop(sizes);
         self.drains.released();
     }
 
+    /// Takes over a segment of the log that is drained, if runs have left data in its `used` bytes; removes it otherwise.
+    pub(super) fn take_over(&self, segment: u64, used: u64) -> io::Result<()> {
+        let name = segment_name(segment);
+        let key = SEGMENT | segment;
+        {
+            let mut sizes = self.sizes.lock();
+            match sizes.get_mut(&key) {
+                Some(size) if size.live > 0 => size.total = used,
+                _ => {
+                    sizes.remove(&key);
+                    return self.disk.remove(&name);
+                }
+            }
+        }
+        self.disk.open(&name)?.truncate(used)
+    }
+
+    /// Whether a segment of the log is there for runs alone.
+    pub(super) fn is_kept(&self, segment: u64) -> bool {
+        self.sizes.lock().get(&(SEGMENT | segment)).is_some_and(|size| size.total > 0)
+    }
+
     pub(super) fn sizes(&self) -> Vec<(u64, Size)> {
-        let mut sizes: Vec<_> = self.sizes.lock().iter().map(|(file, size)| (*file, *size)).collect();
+        let mut sizes: Vec<_> =
+            self.sizes.lock().iter().map(|(file, size)| (*file, *size)).filter(|(_, size)| size.total > 0).collect();
         sizes.sort_unstable_by_key(|(file, _)| *file);
         sizes
     }
 
     /// Removes a file that nothing lives in any more.
     pub(super) fn remove(&self, file: u64) -> io::Result<()> {
-        match self.disk.remove(&data_name(file)) {
+        match self.disk.remove(&name_of(file)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -73,7 +111,13 @@ impl Files {
         Ok(())
     }
 
-    pub(super) fn open(&self, file: u64) -> io::Result<Arc<dyn DiskFile>> {
+    /// The file of a run, and the segment of the log that has its data if that is not the same.
+    #[allow(clippy::type_complexity)]
+    pub(super) fn open_run(&self, run: &RunRef) -> io::Result<(Arc<dyn DiskFile>, Option<Arc<dyn DiskFile>>)> {
+        Ok((self.open(run.file)?, run.segment().map(|segment| self.open(segment)).transpose()?))
+    }
+
+    fn open(&self, file: u64) -> io::Result<Arc<dyn DiskFile>> {
         let mut open = self.open.lock();
         let handle = match open.iter().position(|(known, _)| *known == file) {
             Some(at) if at + 1 == open.len() => return Ok(Arc::clone(&open[at].1)),
@@ -82,10 +126,15 @@ impl Files {
                 if open.len() == OPEN {
                     open.remove(0);
                 }
-                self.disk.open(&data_name(file))?
+                self.disk.open(&name_of(file))?
             }
         };
         open.push((file, Arc::clone(&handle)));
         Ok(handle)
     }
+}
+
+/// What a file is called.
+pub(super) fn name_of(file: u64) -> String {
+    if file & SEGMENT == 0 { data_name(file) } else { segment_name(file & !SEGMENT) }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `FORMAT` | the version of the format, as text |
 //! | `LOCK` | nothing; locked by the process that has the folder |
-//! | `log-N` | commits that are not drained yet, see `segment` |
+//! | `log-N` | commits that are not drained yet, see `segment`; or large messages of drained ones, see `run` |
 //! | `data-N` | messages that are, see `run` |
 //! | `manifest` | which streams there are and which runs they have, see `manifest` |
 //!
@@ -18,7 +18,12 @@ use super::codec::{Decoded, Decoder, Malformed};
 use super::disk::Disk;
 
 /// The version that this code writes. See [`prepare`] for what happens to others.
-pub(super) const VERSION: u32 = 1;
+///
+/// | Version | What is new |
+/// |---|---|
+/// | 1 | |
+/// | 2 | runs whose data stays in the log, see `run`; a checkpoint names the first segment that is not drained |
+pub(super) const VERSION: u32 = 2;
 
 const FORMAT: &str = "FORMAT";
 const FORMAT_NEW: &str = "FORMAT.new";
@@ -75,27 +80,28 @@ impl Header {
         out
     }
 
-    pub(super) fn decode(bytes: &[u8], kind: Kind, number: u64) -> Decoded<Self> {
+    /// The header of a file, and the version that wrote it.
+    pub(super) fn decode(bytes: &[u8], kind: Kind, number: u64) -> Decoded<(Self, u32)> {
         let bytes = bytes.get(..Self::LEN).ok_or(Malformed)?;
         let mut decoder = Decoder(bytes);
-        let head = (decoder.take(MAGIC.len())?, decoder.u8()?, decoder.u32()?);
+        let (head, version) = ((decoder.take(MAGIC.len())?, decoder.u8()?), decoder.u32()?);
         let header = Self { kind, number: decoder.u64()?, first: decoder.u64()? };
         let intact = decoder.u32()? == crc32fast::hash(&bytes[..Self::LEN - 4]);
-        let ours = head == (MAGIC, kind as u8, VERSION) && header.number == number;
-        if intact && ours { Ok(header) } else { Err(Malformed) }
+        let ours = head == (MAGIC, kind as u8) && (1..=VERSION).contains(&version) && header.number == number;
+        if intact && ours { Ok((header, version)) } else { Err(Malformed) }
     }
 }
 
-/// Whether the folder has the version of this code.
+/// Whether the folder has a version that this code reads: its own, or an older one.
 ///
 /// # Errors
-/// It has another one, or none; or the disk fails.
+/// It has a newer one, or none; or the disk fails.
 pub(super) fn check(disk: &dyn Disk) -> io::Result<()> {
     match found_version(disk)? {
-        Some(VERSION) => Ok(()),
+        Some(..=VERSION) => Ok(()),
         Some(version) => Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            format!("the data has format {version}, this program checks format {VERSION}"),
+            format!("the data has format {version}, this program checks formats up to {VERSION}"),
         )),
         None => Err(io::Error::new(io::ErrorKind::NotFound, "there are no streams here")),
     }
@@ -105,7 +111,9 @@ pub(super) fn check(disk: &dyn Disk) -> io::Result<()> {
 pub(super) type Migration = fn(&dyn Disk) -> io::Result<()>;
 
 /// From version `n + 1` to `n + 2`, at index `n`. Version 1 is the first.
-const MIGRATIONS: &[Migration] = &[];
+///
+/// Files of version 1 are read as they are, and a manifest of that version is written anew at the start that reads it.
+const MIGRATIONS: &[Migration] = &[|_| Ok(())];
 
 /// Makes sure that the folder has the version of this code: a new one gets it, an older one is migrated
 /// step by step, a newer one is refused.
@@ -198,7 +206,7 @@ mod tests {
     fn a_new_folder_gets_the_version_and_keeps_it() {
         let (path, folder) = folder();
         prepare(&folder).unwrap();
-        assert_eq!(text(&path), "everstream log, format 1\n");
+        assert_eq!(text(&path), "everstream log, format 2\n");
         prepare(&folder).unwrap();
         check(&folder).unwrap();
     }
@@ -210,7 +218,7 @@ mod tests {
         let error = prepare(&folder).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Unsupported);
         assert!(error.to_string().contains("use a newer program"), "{error}");
-        assert_eq!(text(&path), "everstream log, format 2\n");
+        assert_eq!(text(&path), "everstream log, format 3\n");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! body      kind u8, then
 //!   1 stream      number u64, seq u64, drained u64, state, references, meta, runs u32 and each run
 //!   2 removed     number u64
-//!   3 checkpoint  seq u64, next data file u64
+//!   3 checkpoint  seq u64, next data file u64, first segment u64 (from version 2 on)
 //! ```
 //! Frames take effect at the next checkpoint; the last frame of a stream counts. A checkpoint says that
 //! the log is not needed up to `seq`. A stream may be newer than the checkpoint: its `seq` says up to
@@ -51,6 +51,8 @@ pub(super) struct Checkpoint {
     pub(super) seq: u64,
     /// Data files from this number on were never used.
     pub(super) next_file: u64,
+    /// The first segment of the log that is not drained. Those before it are there for runs, or not needed.
+    pub(super) first_segment: u64,
 }
 
 pub(super) fn put_header(out: &mut Vec<u8>) {
@@ -106,6 +108,7 @@ pub(super) fn put_checkpoint(out: &mut Vec<u8>, checkpoint: Checkpoint) {
         out.put_u8(3);
         out.put_u64_le(checkpoint.seq);
         out.put_u64_le(checkpoint.next_file);
+        out.put_u64_le(checkpoint.first_segment);
     });
 }
 
@@ -114,14 +117,14 @@ enum Frame {
     Checkpoint(Checkpoint),
 }
 
-fn decode_frame(body: &[u8]) -> Decoded<Frame> {
+fn decode_frame(body: &[u8], version: u32) -> Decoded<Frame> {
     let mut decoder = Decoder(body);
     let frame = match decoder.u8()? {
         1 => {
             let (number, seq, drained) = (decoder.u64()?, decoder.u64()?, decoder.u64()?);
             let (state, references, meta) = (decoder.state()?, decoder.references()?, decoder.meta()?);
             let count = decoder.u32()?;
-            let runs = (0..count).map(|_| RunRef::decode(&mut decoder)).collect::<Decoded<Vec<_>>>()?;
+            let runs = (0..count).map(|_| RunRef::decode(&mut decoder, version)).collect::<Decoded<Vec<_>>>()?;
             let mut at = meta.base().0;
             for run in &runs {
                 if run.start != at {
@@ -135,7 +138,11 @@ fn decode_frame(body: &[u8]) -> Decoded<Frame> {
             Frame::Change(Change::Stream(Box::new(Saved { number, seq, drained, state, references, meta, runs })))
         }
         2 => Frame::Change(Change::Removed(decoder.u64()?)),
-        3 => Frame::Checkpoint(Checkpoint { seq: decoder.u64()?, next_file: decoder.u64()? }),
+        3 => {
+            let (seq, next_file) = (decoder.u64()?, decoder.u64()?);
+            let first_segment = if version == 1 { 0 } else { decoder.u64()? };
+            Frame::Checkpoint(Checkpoint { seq, next_file, first_segment })
+        }
         _ => return Err(Malformed),
     };
     decoder.finish()?;
@@ -145,6 +152,8 @@ fn decode_frame(body: &[u8]) -> Decoded<Frame> {
 /// What a manifest says.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Read {
+    /// The version that wrote it.
+    pub(super) version: u32,
     pub(super) last: Checkpoint,
     pub(super) last_end: usize,
     /// The end of the first checkpoint: the manifest was synced up to there before it got its name.
@@ -156,15 +165,15 @@ pub(super) struct Read {
 /// # Errors
 /// There is no whole checkpoint: a manifest begins with one.
 pub(super) fn read(bytes: &[u8], mut visit: impl FnMut(Change)) -> Decoded<Read> {
-    Header::decode(bytes, Kind::Manifest, 0)?;
+    let (_, version) = Header::decode(bytes, Kind::Manifest, 0)?;
     let (mut at, mut found, mut changes) = (Header::LEN, None::<Read>, Vec::new());
     while let Some((body, end)) = frame_at(bytes, at) {
-        match decode_frame(body)? {
+        match decode_frame(body, version)? {
             Frame::Change(change) => changes.push(change),
             Frame::Checkpoint(checkpoint) => {
                 changes.drain(..).for_each(&mut visit);
                 let first_end = found.map_or(end, |found| found.first_end);
-                found = Some(Read { last: checkpoint, last_end: end, first_end });
+                found = Some(Read { version, last: checkpoint, last_end: end, first_end });
             }
         }
         at = end;

@@ -12,7 +12,8 @@
 //! ```
 //! One thread commits: whatever waits becomes one group, which is written and synced, and then seen and
 //! answered. When a segment of the log is full, a second thread carries its messages into data files, each
-//! stream's in one piece (a run), and writes the streams' states into the manifest; then the segment goes.
+//! stream's in one piece (a run), and writes the streams' states into the manifest; then the segment goes. Large
+//! data is written once: it stays in its segment, to which the run refers, and the segment is kept as long as it is needed.
 //! Memory has the state of each stream, where its runs are, and the messages that are not drained yet.
 //! Its size depends on the number of streams, on [`LogOptions::segment_bytes`] and [`LogOptions::cache_bytes`], not on the
 //! number of records. A stream at rest has no file of its own, no handle and no task.
@@ -255,7 +256,9 @@ impl Shared {
     /// How large the files of the log are that are not drained.
     fn log_bytes(&self) -> io::Result<u64> {
         let names = self.disk.list()?;
-        let segments = names.iter().filter(|name| format::number_of(name, "log").is_some());
+        let is_drained = |number| self.files.is_kept(number);
+        let segments =
+            names.iter().filter(|name| format::number_of(name, "log").is_some_and(|number| !is_drained(number)));
         // One that is drained meanwhile is gone.
         Ok(segments.filter_map(|name| self.disk.open(name).and_then(|file| file.size()).ok()).sum())
     }
@@ -273,7 +276,7 @@ impl Shared {
         let content =
             Commit { at: meta.created_at, messages: stream.content, close: stream.closed, ..Commit::default() };
         let (mut inner, base) = (entry.lock(), meta.base().0);
-        inner.apply(seq, base, &content);
+        inner.apply(seq, base, &content, None);
         entry.next.store(inner.state.tail.0, Ordering::Release);
         drop(inner);
         let entry = Arc::new(entry);

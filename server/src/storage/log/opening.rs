@@ -27,6 +27,7 @@ pub(super) struct Opening {
     drain: Drain,
     /// Segments of the log that were read.
     segments: Vec<u64>,
+    next_segment: u64,
     next_seq: u64,
 }
 
@@ -47,6 +48,7 @@ impl Opening {
             dirty,
             next_seq,
             segments,
+            next_segment,
             unused_files,
             replayed,
             torn,
@@ -69,7 +71,7 @@ impl Opening {
             drains,
             health: Health::default(),
         });
-        let mut drain = Drain { shared: Arc::clone(&shared), manifest: None, checkpoint };
+        let mut drain = Drain { shared: Arc::clone(&shared), manifest: None, checkpoint, left: Vec::new() };
         if let Some(end) = manifest_end {
             let file = disk.open(format::MANIFEST)?;
             // What follows was never in effect, and must not come into effect behind what is written now.
@@ -81,10 +83,10 @@ impl Opening {
         // it, or its sync has failed. It is written anew, data and states in one step, before anything rests on it:
         // an answer, or the number that the next segment begins with.
         if next_seq - 1 > checkpoint.seq || !dirty.is_empty() {
-            shared.drains.push(Cut { seq: next_seq - 1, segments: Vec::new(), dirty });
+            shared.drains.push(Cut { seq: next_seq - 1, segments: Vec::new(), next_segment, dirty });
         }
         tracing::debug!(replayed, "the log is read");
-        Ok(Self { shared, drain, segments, next_seq })
+        Ok(Self { shared, drain, segments, next_segment, next_seq })
     }
 
     /// Writes anew what was read, and begins a segment. After an error it can be called again.
@@ -95,8 +97,7 @@ impl Opening {
         // There is no segment without a manifest, so a new folder gets one here.
         self.drain.step()?;
         // Old segments end where they end; new records go to a new one.
-        let number = self.segments.last().map_or(1, |last| last + 1);
-        let segment = Segment::create(&self.shared, number, self.next_seq)?;
+        let segment = Segment::create(&self.shared, self.next_segment, self.next_seq)?;
         for segment in &self.segments {
             if let Err(error) = self.shared.disk.remove(&format::segment_name(*segment)) {
                 tracing::warn!(%error, "cannot remove a drained log segment");

@@ -49,7 +49,7 @@ pub(super) struct Pieces {
 
 #[derive(Default)]
 struct Kept {
-    pieces: HashMap<Question, (Bytes, Position)>,
+    pieces: HashMap<Question, (Vec<Bytes>, Position)>,
     /// The one read last comes last.
     order: VecDeque<Question>,
     bytes: usize,
@@ -61,34 +61,39 @@ impl Pieces {
     }
 
     /// The answer, if it is known: the data, and the position after it.
-    pub(super) fn find(&self, question: &Question) -> Option<(Bytes, Position)> {
+    pub(super) fn find(&self, question: &Question) -> Option<(Vec<Bytes>, Position)> {
         self.kept.lock().pieces.get(question).cloned()
     }
 
     /// Keeps an answer, and drops the oldest ones for it.
-    pub(super) fn keep(&self, question: Question, data: &Bytes, next: Position) {
-        if !(SMALLEST..=self.most / 4).contains(&data.len()) {
+    pub(super) fn keep(&self, question: Question, data: &[Bytes], next: Position) {
+        let len = len(data);
+        if !(SMALLEST..=self.most / 4).contains(&len) {
             return;
         }
         let mut gone = Vec::new();
         let mut kept = self.kept.lock();
-        if kept.pieces.insert(question, (data.clone(), next)).is_some() {
+        if kept.pieces.insert(question, (data.to_vec(), next)).is_some() {
             // Two have read the same at the same time.
             return;
         }
-        kept.bytes += data.len();
+        kept.bytes += len;
         kept.order.push_back(question);
         while kept.bytes > self.most
             && let Some(oldest) = kept.order.pop_front()
         {
             if let Some((oldest, _)) = kept.pieces.remove(&oldest) {
-                kept.bytes -= oldest.len();
+                kept.bytes -= self::len(&oldest);
                 gone.push(oldest);
             }
         }
         // Memory is given back outside of the lock.
         drop(kept);
     }
+}
+
+fn len(data: &[Bytes]) -> usize {
+    data.iter().map(Bytes::len).sum()
 }
 
 #[cfg(test)]
@@ -100,14 +105,14 @@ mod tests {
     const KEPT: usize = 16 << 20;
 
     fn question(file: u64, from: u64) -> Question {
-        let run = RunRef { file, offset: 32, start: 0, len: 64 << 20, messages: 1 };
+        let run = RunRef { file, offset: 32, start: 0, len: 64 << 20, messages: 1, log: 0 };
         Question::new(&run, ReadRange { from: Position(from), to: Position(u64::MAX), max_bytes: MAX }, true)
     }
 
     #[test]
     fn the_same_question_has_the_answer_until_others_have_pushed_it_out() {
         let pieces = Pieces::new(KEPT);
-        let data = Bytes::from(vec![7; MAX]);
+        let data = vec![Bytes::from(vec![7; MAX - 9]), Bytes::from(vec![7; 9])];
         pieces.keep(question(1, 0), &data, Position(5));
         pieces.keep(question(1, 0), &data, Position(5));
         assert_eq!(pieces.find(&question(1, 0)).unwrap(), (data.clone(), Position(5)));
@@ -124,7 +129,7 @@ mod tests {
     fn pieces_are_not_kept_that_are_small_or_would_push_out_most_others() {
         for (most, len) in [(KEPT, 1), (KEPT, KEPT / 4 + 1), (0, MAX)] {
             let pieces = Pieces::new(most);
-            pieces.keep(question(1, 0), &Bytes::from(vec![7; len]), Position(1));
+            pieces.keep(question(1, 0), &[Bytes::from(vec![7; len])], Position(1));
             assert!(pieces.find(&question(1, 0)).is_none(), "{len} of {most}");
         }
     }

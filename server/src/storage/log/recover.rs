@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use super::disk::Disk;
 use super::entry::Entry;
-use super::files::Files;
-use super::format::{MANIFEST, damaged, data_name, number_of, segment_name};
+use super::files::{Files, name_of};
+use super::format::{MANIFEST, VERSION, damaged, number_of, segment_name};
 use super::manifest::{self, Change, Checkpoint};
 use super::segment::{self, Body, End, Record};
 use super::{Types, run::RunRef};
-use crate::engine::{Commit, Removal};
+use crate::engine::{Commit, Position, Removal};
 
 /// A folder as it was found.
 pub(super) struct Recovered {
@@ -26,8 +26,10 @@ pub(super) struct Recovered {
     pub(super) dirty: Vec<Arc<Entry>>,
     /// The sequence number of the next record.
     pub(super) next_seq: u64,
-    /// All segments, oldest first.
+    /// All segments that are there for no run, oldest first.
     pub(super) segments: Vec<u64>,
+    /// The number of the next segment.
+    pub(super) next_segment: u64,
     /// Data files that nothing lives in.
     pub(super) unused_files: Vec<u64>,
     /// Records that were replayed.
@@ -55,16 +57,35 @@ pub(super) fn read(disk: &dyn Disk, files: &Arc<Files>, types: &Types) -> io::Re
         let found = manifest::read(&bytes, |change| replay.restore(change))
             .map_err(|_| damaged(MANIFEST, "no checkpoint, or one that cannot be read"))?;
         checkpoint = found.last;
-        manifest_end = (found.first_end == found.last_end).then_some(found.last_end);
+        let is_as_written = found.first_end == found.last_end && found.version == VERSION;
+        manifest_end = is_as_written.then_some(found.last_end);
     } else if !segments.is_empty() || !data_files.is_empty() {
         return Err(damaged(MANIFEST, "missing, although there are other files"));
     }
     let mut torn = Vec::new();
-    let next_seq = replay.log(disk, &segments, checkpoint.seq, &mut torn)?;
+    // At every moment there is the one that is written to, or the one before it.
+    if checkpoint.seq > 0 && segments.last().is_none_or(|last| last + 1 < checkpoint.first_segment) {
+        return Err(damaged("log", "all segments are missing"));
+    }
+    let drained = segments.partition_point(|number| *number < checkpoint.first_segment);
+    let next_seq = replay.log(disk, &segments[drained..], checkpoint.seq, &mut torn)?;
     let (streams, dirty, replayed) = replay.finish()?;
     let unused_files = account(disk, files, &streams, &data_files)?;
+    let next_segment = segments.last().map_or(1, |last| last + 1);
+    let segments = segments.into_iter().filter(|number| !files.is_kept(*number)).collect();
     checkpoint.next_file = checkpoint.next_file.max(data_files.last().map_or(1, |last| last + 1));
-    Ok(Recovered { checkpoint, manifest_end, streams, dirty, next_seq, segments, unused_files, replayed, torn })
+    Ok(Recovered {
+        checkpoint,
+        manifest_end,
+        streams,
+        dirty,
+        next_seq,
+        segments,
+        next_segment,
+        unused_files,
+        replayed,
+        torn,
+    })
 }
 
 fn read_all(disk: &dyn Disk, name: &str) -> io::Result<bytes::Bytes> {
@@ -73,17 +94,20 @@ fn read_all(disk: &dyn Disk, name: &str) -> io::Result<bytes::Bytes> {
     file.read_at(0, len)
 }
 
-/// Counts what lives in each data file; gives the files without anything.
+/// Counts what lives in each file; gives the data files without anything.
 fn account(disk: &dyn Disk, files: &Files, streams: &[Arc<Entry>], found: &[u64]) -> io::Result<Vec<u64>> {
     let mut needed: HashMap<u64, u64> = HashMap::new();
     for entry in streams {
         for run in &entry.lock().runs {
             let end = needed.entry(run.file).or_default();
             *end = run.offset.saturating_add(run.size()).max(*end);
+            if let Some(segment) = run.segment() {
+                needed.entry(segment).or_insert(1);
+            }
         }
     }
     for (file, end) in &needed {
-        let name = data_name(*file);
+        let name = name_of(*file);
         let len = disk.open(&name).and_then(|file| file.size()).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => damaged(&name, "missing, although streams have data in it"),
             _ => error,
@@ -184,9 +208,6 @@ impl<'a> Replay<'a> {
             if !is_empty {
                 next = Some(end);
             }
-        }
-        if segments.is_empty() && checkpoint > 0 {
-            return Err(damaged("log", "all segments are missing"));
         }
         Ok(next.unwrap_or(0).max(checkpoint + 1))
     }
@@ -309,7 +330,7 @@ fn replay_commit(entry: &Entry, seq: u64, start: u64, commit: &Commit) -> Result
         if start != inner.tail.end().unwrap_or(inner.drained) {
             return Err("it does not begin where the stream ends");
         }
-        inner.push(start, &commit.messages);
+        inner.tail.push(Position(start), &commit.messages);
     }
     if seq > inner.seq {
         inner.state.apply(commit);

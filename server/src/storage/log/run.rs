@@ -13,6 +13,21 @@
 //! behind it. Checksums cover the stream's number and the place as well, so that a block read from a wrong
 //! place is damaged too.
 //!
+//! # Data that stays in the log
+//! Large data is written once. A run of it has everything but `data`; that is where it was committed, in a segment of
+//! the log, which is kept. Its index says where:
+//! ```text
+//! index    for each block: first end u32, crc of the ends u32, crc of the data u32,
+//!          here u32, turn u32, there u32
+//! ```
+//! The block begins at byte `here` of the segment. From its byte `turn` on it goes on at `there`, where the next append's
+//! data is; appends are no shorter than blocks, so that this happens once in a block at most. A place that is not what it was
+//! leads to data with another checksum.
+//!
+//! A run of this kind is of one segment. Such a segment is named by a run only when all of it is synced and drained; a start
+//! does not read it. A crash can leave it with zeros behind its last record, which nothing refers to, or without a run that
+//! names it: then it is removed.
+//!
 //! A data file is written once, synced, and named in the manifest only then; it never changes again. A
 //! file that the manifest does not name is what a crash has left, and is removed.
 
@@ -22,6 +37,7 @@ use bytes::{Buf, BufMut, Bytes};
 
 use super::codec::{Decoded, Decoder};
 use super::disk::DiskFile;
+use super::files::SEGMENT;
 use super::parts::Parts;
 use crate::engine::{AppendShape, Position};
 use crate::storage::ReadRange;
@@ -30,6 +46,8 @@ use crate::storage::blocks::{self, Block, Cut, End};
 const BLOCK: usize = 16 * 1024;
 const HEAD: usize = 32;
 const ENTRY: usize = 12;
+/// An entry of the index with places.
+const PLACED: usize = 24;
 /// Runs up to this size are read in one go.
 const SMALL: u64 = 32 * 1024;
 /// No run is larger, unless one block of appends alone is.
@@ -43,11 +61,18 @@ pub(super) struct RunRef {
     pub(super) start: u64,
     pub(super) len: u64,
     pub(super) messages: u32,
+    /// The segment of the log that its data has stayed in; 0 if it is in the run.
+    pub(super) log: u32,
 }
 
 impl RunRef {
     pub(super) fn end(&self) -> u64 {
         self.start + self.len
+    }
+
+    /// The number of the file that its data has stayed in, if it is another one.
+    pub(super) fn segment(&self) -> Option<u64> {
+        (self.log > 0).then(|| SEGMENT | u64::from(self.log))
     }
 
     /// The bytes that it takes in its file.
@@ -59,8 +84,14 @@ impl RunRef {
         self.len as usize / BLOCK + 1
     }
 
+    /// The size of an entry of its index.
+    fn entry(&self) -> usize {
+        if self.log > 0 { PLACED } else { ENTRY }
+    }
+
     fn index_at(&self, block: usize) -> u64 {
-        HEAD as u64 + self.len + (block * ENTRY) as u64
+        let data = if self.log > 0 { 0 } else { self.len };
+        HEAD as u64 + data + (block * self.entry()) as u64
     }
 
     fn ends_at(&self, end: u32) -> u64 {
@@ -72,15 +103,18 @@ impl RunRef {
             out.put_u64_le(number);
         }
         out.put_u32_le(self.messages);
+        out.put_u32_le(self.log);
     }
 
-    pub(super) fn decode(decoder: &mut Decoder<'_>) -> Decoded<Self> {
+    /// As the manifest of a version has it.
+    pub(super) fn decode(decoder: &mut Decoder<'_>, version: u32) -> Decoded<Self> {
         let run = Self {
             file: decoder.u64()?,
             offset: decoder.u64()?,
             start: decoder.u64()?,
             len: decoder.u64()?,
             messages: decoder.u32()?,
+            log: if version == 1 { 0 } else { decoder.u32()? },
         };
         // Lengths beyond any that is ever written would overflow the sums above.
         let sane = run.len <= u64::from(u32::MAX) && run.start < 1 << 62 && run.offset < 1 << 62;
@@ -88,8 +122,9 @@ impl RunRef {
     }
 }
 
-/// The bytes of a run that are put together before they are written.
-pub(super) fn encode(out: &mut Parts, stream: u64, blocks: &[Block]) -> RunRef {
+/// The bytes of a run that are put together before they are written. Its data stays in segment `log`, where all blocks have
+/// their places; 0 if it is to be in the run.
+pub(super) fn encode(out: &mut Parts, stream: u64, blocks: &[Block], log: u32) -> RunRef {
     let offset = out.len() as u64;
     let start = blocks.first().map_or(0, Block::start);
     let len = blocks.last().map_or(start, Block::end) - start;
@@ -98,7 +133,7 @@ pub(super) fn encode(out: &mut Parts, stream: u64, blocks: &[Block]) -> RunRef {
         // The distance fits: see `LARGEST`.
         .flat_map(|block| block.ends().iter().map(move |end| end.shifted((block.start() - start) as usize).0))
         .collect();
-    let run = RunRef { file: 0, offset, start, len, messages: u32::try_from(ends.len()).unwrap_or(u32::MAX) };
+    let run = RunRef { file: 0, offset, start, len, messages: u32::try_from(ends.len()).unwrap_or(u32::MAX), log };
     let head = out.small().len();
     out.small().put_u32_le(0);
     out.small().put_u32_le(run.messages);
@@ -107,9 +142,12 @@ pub(super) fn encode(out: &mut Parts, stream: u64, blocks: &[Block]) -> RunRef {
     }
     let crc = crc32fast::hash(&out.small()[head + 4..]);
     out.small()[head..head + 4].copy_from_slice(&crc.to_le_bytes());
-    for block in blocks {
-        out.put(block.data());
+    if log == 0 {
+        for block in blocks {
+            out.put(block.data());
+        }
     }
+    let places = Places::of(start, if log == 0 { &[] } else { blocks });
     let seal = Seal { stream, start };
     let out = out.small();
     let mut first = 0;
@@ -119,14 +157,35 @@ pub(super) fn encode(out: &mut Parts, stream: u64, blocks: &[Block]) -> RunRef {
         out.put_u32_le(first as u32);
         out.put_u32_le(seal.ends(block, first as u32, next as u32, &raw));
         out.put_u32_le(data_crc);
+        places.put(block, out);
         first = next;
     }
     out.put_u32_le(first as u32);
-    out.put_u64_le(0);
+    out.put_bytes(0, run.entry() - 4);
     for end in ends {
         out.put_u32_le(end);
     }
     run
+}
+
+/// Where the parts of a run's data are in the log: the distance of each from the start, and its place.
+struct Places(Vec<(usize, u32)>);
+
+impl Places {
+    fn of(start: u64, blocks: &[Block]) -> Self {
+        let place = |block: &Block| Some(((block.start() - start) as usize, block.place()?.offset));
+        Self(blocks.iter().filter_map(place).collect())
+    }
+
+    fn put(&self, block: usize, out: &mut Vec<u8>) {
+        let at = block * BLOCK;
+        let next = self.0.partition_point(|(from, _)| *from <= at);
+        let Some((from, offset)) = next.checked_sub(1).map(|last| self.0[last]) else { return };
+        let turn = self.0.get(next).filter(|(from, _)| *from < at + BLOCK);
+        out.put_u32_le(offset + (at - from) as u32);
+        out.put_u32_le(turn.map_or(BLOCK, |(from, _)| from - at) as u32);
+        out.put_u32_le(turn.map_or(0, |(_, offset)| *offset));
+    }
 }
 
 /// Computes checksums of a run's parts.
@@ -147,10 +206,22 @@ impl Seal {
         hasher
     }
 
-    fn data(self, block: usize, data: &[u8]) -> u32 {
-        let mut hasher = self.hasher(block);
-        hasher.update(data);
-        hasher.finalize()
+    /// The checksums of blocks of these sizes, of which `low` is the first and whose data comes in pieces of any size.
+    fn of_blocks(self, low: usize, pieces: &[Bytes], sizes: impl Iterator<Item = usize>) -> impl Iterator<Item = u32> {
+        let (mut pieces, mut rest) = (pieces.iter(), &[][..]);
+        sizes.enumerate().map(move |(number, mut missing)| {
+            let mut hasher = self.hasher(low + number);
+            while missing > 0 {
+                if rest.is_empty() {
+                    let Some(next) = pieces.next() else { break };
+                    rest = next;
+                }
+                let (here, after) = rest.split_at(missing.min(rest.len()));
+                hasher.update(here);
+                (missing, rest) = (missing - here.len(), after);
+            }
+            hasher.finalize()
+        })
     }
 
     /// The checksums of all data, block by block, as which it need not lie in memory.
@@ -181,6 +252,28 @@ impl Seal {
     }
 }
 
+/// Takes so many bytes off both ends.
+fn take_off(pieces: &mut Vec<Bytes>, mut front: usize, mut back: usize) {
+    while let Some(first) = pieces.first_mut() {
+        let of_first = front.min(first.len());
+        first.advance(of_first);
+        front -= of_first;
+        if !first.is_empty() {
+            break;
+        }
+        pieces.remove(0);
+    }
+    while let Some(last) = pieces.last_mut() {
+        let of_last = back.min(last.len());
+        last.truncate(last.len() - of_last);
+        back -= of_last;
+        if !last.is_empty() {
+            break;
+        }
+        pieces.pop();
+    }
+}
+
 /// Whether a read may wait for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patience {
@@ -190,9 +283,16 @@ pub(super) enum Patience {
     ForDisk,
 }
 
+/// The file of a run, and the segment of the log that has its data if it is not in the run.
+#[derive(Clone, Copy)]
+pub(super) struct RunFiles<'a> {
+    pub(super) file: &'a dyn DiskFile,
+    pub(super) log: Option<&'a dyn DiskFile>,
+}
+
 /// Reads one run.
 pub(super) struct Reader<'a> {
-    file: &'a dyn DiskFile,
+    files: RunFiles<'a>,
     patience: Patience,
     run: RunRef,
     seal: Seal,
@@ -211,11 +311,19 @@ struct Entry {
     first: u32,
     ends_crc: u32,
     data_crc: u32,
+    place: Option<BlockPlace>,
+}
+
+/// Where the data of a block is in the log.
+struct BlockPlace {
+    here: u32,
+    turn: u32,
+    there: u32,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(file: &'a dyn DiskFile, patience: Patience, stream: u64, run: RunRef) -> io::Result<Self> {
-        let mut reader = Self { file, patience, run, seal: Seal { stream, start: run.start }, whole: None };
+    pub(super) fn new(files: RunFiles<'a>, patience: Patience, stream: u64, run: RunRef) -> io::Result<Self> {
+        let mut reader = Self { files, patience, run, seal: Seal { stream, start: run.start }, whole: None };
         let size = run.size();
         if size <= SMALL {
             reader.whole = Some(reader.part(0, size as usize)?);
@@ -225,7 +333,7 @@ impl<'a> Reader<'a> {
 
     /// As [`crate::storage::StreamLog::read`], within the run. `None` if not even one message fits and
     /// `at_least_one` is not asked for.
-    pub(super) fn read(&self, range: ReadRange, at_least_one: bool) -> io::Result<Option<(Bytes, Position)>> {
+    pub(super) fn read(&self, range: ReadRange, at_least_one: bool) -> io::Result<Option<(Vec<Bytes>, Position)>> {
         let until = range.to.0.min(self.run.end()) - self.run.start;
         let mut from = (range.from.0.saturating_sub(self.run.start)).min(until);
         loop {
@@ -268,7 +376,17 @@ impl<'a> Reader<'a> {
     /// All appends of the run, to be written elsewhere.
     pub(super) fn all(&self) -> io::Result<Block> {
         let ends = self.ends(0, self.run.blocks() - 1)?;
-        Ok(Block::from_parts(self.run.start, self.data(0, self.run.len as usize)?, ends.ends))
+        let data = match &self.data(0, self.run.len as usize)?[..] {
+            [whole] => whole.clone(),
+            parts => parts.concat().into(),
+        };
+        Ok(Block::from_parts(self.run.start, data, ends.ends))
+    }
+
+    /// The bytes of the run in its file, to be put elsewhere: its data has stayed in the log.
+    pub(super) fn without_data(&self) -> io::Result<Bytes> {
+        self.ends(0, self.run.blocks() - 1)?;
+        self.part(0, self.run.size() as usize)
     }
 
     /// The ends in the blocks of both places and between, and the next one after `to` if those do not
@@ -313,28 +431,70 @@ impl<'a> Reader<'a> {
         Ok(Ends { ends, first, next })
     }
 
-    fn data(&self, begin: usize, end: usize) -> io::Result<Bytes> {
+    fn data(&self, begin: usize, end: usize) -> io::Result<Vec<Bytes>> {
         if begin >= end {
-            return Ok(Bytes::new());
+            return Ok(Vec::new());
         }
         let (low, high) = (begin / BLOCK, (end - 1) / BLOCK);
         let from = low * BLOCK;
         let to = ((high + 1) * BLOCK).min(self.run.len as usize);
-        let data = self.part((HEAD + from) as u64, to - from)?;
-        for (number, (entry, block)) in self.index(low, high)?.iter().zip(data.chunks(BLOCK)).enumerate() {
-            if self.seal.data(low + number, block) != entry.data_crc {
+        let index = self.index(low, high)?;
+        let mut data = match self.files.log {
+            None => vec![self.part((HEAD + from) as u64, to - from)?],
+            Some(log) => self.data_in_log(log, low, &index)?,
+        };
+        let sizes = (from..to).step_by(BLOCK).map(|at| BLOCK.min(to - at));
+        for (number, (entry, crc)) in index.iter().zip(self.seal.of_blocks(low, &data, sizes)).enumerate() {
+            if crc != entry.data_crc {
                 return Err(self.damaged(format_args!("data of block {}", low + number)));
             }
         }
-        Ok(data.slice(begin - from..end - from))
+        // What is not asked for lies in the first and the last block, which need not lie in one piece.
+        take_off(&mut data, begin - from, to - end);
+        Ok(data)
+    }
+
+    /// The data of blocks from `low` on that has stayed in the log, in the pieces that it lies in.
+    fn data_in_log(&self, log: &dyn DiskFile, low: usize, index: &[Entry]) -> io::Result<Vec<Bytes>> {
+        let mut spans: Vec<(u64, usize)> = Vec::new();
+        for (number, entry) in index.iter().enumerate() {
+            let len = BLOCK.min(self.run.len as usize - (low + number) * BLOCK);
+            let Some(BlockPlace { here, turn, there }) = entry.place else { continue };
+            let turn = len.min(turn as usize);
+            for (at, len) in [(u64::from(here), turn), (u64::from(there), len - turn)] {
+                match spans.last_mut() {
+                    _ if len == 0 => {}
+                    Some((begin, before)) if *begin + *before as u64 == at => *before += len,
+                    _ => spans.push((at, len)),
+                }
+            }
+        }
+        let read = |(at, len)| match self.patience {
+            Patience::None => log.read_at_once(at, len),
+            Patience::ForDisk => log.read_at(at, len),
+        };
+        spans.into_iter().map(read).collect::<io::Result<_>>().map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.damaged("its data lies outside of the log"),
+            _ => error,
+        })
     }
 
     /// Entries `low` to `high` of the index.
     fn index(&self, low: usize, high: usize) -> io::Result<Vec<Entry>> {
-        let raw = self.part(self.run.index_at(low), (high - low + 1) * ENTRY)?;
+        let size = self.run.entry();
+        let raw = self.part(self.run.index_at(low), (high - low + 1) * size)?;
         Ok(raw
-            .chunks_exact(ENTRY)
-            .map(|mut raw| Entry { first: raw.get_u32_le(), ends_crc: raw.get_u32_le(), data_crc: raw.get_u32_le() })
+            .chunks_exact(size)
+            .map(|mut raw| Entry {
+                first: raw.get_u32_le(),
+                ends_crc: raw.get_u32_le(),
+                data_crc: raw.get_u32_le(),
+                place: (size == PLACED).then(|| BlockPlace {
+                    here: raw.get_u32_le(),
+                    turn: raw.get_u32_le(),
+                    there: raw.get_u32_le(),
+                }),
+            })
             .collect())
     }
 
@@ -342,8 +502,8 @@ impl<'a> Reader<'a> {
     fn part(&self, at: u64, len: usize) -> io::Result<Bytes> {
         match (&self.whole, self.patience) {
             (Some(whole), _) => Ok(whole.slice(at as usize..at as usize + len)),
-            (None, Patience::None) => self.file.read_at_once(self.run.offset + at, len),
-            (None, Patience::ForDisk) => self.file.read_at(self.run.offset + at, len),
+            (None, Patience::None) => self.files.file.read_at_once(self.run.offset + at, len),
+            (None, Patience::ForDisk) => self.files.file.read_at(self.run.offset + at, len),
         }
     }
 

@@ -78,19 +78,20 @@ pub(super) struct Scanned {
 }
 
 /// Appends one record to `out`, whose start is aligned to 8 bytes in the file. `body` puts what comes before the data, and
-/// returns that.
+/// returns that. Gives the place of the data in `out`.
 pub(super) fn put_record(
     out: &mut Parts,
     segment: u64,
     seq: u64,
     durable: u64,
     body: impl FnOnce(&mut Vec<u8>) -> Bytes,
-) {
+) -> usize {
     let (before, start) = (out.len(), out.small().len());
     out.small().extend_from_slice(&[0; HEAD]);
     let data = body(out.small());
     let is_apart = out.put(&data);
-    let size = out.len() - before;
+    let end = out.len();
+    let size = end - before;
     let len = u32::try_from(size - HEAD).unwrap_or(u32::MAX);
     let record = &mut out.small()[start..];
     record[..4].copy_from_slice(&len.to_le_bytes());
@@ -100,6 +101,7 @@ pub(super) fn put_record(
     record[4..8].copy_from_slice(&crc.to_le_bytes());
     let padding = size.next_multiple_of(ALIGN) - size;
     out.small().extend_from_slice(&[0; ALIGN][..padding]);
+    end - data.len()
 }
 
 pub(super) fn put_commit(out: &mut Vec<u8>, stream: u64, start: u64, commit: &Commit) -> Bytes {
@@ -198,7 +200,7 @@ fn record_at(bytes: &[u8], segment: u64, at: usize) -> Option<(u64, u64, &[u8], 
 
 /// Reads a segment: hands each whole record to `visit`, in order. Takes any bytes.
 pub(super) fn scan(bytes: &[u8], segment: u64, mut visit: impl FnMut(Record)) -> Scanned {
-    let Ok(header) = Header::decode(bytes, Kind::Segment, segment) else {
+    let Ok((header, _)) = Header::decode(bytes, Kind::Segment, segment) else {
         let end = if holds_record(bytes, segment, Header::LEN, 0, 0) { End::Damaged } else { End::Torn };
         return Scanned { records: None, at: 0, end };
     };

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,11 +13,11 @@ use super::disk::DiskFile;
 use super::format::{Header, Kind};
 use super::manifest;
 use super::parts::Parts;
-use super::run::{Patience, Reader, RunRef, encode};
+use super::run::{Patience, Reader, RunFiles, RunRef, encode};
 use super::segment::{self, Body, End, put_commit, put_record};
 use crate::engine::{Commit, Messages, Position, ProducerTag};
 use crate::storage::ReadRange;
-use crate::storage::blocks::Blocks;
+use crate::storage::blocks::{Blocks, MERGED, Place};
 
 const SEGMENT: u64 = 7;
 
@@ -126,8 +127,8 @@ proptest! {
         };
         segment::scan(&with_head(Kind::Segment), 0, drop);
         let _ = manifest::read(&with_head(Kind::Manifest), drop);
-        let run = RunRef { file: 0, offset: 0, start: 0, len: bytes.len() as u64 / 2, messages: 3 };
-        if let Ok(reader) = Reader::new(&Slice(bytes.clone().into()), Patience::ForDisk, 1, run) {
+        let run = RunRef { file: 0, offset: 0, start: 0, len: bytes.len() as u64 / 2, messages: 3, log: 0 };
+        if let Ok(reader) = Reader::new(alone(&Slice(bytes.clone().into())), Patience::ForDisk, 1, run) {
             let range = ReadRange { from: Position(1), to: Position(run.len), max_bytes: 10 };
             let _ = (reader.read(range, true), reader.append_after(Position(1)), reader.all());
         }
@@ -148,24 +149,97 @@ proptest! {
         }
         let mut parts = Parts::default();
         parts.small().extend_from_slice(&[9; 50]);
-        let run = encode(&mut parts, 3, &blocks.since(100));
+        let run = encode(&mut parts, 3, &blocks.since(100), 0);
         let bytes = parts.slices().concat();
         prop_assert_eq!(bytes.len() as u64, run.offset + run.size());
         let file = Slice(bytes.into());
-        let reader = Reader::new(&file, Patience::ForDisk, 3, run).unwrap();
+        let reader = Reader::new(alone(&file), Patience::ForDisk, 3, run).unwrap();
         let from = Position(100 + at.index((tail - 100) as usize) as u64);
         let range = ReadRange { from, to: Position(tail), max_bytes: limit };
         let (data, next) = reader.read(range, true).unwrap().unwrap();
         let expected = blocks.read(range, true);
         // Blocks give what fits of each block; together they may stop earlier than a run does, never later.
         prop_assert!(expected.next <= next);
+        let data = data.concat();
         prop_assert!(data.starts_with(&expected.data.concat()));
         prop_assert!(data.len() <= limit || expected.next == next);
         prop_assert_eq!(reader.append_after(from).unwrap(), blocks.append_after(from));
         // The same bytes in another place, or as another stream's, are damaged.
-        let other = Reader::new(&file, Patience::ForDisk, 4, run).and_then(|reader| reader.read(range, true));
+        let other = Reader::new(alone(&file), Patience::ForDisk, 4, run).and_then(|reader| reader.read(range, true));
         prop_assert_eq!(other.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
+}
+
+fn alone(file: &dyn DiskFile) -> RunFiles<'_> {
+    RunFiles { file, log: None }
+}
+
+/// Appends of a stream in a segment of the log, as the committer writes them, and what it knows of them.
+fn placed(sizes: &[usize], start: u64) -> (Slice, Blocks) {
+    let (mut parts, mut blocks, mut at) = (Parts::default(), Blocks::default(), start);
+    for (n, size) in sizes.iter().enumerate() {
+        let commit = commit(n as u64, *size);
+        let data_at = put_record(&mut parts, SEGMENT, n as u64 + 1, 0, |out| put_commit(out, 3, at, &commit));
+        let place = Place { segment: NonZeroU32::new(SEGMENT as u32).unwrap(), offset: data_at as u32 };
+        blocks.push_placed(Position(at), &commit.messages, Some(place));
+        at += *size as u64;
+    }
+    (Slice(parts.slices().concat().into()), blocks)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn a_run_whose_data_has_stayed_in_the_log_reads_as_one_that_has_it(
+        sizes in prop::collection::vec(MERGED..5 * MERGED, 1..12),
+        limit in 1..200_000usize,
+        at in any::<prop::sample::Index>(),
+        changed in any::<prop::sample::Index>(),
+    ) {
+        let (log, blocks) = placed(&sizes, 100);
+        let (mut apart, mut whole) = (Parts::default(), Parts::default());
+        let run = encode(&mut apart, 3, &blocks.since(100), SEGMENT as u32);
+        let other = encode(&mut whole, 3, &blocks.since(100), 0);
+        let (apart, whole) = (apart.slices().concat(), whole.slices().concat());
+        prop_assert_eq!(apart.len() as u64, run.size());
+        let (apart, whole) = (Slice(apart.into()), Slice(whole.into()));
+        let reader = Reader::new(files_of(&apart, &log), Patience::ForDisk, 3, run).unwrap();
+        let expected = Reader::new(alone(&whole), Patience::ForDisk, 3, other).unwrap();
+        let tail = run.end();
+        let range = ReadRange { from: Position(100 + at.index(run.len as usize) as u64), to: Position(tail), max_bytes: limit };
+        let joined = |read: Option<(Vec<Bytes>, Position)>| read.map(|(data, next)| (data.concat(), next));
+        prop_assert_eq!(joined(reader.read(range, true).unwrap()), joined(expected.read(range, true).unwrap()));
+        prop_assert_eq!(reader.append_after(range.from).unwrap(), expected.append_after(range.from).unwrap());
+        let all = expected.all().unwrap();
+        prop_assert!(reader.all().unwrap().data() == all.data());
+        prop_assert_eq!(&reader.without_data().unwrap(), &apart.0);
+        // A byte that changes is noticed, wherever it is, unless it is none of the stream's.
+        let mut bytes = log.0.to_vec();
+        let place = changed.index(bytes.len());
+        bytes[place] ^= 1;
+        let is_data = blocks.since(100).iter().any(|block| {
+            let from = block.place().unwrap().offset as usize;
+            (from..from + block.data().len()).contains(&place)
+        });
+        let changed_log = Slice(bytes.into());
+        let read = Reader::new(files_of(&apart, &changed_log), Patience::ForDisk, 3, run).unwrap().all();
+        prop_assert_eq!(read.is_err(), is_data);
+        let mut bytes = apart.0.to_vec();
+        let place = changed.index(bytes.len());
+        bytes[place] ^= 1;
+        let apart = Slice(bytes.into());
+        if let Ok(reader) = Reader::new(files_of(&apart, &log), Patience::ForDisk, 3, run) {
+            match reader.all() {
+                Ok(read) => prop_assert_eq!(read.data(), all.data()),
+                Err(error) => prop_assert_eq!(error.kind(), io::ErrorKind::InvalidData),
+            }
+        }
+    }
+}
+
+fn files_of<'a>(file: &'a dyn DiskFile, log: &'a dyn DiskFile) -> RunFiles<'a> {
+    RunFiles { file, log: Some(log) }
 }
 
 /// A file that is these bytes.
@@ -200,6 +274,6 @@ impl DiskFile for Slice {
 #[test]
 fn a_reader_of_no_bytes_is_an_error() {
     let file: Arc<dyn DiskFile> = Arc::new(Slice(Bytes::new()));
-    let run = RunRef { file: 0, offset: 0, start: 0, len: 5, messages: 1 };
-    assert!(Reader::new(&*file, Patience::ForDisk, 1, run).is_err());
+    let run = RunRef { file: 0, offset: 0, start: 0, len: 5, messages: 1, log: 0 };
+    assert!(Reader::new(alone(&*file), Patience::ForDisk, 1, run).is_err());
 }

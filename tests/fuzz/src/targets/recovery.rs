@@ -102,7 +102,9 @@ fn folder(u: &mut Unstructured<'_>) -> Result<(Files, Contents)> {
                 let _ = server.wait(Box::pin(async move { engine.delete(&name).await.map(drop) }));
             }
             _ => {
-                let text = format!("{number}{};", "x".repeat(u.int_in_range(0..=90)?));
+                // Now and then one that stays in the log when it is drained.
+                let size = if u.ratio(1, 8)? { 33_000 } else { u.int_in_range(0..=90)? };
+                let text = format!("{number}{};", "x".repeat(size));
                 if append(&mut server, &name, Some(number), text.as_bytes()).is_ok() {
                     contents.entry(name).or_default().extend(text.bytes());
                 }
