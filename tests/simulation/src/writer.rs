@@ -100,7 +100,8 @@ impl Writer {
         while (messages.len() as u64) < self.plan.messages {
             self.pause().await;
             let text = self.text(life, messages.len() as u64);
-            let appended = producer.append(&text).await;
+            let appended =
+                if self.queues() { self.queue(&producer, &text).await } else { producer.append(&text).await };
             messages.push(Message::new(text));
             match appended {
                 Ok(delivery) => deliveries.push(Some(delivery)),
@@ -115,7 +116,7 @@ impl Writer {
             let unsettled = messages[first..].iter().zip(&deliveries);
             let unsettled = unsettled.filter(|(_, it)| it.as_ref().is_some_and(|it| it.outcome().is_none()));
             let held = unsettled.map(|(message, _)| message.text.len()).sum::<usize>().max(producer.buffered_bytes());
-            if held > limit {
+            if held > limit && !self.queues() {
                 return self.broken(Check::Memory, format!("holds {held} bytes, {limit} are allowed"));
             }
             if self.dice.chance(self.plan.death_rate) {
@@ -145,6 +146,18 @@ impl Writer {
             return self.broken(Check::Flush, what);
         }
         Ok(end)
+    }
+
+    /// Every second writer is one that cannot wait for space, as those of an event loop.
+    fn queues(&self) -> bool {
+        self.number % 2 == 1
+    }
+
+    async fn queue(&self, producer: &Producer, text: &str) -> Result<Delivery, Error> {
+        if text.len().is_multiple_of(7) {
+            producer.ready().await;
+        }
+        producer.queue(text)
     }
 
     /// Flushes, and counts the messages that it says have failed.
