@@ -278,7 +278,7 @@ impl Error {
 
     /// What a flush says of messages that were not stored; `None` when there are none.
     pub(crate) fn of_failures(mut failures: Vec<BatchFailure>) -> Option<Self> {
-        failures.sort_by_key(|failure| failure.first_message);
+        failures.sort_unstable_by_key(|failure| failure.first_message);
         let first = failures.first()?;
         let lost: u64 = failures.iter().map(|failure| failure.messages).sum();
         let unknown = failures.iter().any(|failure| failure.error.outcome_unknown());
@@ -374,13 +374,19 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.0.kind)
-            .field("message", &self.to_string())
-            .field("retryable", &self.0.retryable)
-            .field("failures", &self.0.failures.len())
-            .field("source", &self.0.source)
-            .finish()
+        // Derived, so that the build for pages, which shows nothing by `Debug`, has none of it.
+        #[derive(Debug)]
+        #[allow(dead_code, reason = "it is shown")]
+        struct Error<'a> {
+            kind: &'a ErrorKind,
+            message: String,
+            retryable: bool,
+            failures: usize,
+            source: Option<&'a (dyn std::error::Error + Send + Sync)>,
+        }
+        let Inner { kind, retryable, failures, source, .. } = &*self.0;
+        let (message, failures, source) = (self.to_string(), failures.len(), source.as_deref());
+        Error { kind, message, retryable: *retryable, failures, source }.fmt(f)
     }
 }
 

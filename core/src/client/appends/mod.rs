@@ -279,12 +279,17 @@ impl Driver {
             Ok(content_type) => return Some(content_type),
             Err(error) => error,
         };
-        let failed: VecDeque<Entry> = {
+        let mut failed = Vec::new();
+        {
             let mut state = appends.lock();
-            let (failed, others) = state.waiting.drain(..).partition(Entry::wants_type);
-            state.waiting = others;
-            failed
-        };
+            for entry in std::mem::take(&mut state.waiting) {
+                if entry.wants_type() {
+                    failed.push(entry);
+                } else {
+                    state.waiting.push_back(entry);
+                }
+            }
+        }
         for entry in failed {
             let _ = entry.reply.send(Err(error.clone()));
         }

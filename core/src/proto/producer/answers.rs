@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::window::{Batch, Progress};
+use super::window::Progress;
 use super::{BatchId, MAX_CLAIMS, MAX_NUMBER, Phase, Producer, ProducerEvent, Receipt};
 use crate::error::{BatchFailure, Error, ErrorKind};
 use crate::proto::Instant;
@@ -172,7 +172,7 @@ impl Producer {
             return;
         };
         // If the first batch was not stored, none after it was.
-        if self.window.sent.front().is_some_and(|(_, batch)| batch.maybe_stored) {
+        if self.window.sent.first().is_some_and(|(_, batch)| batch.maybe_stored) {
             return self.halt_from(0, error);
         }
         self.epoch = epoch;
@@ -181,7 +181,7 @@ impl Producer {
         self.next_seq = self.window.renumber();
         // One batch proves the new epoch; the others are new to it, and sent after that.
         while self.window.sent.len() > 1 {
-            if let Some((_, mut batch)) = self.window.sent.pop_back() {
+            if let Some((_, mut batch)) = self.window.sent.pop() {
                 batch.state = Progress::Queued;
                 self.window.queued.push_front(batch);
                 self.next_seq -= 1;
@@ -231,18 +231,14 @@ impl Producer {
 
     /// A batch failed for good: it and all after it are settled with the error (C-PROD-9). Those before it go on.
     fn halt_from(&mut self, at: usize, error: Error) {
-        let unknown = self.window.sent.get(at).is_some_and(|(_, batch)| batch.maybe_stored);
+        let first = self.window.sent.get(at);
+        let unknown = first.is_some_and(|(_, batch)| batch.maybe_stored);
+        // Of the first one, if it was sent.
+        let mut first_seq = first.map(|(seq, _)| *seq);
         self.claim = None;
-        let failed: Vec<(Option<u64>, Batch)> = self
-            .window
-            .sent
-            .drain(at..)
-            .map(|(seq, batch)| (Some(seq), batch))
-            .chain(self.window.queued.drain(..).map(|batch| (None, batch)))
-            .collect();
-        self.writing = self.writing.filter(|id| failed.iter().all(|(_, batch)| batch.id != *id));
-        let mut is_first = true;
-        for (seq, batch) in failed {
+        let failed = self.window.take_from(at);
+        self.writing = self.writing.filter(|id| failed.iter().all(|batch| batch.id != *id));
+        for batch in failed {
             // Stored only if all before it are, and only if a try may have reached the server.
             let error = error.clone().with_outcome_unknown(unknown && batch.attempts > 0);
             self.buffered -= batch.cost;
@@ -250,13 +246,13 @@ impl Producer {
             if batch.closing {
                 self.events.push_back(ProducerEvent::Closed(Err(error.clone())));
                 // Only a close that failed by itself, for want of an answer, can be repeated as it is.
-                if let (Some(seq), true, true) = (seq, is_first, error.is_retryable()) {
+                if let (Some(seq), true) = (first_seq, error.is_retryable()) {
                     self.phase = Phase::CloseFailed(seq, Box::new(batch), error);
                     self.check_flushes();
                     return;
                 }
             }
-            is_first = false;
+            first_seq = None;
         }
         if let Some(open) = self.open.take() {
             let (id, first, messages) = (open.id, open.first_message, open.messages);

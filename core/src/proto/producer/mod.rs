@@ -303,7 +303,7 @@ impl Producer {
                 batch.first_sent = None;
                 batch.retry.progressed();
                 self.buffered += batch.cost;
-                self.window.sent.push_back((seq, *batch));
+                self.window.sent.push((seq, *batch));
             }
             other => {
                 self.phase = other;

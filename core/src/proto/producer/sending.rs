@@ -31,7 +31,7 @@ impl Producer {
         }
         let batch = self.window.queued.pop_front()?;
         self.writing = Some(batch.id);
-        self.window.sent.push_back((self.next_seq, batch));
+        self.window.sent.push((self.next_seq, batch));
         self.next_seq += 1;
         self.transmit(self.window.sent.len() - 1, now)
     }

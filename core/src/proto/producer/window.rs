@@ -45,8 +45,8 @@ pub(super) enum Progress {
 /// batches that are settled already.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    /// Sent and not settled, by seq.
-    pub(super) sent: VecDeque<(u64, Batch)>,
+    /// Sent and not settled, by seq. Few: as many as may be in flight.
+    pub(super) sent: Vec<(u64, Batch)>,
     /// Sealed and never sent, in order.
     pub(super) queued: VecDeque<Batch>,
 }
@@ -58,7 +58,7 @@ impl Window {
 
     /// The lowest seq that is not settled; `next` when there is none.
     pub(super) fn floor(&self, next: u64) -> u64 {
-        self.sent.front().map_or(next, |(seq, _)| *seq)
+        self.sent.first().map_or(next, |(seq, _)| *seq)
     }
 
     pub(super) fn find(&mut self, id: BatchId) -> Option<(usize, u64, &mut Batch)> {
@@ -75,13 +75,25 @@ impl Window {
 
     /// Takes a settled batch out; one that was held back and is now the first may go.
     pub(super) fn settle(&mut self, at: usize) -> Option<Batch> {
-        let (_, batch) = self.sent.remove(at)?;
+        let batch = (at < self.sent.len()).then(|| self.sent.remove(at).1)?;
         self.release_first();
         Some(batch)
     }
 
+    /// Takes out all batches from one of those that were sent on, in their order.
+    pub(super) fn take_from(&mut self, at: usize) -> Vec<Batch> {
+        let mut taken = Vec::new();
+        while at < self.sent.len() {
+            taken.push(self.sent.remove(at).1);
+        }
+        while let Some(batch) = self.queued.pop_front() {
+            taken.push(batch);
+        }
+        taken
+    }
+
     fn release_first(&mut self) {
-        if let Some((_, first)) = self.sent.front_mut()
+        if let Some((_, first)) = self.sent.first_mut()
             && first.state == Progress::Held
         {
             first.state = Progress::Ready;
@@ -90,7 +102,8 @@ impl Window {
 
     /// The first message that is not settled.
     pub(super) fn first_message(&self) -> Option<u64> {
-        self.sent.iter().map(|(_, batch)| batch).chain(&self.queued).map(|batch| batch.first_message).next()
+        let first = self.sent.first().map(|(_, batch)| batch).or_else(|| self.queued.front());
+        first.map(|batch| batch.first_message)
     }
 
     pub(super) fn in_flight(&self) -> usize {
