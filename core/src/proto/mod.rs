@@ -5,9 +5,12 @@
 //! [`Instant`], a plain duration since the driver's own start, and jitter as numbers that the driver drew.
 //! The same code runs under tokio, under the bindings, in the server and in simulations.
 
+#[cfg(any(test, all(target_family = "wasm", target_os = "unknown")))]
+mod base64;
 pub mod call;
 pub mod content_type;
 pub mod control;
+mod date;
 pub mod jitter;
 pub mod json;
 pub mod names;

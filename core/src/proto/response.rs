@@ -1,10 +1,11 @@
 //! Answers: status and headers to a typed outcome (PROTOCOL.md section 20). Bodies never decide (C-ERR-3).
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 
 use super::control;
+use super::date;
 use super::names;
 use super::offset::Offset;
 use super::request::{Operation, Request};
@@ -153,11 +154,11 @@ pub struct Disconnect {
 
 /// Seconds or an HTTP date; a date in the past is 0, anything else counts as absent (C-RETRY-2).
 fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
+    let value = value.trim_ascii();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
-    let date = httpdate::parse_http_date(value).ok()?;
+    let date = UNIX_EPOCH + Duration::from_secs(date::parse(value)?);
     Some(date.duration_since(now).unwrap_or_default())
 }
 
@@ -166,7 +167,6 @@ mod tests {
     use super::*;
     use crate::options::{AppendOptions, CreateOptions};
     use bytes::Bytes;
-    use std::time::UNIX_EPOCH;
 
     fn head(status: u16, headers: &[(HeaderName, &str)]) -> ResponseHead {
         let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
