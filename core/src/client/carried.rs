@@ -6,12 +6,12 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures_core::Stream;
 use http::StatusCode;
-use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 use super::transport::{BoxBody, BoxFuture, HttpRequest, HttpResponse, OnSent, RequestBody, TransportError};
 use crate::error::{Error, ErrorKind, Result};
@@ -42,14 +42,19 @@ pub struct Carrier(Arc<State>);
 
 struct State {
     progress: Mutex<Progress>,
-    upload: AsyncMutex<Option<BoxBody>>,
+    /// A piece of the answer's body was taken, or none is wanted any more.
+    space: Notify,
+    upload: Mutex<Option<BoxBody>>,
 }
 
 #[derive(Default)]
 struct Progress {
-    /// For the head of the answer, and the pieces of the body that come after it.
-    answer: Option<(oneshot::Sender<Answered>, mpsc::Receiver<Bytes>)>,
-    pieces: Option<mpsc::Sender<Bytes>>,
+    /// For the head of the answer.
+    answer: Option<oneshot::Sender<Answered>>,
+    /// Of the answer's body, until it is taken.
+    piece: Option<Bytes>,
+    /// Whoever waits for one.
+    reader: Option<Waker>,
     /// Why the body broke off: told after the pieces that came before.
     broken: Option<TransportError>,
     abort: Option<Abort>,
@@ -70,9 +75,9 @@ impl Carrier {
         };
         let carried = Carried { method, url, headers, data, is_streamed: upload.is_some(), on_sent };
         let (sender, receiver) = oneshot::channel();
-        let (pieces, rest) = mpsc::channel(1);
-        let progress = Progress { answer: Some((sender, rest)), pieces: Some(pieces), ..Progress::default() };
-        let state = Arc::new(State { progress: Mutex::new(progress), upload: AsyncMutex::new(upload) });
+        let progress = Progress { answer: Some(sender), ..Progress::default() };
+        let (progress, upload) = (Mutex::new(progress), Mutex::new(upload));
+        let state = Arc::new(State { progress, space: Notify::new(), upload });
         // What waits must not be what keeps the host's end: then it could not be seen to be forgotten.
         let mut guard = Guard(Some(Arc::downgrade(&state)));
         let answer = Box::pin(async move {
@@ -105,11 +110,10 @@ impl Carrier {
 
     /// The head of the answer; `headers` are names and values in turn.
     pub fn head(&self, status: u16, headers: &[String]) {
-        let Some((sender, pieces)) = self.0.lock().answer.take() else { return };
+        let Some(sender) = self.0.lock().answer.take() else { return };
         let answer = match StatusCode::from_u16(status) {
             Ok(status) => {
-                let body =
-                    Box::pin(Body { pieces, state: self.0.clone(), _guard: Guard(Some(Arc::downgrade(&self.0))) });
+                let body = Box::pin(Body { state: self.0.clone(), _guard: Guard(Some(Arc::downgrade(&self.0))) });
                 Ok(HttpResponse { status, headers: header_map(headers), body })
             }
             Err(_) => {
@@ -123,30 +127,39 @@ impl Carrier {
 
     /// A piece of the body. Ready when there is space for the next one; `false` if none is wanted.
     pub fn data(&self, piece: Bytes) -> BoxFuture<bool> {
-        let sender = self.0.lock().pieces.clone();
+        let state = self.0.clone();
         Box::pin(async move {
-            match sender {
-                Some(sender) => sender.send(piece).await.is_ok(),
-                None => false,
+            loop {
+                // Registered before the look, so that no space is missed.
+                let space = state.space.notified();
+                {
+                    let mut progress = state.lock();
+                    if progress.is_done || progress.is_given_up {
+                        return false;
+                    }
+                    if progress.piece.is_none() {
+                        progress.piece = Some(piece);
+                        wake_reader(progress);
+                        return true;
+                    }
+                }
+                space.await;
             }
         })
     }
 
     /// The body is complete.
     pub fn end(&self) {
-        self.0.lock().finish();
+        self.0.finish(|_| {});
     }
 
     /// The request failed, or the body of its answer broke off.
     pub fn fail(&self, failed: TransportError) {
-        let mut progress = self.0.lock();
-        let waiting = progress.answer.take();
-        match waiting {
-            Some((sender, _)) => drop(sender.send(Err(failed))),
+        self.0.finish(|progress| match progress.answer.take() {
+            Some(sender) => drop(sender.send(Err(failed))),
             None if !progress.is_done => progress.broken = Some(failed),
             None => {}
-        }
-        progress.finish();
+        });
     }
 
     /// The next piece of the request's body; `None` at its end.
@@ -156,9 +169,11 @@ impl Carrier {
     pub fn upload(&self) -> BoxFuture<Result<Option<Bytes>>> {
         let state = self.0.clone();
         Box::pin(async move {
-            let mut upload = state.upload.lock().await;
-            let Some(body) = upload.as_mut() else { return Ok(None) };
-            std::future::poll_fn(|cx| body.as_mut().poll_next(cx)).await.transpose().map_err(|broken| {
+            let piece = std::future::poll_fn(|cx| {
+                let mut upload = state.upload.lock().unwrap_or_else(PoisonError::into_inner);
+                upload.as_mut().map_or(Poll::Ready(None), |body| body.as_mut().poll_next(cx))
+            });
+            piece.await.transpose().map_err(|broken| {
                 let message = format!("the body of the request broke off: {broken}");
                 Error::new(ErrorKind::Cancelled, message).with_source(broken.source)
             })
@@ -171,13 +186,24 @@ impl State {
         // Nothing in here panics while it is held; and what is in it would still be whole.
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Nothing more comes from the host, after the last thing that it says.
+    fn finish(&self, last: impl FnOnce(&mut Progress)) {
+        let mut progress = self.lock();
+        last(&mut progress);
+        progress.is_done = true;
+        progress.abort = None;
+        wake_reader(progress);
+        self.space.notify_waiters();
+    }
 }
 
-impl Progress {
-    fn finish(&mut self) {
-        self.is_done = true;
-        self.pieces = None;
-        self.abort = None;
+/// Not under the lock: what is woken may be dropped with it.
+fn wake_reader(mut progress: MutexGuard<'_, Progress>) {
+    let reader = progress.reader.take();
+    drop(progress);
+    if let Some(reader) = reader {
+        reader.wake();
     }
 }
 
@@ -198,8 +224,10 @@ impl Drop for Guard {
             return;
         }
         progress.is_given_up = true;
+        progress.piece = None;
         let abort = progress.abort.take();
         drop(progress);
+        state.space.notify_waiters();
         if let Some(abort) = abort {
             abort();
         }
@@ -207,7 +235,6 @@ impl Drop for Guard {
 }
 
 struct Body {
-    pieces: mpsc::Receiver<Bytes>,
     state: Arc<State>,
     _guard: Guard,
 }
@@ -215,11 +242,18 @@ struct Body {
 impl Stream for Body {
     type Item = std::result::Result<Bytes, TransportError>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match self.pieces.poll_recv(cx) {
-            Poll::Ready(None) => Poll::Ready(self.state.lock().broken.take().map(Err)),
-            piece => piece.map(|piece| piece.map(Ok)),
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut progress = self.state.lock();
+        if let Some(piece) = progress.piece.take() {
+            drop(progress);
+            self.state.space.notify_waiters();
+            return Poll::Ready(Some(Ok(piece)));
         }
+        if progress.is_done {
+            return Poll::Ready(progress.broken.take().map(Err));
+        }
+        progress.reader = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 

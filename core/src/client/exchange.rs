@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,9 @@ impl Target {
         self.extras = self.extras.merged(extras);
     }
 }
+
+/// A request through all its tries. In a box: it is large, and otherwise a part of each operation, which a page downloads.
+pub(super) type Calling<'a> = Pin<Box<dyn Future<Output = Result<(ResponseHead, Bytes)>> + Send + 'a>>;
 
 /// The answer to one try.
 pub(super) struct Answer {
@@ -170,10 +174,10 @@ impl Core {
     /// A single request through its retries, as the machine decides them.
     ///
     /// Cancel safe in that dropping it aborts the try; whether a write was stored is then unknown.
-    pub(super) async fn call(&self, target: &Target, request: Request) -> Result<(ResponseHead, Bytes)> {
+    pub(super) fn call<'a>(&'a self, target: &'a Target, request: Request) -> Calling<'a> {
         let operation = request.operation;
         let span = tracing::debug_span!("everstream", %operation, url = %target.url.shown());
-        async {
+        let calling = async move {
             let mut target = Cow::Borrowed(target);
             loop {
                 let error = match self.call_once(&target, request.clone()).await {
@@ -189,9 +193,8 @@ impl Core {
                     None => return Err(error),
                 }
             }
-        }
-        .instrument(span)
-        .await
+        };
+        Box::pin(calling.instrument(span))
     }
 
     async fn call_once(&self, target: &Target, request: Request) -> Result<(ResponseHead, Bytes)> {
@@ -228,19 +231,21 @@ impl Core {
         }
     }
 
-    /// A request whose body can be sent only once.
-    pub(super) async fn send_stream(&self, target: &Target, request: Request, body: BoxBody) -> Result<ResponseHead> {
-        let result = match self.send(target, &request, RequestBody::Stream(body)).await {
-            Ok(answer) if answer.head.status.is_success() => Ok(answer.head),
-            Ok(answer) => {
-                let unknown = answer.head.is_transient() && !answer.head.did_nothing();
-                let error = answer.head.to_error(&request).with_outcome_unknown(unknown);
-                Err(with_body(error, &collect(answer.body, ERROR_BODY_BYTES).await.unwrap_or_default()))
-            }
-            Err(Failure::Lost(cause)) => Err(cause.error.with_outcome_unknown(!cause.not_sent)),
-            Err(Failure::Fatal(error)) => Err(error),
-        };
-        result.map_err(|error| error.with_context(request.operation, target.url.shown()))
+    /// A request whose body can be sent only once, and whose answer has no body that matters.
+    pub(super) fn send_stream<'a>(&'a self, target: &'a Target, request: Request, body: BoxBody) -> Calling<'a> {
+        Box::pin(async move {
+            let result = match self.send(target, &request, RequestBody::Stream(body)).await {
+                Ok(answer) if answer.head.status.is_success() => Ok((answer.head, Bytes::new())),
+                Ok(answer) => {
+                    let unknown = answer.head.is_transient() && !answer.head.did_nothing();
+                    let error = answer.head.to_error(&request).with_outcome_unknown(unknown);
+                    Err(with_body(error, &collect(answer.body, ERROR_BODY_BYTES).await.unwrap_or_default()))
+                }
+                Err(Failure::Lost(cause)) => Err(cause.error.with_outcome_unknown(!cause.not_sent)),
+                Err(Failure::Fatal(error)) => Err(error),
+            };
+            result.map_err(|error| error.with_context(request.operation, target.url.shown()))
+        })
     }
 }
 

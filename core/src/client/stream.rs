@@ -232,7 +232,7 @@ impl DurableStream {
     pub async fn append_stream(&self, body: BoxBody, options: &AppendOptions) -> Result<Appended> {
         let content_type = self.content_type_of(options).await?;
         let request = Request::append(Bytes::new(), Some(&content_type), options, false)?;
-        let head = self.core.send_stream(&self.target, request, body).await?;
+        let (head, _) = self.core.send_stream(&self.target, request, body).await?;
         Ok(Appended { offset: head.next_offset(), duplicate: false })
     }
 

@@ -15,8 +15,8 @@ use std::ops::Range;
 pub fn check_document(text: &[u8]) -> Result<(), JsonError> {
     check_utf8(text, 0)?;
     let mut scanner = Scanner::new();
-    scanner.scan(text, &mut |_| {})?;
-    scanner.end(&mut |_| {})
+    scanner.scan(text, &mut None)?;
+    scanner.end(&mut None)
 }
 
 /// The messages of a request body: the elements of a top-level array, flattened one level, or the one
@@ -100,6 +100,9 @@ enum State {
     Literal { rest: u32 },
 }
 
+/// Where messages are noted, unless nobody wants to know.
+type Found<'a> = Option<&'a mut Vec<Range<usize>>>;
+
 // The letters of a literal that are to come, the next one lowest; nothing is left at 0.
 const TRUE: u32 = u32::from_le_bytes(*b"rue\0");
 const FALSE: u32 = u32::from_le_bytes(*b"alse");
@@ -123,7 +126,7 @@ impl Scanner {
     /// # Errors
     /// The text cannot become valid JSON any more.
     pub fn feed(&mut self, bytes: &[u8], found: &mut Vec<Range<usize>>) -> Result<(), JsonError> {
-        self.scan(bytes, &mut |message| found.push(message))
+        self.scan(bytes, &mut Some(found))
     }
 
     /// Ends the text: a number at the top level is complete only now.
@@ -131,12 +134,12 @@ impl Scanner {
     /// # Errors
     /// The document is not complete.
     pub fn finish(&mut self, found: &mut Vec<Range<usize>>) -> Result<(), JsonError> {
-        self.end(&mut |message| found.push(message))
+        self.end(&mut Some(found))
     }
 
     /// [`feed`](Self::feed). Each state takes in one go what it can; what the next byte most likely is in
     /// compact text is looked for at once.
-    fn scan(&mut self, bytes: &[u8], found: &mut impl FnMut(Range<usize>)) -> Result<(), JsonError> {
+    fn scan(&mut self, bytes: &[u8], found: &mut Found<'_>) -> Result<(), JsonError> {
         let base = self.position;
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
@@ -221,7 +224,7 @@ impl Scanner {
     }
 
     /// [`finish`](Self::finish).
-    fn end(&mut self, found: &mut impl FnMut(Range<usize>)) -> Result<(), JsonError> {
+    fn end(&mut self, found: &mut Found<'_>) -> Result<(), JsonError> {
         if self.open.depth == 0
             && matches!(self.state, State::Zero | State::Integer | State::Fraction | State::ExponentDigits)
         {
@@ -248,7 +251,7 @@ impl Scanner {
         usize::from(self.in_array)
     }
 
-    fn value_starts(&mut self, byte: u8, found: &mut impl FnMut(Range<usize>)) -> Result<(), JsonError> {
+    fn value_starts(&mut self, byte: u8, found: &mut Found<'_>) -> Result<(), JsonError> {
         if self.state == State::Start && byte == b'[' {
             self.in_array = true;
         } else if self.open.depth == self.message_depth() {
@@ -279,7 +282,7 @@ impl Scanner {
         Ok(())
     }
 
-    fn container_ends(&mut self, found: &mut impl FnMut(Range<usize>)) {
+    fn container_ends(&mut self, found: &mut Found<'_>) {
         self.open.pop();
         if self.open.depth == 0 && self.in_array {
             self.state = State::End;
@@ -288,9 +291,11 @@ impl Scanner {
         }
     }
 
-    fn value_ends(&mut self, end: usize, found: &mut impl FnMut(Range<usize>)) {
-        if self.open.depth == self.message_depth() {
-            found(self.message_start..end);
+    fn value_ends(&mut self, end: usize, found: &mut Found<'_>) {
+        if let Some(found) = found
+            && self.open.depth == self.message_depth()
+        {
+            found.push(self.message_start..end);
         }
         self.state = if self.open.depth == 0 { State::End } else { State::CommaOrEnd };
     }

@@ -32,7 +32,7 @@ impl Offset {
         if &*token == names::OFFSET_BEGINNING || &*token == names::OFFSET_NOW {
             return Err(InvalidOffset("`-1` and `now` are places to read from, not offsets"));
         }
-        if token.contains("..")
+        if token.as_bytes().windows(2).any(|pair| pair == b"..")
             || token.bytes().any(|b| matches!(b, b',' | b'&' | b'=' | b'?' | b'/') || b <= b' ' || b == 0x7f)
         {
             return Err(InvalidOffset("an offset has no space, control character, `..`, or any of `,&=?/`"));

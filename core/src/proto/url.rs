@@ -40,7 +40,8 @@ impl StreamUrl {
         let url = url.trim();
         let without_fragment = url.split('#').next().unwrap_or_default();
         let (base, query) = without_fragment.split_once('?').unwrap_or((without_fragment, ""));
-        let Some((scheme, rest)) = base.split_once("://") else {
+        let (scheme, rest) = base.split_once(':').unwrap_or_default();
+        let Some(rest) = rest.strip_prefix("//") else {
             return Err(invalid("must start with http:// or https://"));
         };
         if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
@@ -77,18 +78,25 @@ impl StreamUrl {
         let is_param = |name: &str| params.iter().any(|(own, _)| own == name);
         // Encoded or not: to the server a name is the same.
         let is_taken = |name: &str| {
-            let name = percent_decode_str(name).decode_utf8_lossy();
-            is_protocol(&name) || is_param(&name)
+            let name: Vec<u8> = percent_decode_str(name).collect();
+            std::str::from_utf8(&name).is_ok_and(|name| is_protocol(name) || is_param(name))
         };
         let encode = |text: &str| utf8_percent_encode(text, QUERY_VALUE).to_string();
         let mut pairs: Vec<(String, String)> = Vec::with_capacity(self.query.len() + params.len() + protocol.len());
-        pairs.extend(self.query.iter().filter(|(name, _)| !is_taken(name)).cloned());
-        pairs.extend(
-            params.iter().filter(|(name, _)| !is_protocol(name)).map(|(name, value)| (encode(name), encode(value))),
-        );
-        pairs.extend(protocol.iter().map(|(name, value)| ((*name).to_owned(), encode(value))));
-        // Stable, so that repeated names keep their order.
-        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut add = |name: String, value: String| {
+            // Repeated names keep their order.
+            let at = pairs.iter().position(|(own, _)| *own > name).unwrap_or(pairs.len());
+            pairs.insert(at, (name, value));
+        };
+        for (name, value) in self.query.iter().filter(|(name, _)| !is_taken(name)) {
+            add(name.clone(), value.clone());
+        }
+        for (name, value) in params.iter().filter(|(name, _)| !is_protocol(name)) {
+            add(encode(name), encode(value));
+        }
+        for (name, value) in protocol {
+            add((*name).to_owned(), encode(value));
+        }
         let mut url = self.base.to_string();
         for (index, (name, value)) in pairs.iter().enumerate() {
             url.push(if index == 0 { '?' } else { '&' });

@@ -4,11 +4,10 @@
 
 use std::ops::Add;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
-
-use tokio::sync::{Notify, mpsc};
 
 use crate::client::transport::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
@@ -135,46 +134,44 @@ pub(in crate::client) fn yield_now() -> std::future::Ready<()> {
     std::future::ready(())
 }
 
-/// Tasks whose results are wanted. Dropping it ends them.
-pub(in crate::client) struct JoinSet<T> {
-    done: mpsc::UnboundedSender<T>,
-    results: mpsc::UnboundedReceiver<T>,
-}
+/// Tasks whose results are wanted; few at a time. They go on while somebody waits for one. Dropping it ends them.
+pub(in crate::client) struct JoinSet<T>(Vec<(AbortHandle, BoxFuture<T>)>);
 
-impl<T: Send + 'static> JoinSet<T> {
+impl<T> JoinSet<T> {
     pub(in crate::client) fn new() -> Self {
-        let (done, results) = mpsc::unbounded_channel();
-        Self { done, results }
+        Self(Vec::new())
     }
 
     pub(in crate::client) fn spawn(&mut self, task: impl Future<Output = T> + Send + 'static) -> AbortHandle {
-        let (done, handle) = (self.done.clone(), AbortHandle::default());
-        let aborted = handle.clone();
-        spawn(async move {
-            tokio::select! {
-                biased;
-                () = done.closed() => {}
-                () = aborted.0.notified() => {}
-                // Nobody has to be there any more.
-                result = task => drop(done.send(result)),
-            }
-        });
+        let handle = AbortHandle::default();
+        self.0.push((handle.clone(), Box::pin(task)));
         handle
     }
 
     /// The next result; never, when there is none to come.
     pub(in crate::client) async fn join_next(&mut self) -> Option<std::result::Result<T, Elapsed>> {
-        self.results.recv().await.map(Ok)
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<std::result::Result<T, Elapsed>>> {
+        self.0.retain(|(handle, _)| !handle.0.load(Ordering::Relaxed));
+        for at in 0..self.0.len() {
+            if let Poll::Ready(result) = self.0[at].1.as_mut().poll(context) {
+                drop(self.0.remove(at));
+                return Poll::Ready(Some(Ok(result)));
+            }
+        }
+        Poll::Pending
     }
 }
 
-/// Ends a task.
+/// Ends a task, before it goes on the next time.
 #[derive(Clone, Default)]
-pub(in crate::client) struct AbortHandle(Arc<Notify>);
+pub(in crate::client) struct AbortHandle(Arc<AtomicBool>);
 
 impl AbortHandle {
     pub(in crate::client) fn abort(&self) {
-        self.0.notify_one();
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -182,7 +179,7 @@ impl AbortHandle {
 mod tests {
     use super::*;
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
 
     /// A clock that timers move, and tasks that the test polls. One for all tests: there is one host.
     #[derive(Default)]
@@ -254,18 +251,36 @@ mod tests {
         assert!(timeout(Duration::from_millis(10), std::future::pending::<()>()).await.is_err());
         assert_eq!(timeout(Duration::ZERO, async { 1 }).await.unwrap(), 1);
 
-        // A task that is aborted gives nothing, another one its result, and those of a set that is dropped end.
-        let mut set = JoinSet::new();
-        set.spawn(async { 1 }).abort();
-        set.spawn(async { 2 });
+        // What is spawned goes on by itself.
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        spawn(async move {
+            let _ = sender.send(3);
+        });
         host.run_tasks();
-        assert_eq!(set.join_next().await.unwrap().unwrap(), 2);
-        set.spawn(std::future::pending());
-        host.run_tasks();
-        assert_eq!(host.tasks.lock().unwrap().len(), 1);
-        drop(set);
-        host.run_tasks();
+        assert_eq!(receiver.await.unwrap(), 3);
         assert!(host.tasks.lock().unwrap().is_empty());
+
+        // A task that is aborted ends and gives nothing, others give their results, and those of a set that is dropped end.
+        let mut set = JoinSet::new();
+        let kept = Arc::new(());
+        let holding = |kept: &Arc<()>| {
+            let kept = kept.clone();
+            async move {
+                std::future::pending::<()>().await;
+                drop(kept);
+                0
+            }
+        };
+        let aborted = set.spawn(holding(&kept));
+        set.spawn(holding(&kept));
+        set.spawn(async { 2 });
+        assert_eq!(set.join_next().await.unwrap().unwrap(), 2);
+        assert_eq!(Arc::strong_count(&kept), 3);
+        aborted.abort();
+        assert!(timeout(Duration::ZERO, set.join_next()).await.is_err());
+        assert_eq!(Arc::strong_count(&kept), 2);
+        drop(set);
+        assert_eq!(Arc::strong_count(&kept), 1);
 
         assert!(!set_host(host), "the first host stays");
     }

@@ -582,7 +582,7 @@ impl ReadSession {
         let (Some(etag), Some(next)) = (head.text(ETAG), head.text(names::STREAM_NEXT_OFFSET)) else {
             return Ok(());
         };
-        let tag = etag.trim_start_matches("W/").trim_matches('"');
+        let tag = etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"');
         let tag = tag.strip_suffix(":c").unwrap_or(tag);
         let Some(id) = tag
             .strip_suffix(next)
