@@ -21,7 +21,7 @@ pub(crate) fn set_factory(factory: Function) {
 }
 
 /// What a function of the caller's threw, on its way through the core.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Thrown(Arc<SendWrapper<JsValue>>, String);
 
 impl Thrown {
@@ -38,12 +38,6 @@ impl Thrown {
 impl fmt::Display for Thrown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.1)
-    }
-}
-
-impl fmt::Debug for Thrown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Thrown").field(&self.1).finish()
     }
 }
 
@@ -130,10 +124,10 @@ pub(crate) fn headers(headers: &HeaderMap) -> Object {
     let object = Object::new();
     let known = Fields::new(object.clone().into());
     for (name, value) in headers {
-        let value = String::from_utf8_lossy(value.as_bytes());
+        let value = value::header(value);
         match known.text(name.as_str()) {
-            Some(before) => set(&object, name.as_str(), before + ", " + &value),
-            None => set(&object, name.as_str(), &*value),
+            Some(before) => set(&object, name.as_str(), before + ", " + value),
+            None => set(&object, name.as_str(), value),
         }
     }
     object

@@ -76,7 +76,7 @@ fn start(carry: &Kept, carried: Carried, carrier: Carrier) {
     let flat = Array::new();
     for (name, value) in &headers {
         flat.push(&name.as_str().into());
-        flat.push(&JsValue::from_str(&String::from_utf8_lossy(value.as_bytes())));
+        flat.push(&value::header(value).into());
     }
     let body = if data.is_empty() { JsValue::UNDEFINED } else { Uint8Array::from(&*data).into() };
     let exchange = JsValue::from(Exchange(carrier.clone()));

@@ -153,7 +153,7 @@ impl Reader {
     /// What HTTP calls that status.
     #[wasm_bindgen(getter, js_name = statusText)]
     pub fn status_text(&self) -> JsValue {
-        nullable(self.head().and_then(|head| head.status.canonical_reason()))
+        nullable(self.head().and_then(|head| reason(head.status.as_u16())))
     }
 
     /// Headers of the last answer.
@@ -190,6 +190,27 @@ impl Reader {
     pub fn not_modified(&self) -> bool {
         self.0.state.borrow().not_modified
     }
+}
+
+/// The names of the statuses that streams and what is before them answer with: a page downloads a table of all.
+fn reason(status: u16) -> Option<&'static str> {
+    Some(match status {
+        200 => "OK",
+        204 => "No Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        410 => "Gone",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => return None,
+    })
 }
 
 impl Reader {

@@ -1,6 +1,7 @@
 //! Values of JavaScript: fields of option objects, result objects, and data.
 
 use bytes::Bytes;
+use everstream::headers::HeaderValue;
 use js_sys::{Object, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast as _, JsValue};
 
@@ -59,6 +60,11 @@ pub(crate) fn object<const N: usize>(fields: [(&str, JsValue); N]) -> JsValue {
 pub(crate) fn set(object: &Object, name: &str, value: impl Into<JsValue>) {
     // Nothing can refuse a field of an object that is new and plain.
     let _ = Reflect::set(object, &JsValue::from_str(name), &value.into());
+}
+
+/// The value of a header. In a page it is always text.
+pub(crate) fn header(value: &HeaderValue) -> &str {
+    std::str::from_utf8(value.as_bytes()).unwrap_or_default()
 }
 
 /// `null` for nothing.
