@@ -1,28 +1,30 @@
 //! What waits for a batch or a flush to be settled.
 
-/// Values under the ids of what they wait for. Few at a time, and settled from the front nearly always: a hash would cost
-/// more than it finds.
-pub(super) struct Settling<K, V>(Vec<(K, V)>);
+use std::collections::VecDeque;
+
+/// Values under the ids of what they wait for. Settled from the front nearly always: a hash would cost more than it finds. And
+/// taken from there without moving the rest: of batches with one message each there can be as many as the buffer holds.
+pub(super) struct Settling<K, V>(VecDeque<(K, V)>);
 
 impl<K: PartialEq, V> Settling<K, V> {
     pub(super) fn new() -> Self {
-        Self(Vec::new())
+        Self(VecDeque::new())
     }
 
     /// The value that was added last, where it is of this id.
     pub(super) fn last_mut(&mut self, id: &K) -> Option<&mut V> {
-        self.0.last_mut().filter(|(own, _)| own == id).map(|(_, value)| value)
+        self.0.back_mut().filter(|(own, _)| own == id).map(|(_, value)| value)
     }
 
     /// Adds a value behind all others.
     pub(super) fn push(&mut self, id: K, value: V) {
-        self.0.push((id, value));
+        self.0.push_back((id, value));
     }
 
     /// Takes the value of an id.
     pub(super) fn take(&mut self, id: &K) -> Option<V> {
         let at = self.0.iter().position(|(own, _)| own == id)?;
-        Some(self.0.remove(at).1)
+        self.0.remove(at).map(|(_, value)| value)
     }
 
     /// Keeps the values for which `keep` says so.
@@ -31,8 +33,8 @@ impl<K: PartialEq, V> Settling<K, V> {
     }
 
     /// Takes all values.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = V> + use<K, V> {
-        std::mem::take(&mut self.0).into_iter().map(|(_, value)| value)
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = V> + '_ {
+        self.0.drain(..).map(|(_, value)| value)
     }
 }
 
