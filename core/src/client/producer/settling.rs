@@ -24,7 +24,8 @@ impl<K: PartialEq, V> Settling<K, V> {
     /// Takes the value of an id.
     pub(super) fn take(&mut self, id: &K) -> Option<V> {
         let at = self.0.iter().position(|(own, _)| own == id)?;
-        self.0.remove(at).map(|(_, value)| value)
+        // One that is not the first changes places with it: the order of those before it does not matter.
+        self.0.swap_remove_front(at).map(|(_, value)| value)
     }
 
     /// Keeps the values for which `keep` says so.
@@ -33,8 +34,8 @@ impl<K: PartialEq, V> Settling<K, V> {
     }
 
     /// Takes all values.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = V> + '_ {
-        self.0.drain(..).map(|(_, value)| value)
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = V> + use<K, V> {
+        std::mem::take(&mut self.0).into_iter().map(|(_, value)| value)
     }
 }
 
