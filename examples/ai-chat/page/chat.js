@@ -74,3 +74,5 @@ form.onkeydown = (event) => {
     form.requestSubmit()
   }
 }
+// Before, a click would load the page anew with the question in its address.
+form.querySelector("button").disabled = false
