@@ -335,7 +335,7 @@ async fn an_abort_takes_back_what_is_not_sent_and_ends_the_task() {
     let options = ProducerOptions { linger: SECOND, ..ProducerOptions::default() };
     let producer = stream(&script).with_content_type("text/plain").producer_lazy("p", options).unwrap();
     let unsent = producer.append("a").await.unwrap();
-    producer.note_refused(everstream::Error::new(ErrorKind::InvalidArgument, "no"));
+    assert!(producer.queue_json_lines("1")[0].refused, "it is no JSON stream");
     producer.abort(everstream::Error::new(ErrorKind::Cancelled, "stop"));
     let error = unsent.await.unwrap_err();
     assert_eq!((error.kind(), error.outcome_unknown()), (&ErrorKind::Cancelled, false));

@@ -171,24 +171,6 @@ async fn a_message_that_waits_is_sent_although_its_producer_lingers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_message_is_told_by_its_delivery_and_the_next_flush() {
-    let script = script("");
-    for producer in both(&script).await {
-        let mut deliveries = queue(&producer, 10..14);
-        let error = producer.queue("").unwrap_err();
-        let refused = producer.note_refused(error);
-        assert_eq!(refused.message(), 4);
-        assert_eq!(refused.await.unwrap_err().kind(), &ErrorKind::InvalidArgument);
-        deliveries.extend(queue(&producer, 14..16));
-        assert_eq!(deliveries.last().unwrap().message(), 6);
-        let error = producer.flush().await.unwrap_err();
-        let [failure] = error.failures() else { panic!("{error:?}") };
-        assert_eq!((failure.first_message, failure.messages), (4, 1));
-        assert!(producer.flush().await.is_ok());
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn lines_are_documents_of_their_own_and_one_that_is_none_harms_no_other() {
     let script = Script::new(|_, number| Reply::Answer {
         status: 200,

@@ -230,13 +230,6 @@ impl Producer {
         self.shared.space.notify_waiters();
     }
 
-    /// Notes a message that an append refused, so that the next flush lists it among the failures. For callers who gather
-    /// messages before they append them, and have nobody to give the error to. The delivery tells it as well.
-    pub fn note_refused(&self, error: Error) -> Delivery {
-        let ordinal = self.shared.lock().note_refused(error.clone(), self.shared.core.now());
-        Delivery::refused(error, ordinal)
-    }
-
     /// Whether messages are JSON documents; `None` while the stream is asked what it is.
     pub fn is_json(&self) -> Option<bool> {
         self.shared.json.get().copied()
