@@ -113,6 +113,87 @@ async fn many_long_polls_are_woken_by_one_append() {
     }
 }
 
+/// Follows a JSON stream to its end, when told to begin reading; the messages that came, each with a comma behind it. Offsets
+/// that do not grow are an error.
+fn follow(mut events: Connection, begin: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<String> {
+    tokio::spawn(async move {
+        begin.await;
+        let (mut bytes, mut messages, mut at) = (Vec::new(), String::new(), String::new());
+        while let Some(chunk) = events.chunk().await {
+            bytes.extend_from_slice(&chunk);
+        }
+        for event in String::from_utf8(bytes).unwrap().split_terminator("\n\n") {
+            match event.split_once("\ndata:") {
+                Some(("event: data", data)) => messages += &format!("{},", &data[1..data.len() - 1]),
+                Some(("event: control", data)) => {
+                    let next = data.split('"').nth(3).unwrap();
+                    assert!(next > at.as_str() || data.contains("streamClosed"), "{next} after {at}");
+                    next.clone_into(&mut at);
+                }
+                _ => panic!("not an event: {event:?}"),
+            }
+        }
+        messages
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_sse_followers_get_all_events_once_large_and_small() {
+    const APPENDS: usize = 60;
+    let server = patient().start().await.unwrap();
+    let client = Client(&server);
+    client.put("s", &[JSON], "").await;
+    let message = |at: usize| match at % 10 {
+        // Large ones each follower writes by itself.
+        9 => format!("\"{at}:{}\"", "x".repeat(20_000)),
+        8 => format!("\"{at}:{}\"", "x".repeat(3000)),
+        _ => format!("\"{at}\""),
+    };
+    let mut followers = Vec::new();
+    for _ in 0..300 {
+        let (events, head) = client.sse("s?offset=-1&live=sse").await;
+        assert_eq!(head.status, 200);
+        followers.push(follow(events, async {}));
+    }
+    for at in 0..APPENDS {
+        if at % 20 == 10 {
+            // Some are gone before the end.
+            followers.swap_remove(at).abort();
+            followers.push(follow(client.sse("s?offset=-1&live=sse").await.0, async {}));
+        }
+        assert_eq!(client.post("s", &[JSON], &message(at)).await.status, 204);
+    }
+    client.post("s", &[("stream-closed", "true")], "").await;
+    let expected: String = (0..APPENDS).map(|at| message(at) + ",").collect();
+    for follower in followers {
+        let got = follower.await.unwrap();
+        assert!(got == expected, "{} bytes of {}", got.len(), expected.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_sse_follower_that_does_not_read_for_long_gets_what_it_missed() {
+    // More than the sockets of both sides hold.
+    const APPENDS: usize = 2000;
+    let server = patient().start().await.unwrap();
+    let client = Client(&server);
+    client.put("s", &[JSON], "").await;
+    let message = |at: usize| format!("\"{at}:{}\"", "x".repeat(7000));
+    let (go, wait) = tokio::sync::oneshot::channel::<()>();
+    let slow = follow(client.sse("s?offset=-1&live=sse").await.0, async { wait.await.unwrap() });
+    let fast = follow(client.sse("s?offset=-1&live=sse").await.0, async {});
+    let mut writer = Connection::open(&server).await;
+    for at in 0..APPENDS {
+        let answer = writer.request("POST", "/v1/stream/s", &[JSON], message(at).as_bytes()).await;
+        assert_eq!(answer.status, 204);
+    }
+    client.post("s", &[("stream-closed", "true")], "").await;
+    let expected: String = (0..APPENDS).map(|at| message(at) + ",").collect();
+    assert!(fast.await.unwrap() == expected);
+    go.send(()).unwrap();
+    assert!(slow.await.unwrap() == expected);
+}
+
 #[tokio::test]
 async fn sse_sends_data_then_control_and_ends_at_closure() {
     let server = patient().clock(TestClock::at(NOW)).start().await.unwrap();

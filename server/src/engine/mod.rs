@@ -15,6 +15,7 @@ mod notify;
 mod observe;
 mod position;
 mod producers;
+mod relay;
 mod sse_cache;
 mod state;
 mod stream;
@@ -43,6 +44,7 @@ use self::observe::Observation;
 pub use self::observe::Observer;
 pub use self::position::{Position, Wire};
 pub use self::producers::{ProducerTag, Producers, Verdict};
+pub(crate) use self::relay::{Lane, Place, Round, Sink, Ticket};
 pub(crate) use self::sse_cache::SseKey;
 pub use self::state::{
     Append, Closure, Commit, Decision, Outcome, Payload, Receipt, StoredState, StreamConfig, StreamState,

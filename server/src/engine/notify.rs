@@ -85,8 +85,7 @@ impl Follower {
     /// # Cancel safety
     /// Nothing is lost by dropping the future.
     pub async fn changed(&self, seen: Tail) -> Tail {
-        let look = || Some(self.stream.tail()).filter(|tail| *tail != seen);
-        self.stream.wake().wait_until(look).await
+        self.stream.changed(seen).await
     }
 }
 

@@ -21,6 +21,7 @@ use super::notify::{Ended, Follower, Tail, Wake};
 use super::observe::Observation;
 use super::position::Position;
 use super::producers::ProducerTag;
+use super::relay::{Lane, Relay, Sink, Ticket};
 use super::sse_cache::SseCache;
 use super::state::{Append, Commit, Decision, Receipt, StreamConfig, StreamState};
 use crate::clock::{Clock, Millis};
@@ -40,6 +41,7 @@ pub struct Stream {
     core: Mutex<Core>,
     wake: Wake,
     sse_cache: SseCache,
+    relay: Relay,
     observation: Arc<Observation>,
 }
 
@@ -145,6 +147,7 @@ impl Stream {
             }),
             wake: Wake::default(),
             sse_cache: SseCache::default(),
+            relay: Relay::default(),
             observation,
         })
     }
@@ -294,16 +297,25 @@ impl Stream {
         &self.sse_cache
     }
 
+    /// A seat for a follower whose bytes go to `sink`, and the lane of the seat if somebody has to carry it from now on.
+    pub(crate) fn join_relay(&self, sink: Arc<dyn Sink>) -> (Ticket, Option<Arc<Lane>>) {
+        self.relay.join(sink)
+    }
+
+    /// Waits until the tail is another than `seen`, and returns it.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost by dropping the future.
+    pub(crate) async fn changed(&self, seen: Tail) -> Tail {
+        self.wake.wait_until(|| Some(self.tail()).filter(|tail| *tail != seen)).await
+    }
+
     /// Whether the stream can be used: it is neither removed nor expired nor soft-deleted.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] or [`EngineError::SoftDeleted`].
     pub fn check_live(&self) -> Result<(), EngineError> {
         self.live_core().map(drop)
-    }
-
-    pub(super) fn wake(&self) -> &Wake {
-        &self.wake
     }
 
     pub(super) fn attached(&self) {
@@ -316,6 +328,7 @@ impl Stream {
         core.followers -= 1;
         if core.followers == 0 {
             self.sse_cache.clear();
+            self.relay.clear();
         }
         if self.meta.lifetime.persist_after().is_some() {
             self.touch(&mut core, now);

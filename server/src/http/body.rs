@@ -159,7 +159,15 @@ pub(crate) enum Body {
     /// Blocks in order, and their length together.
     Blocks(VecDeque<Bytes>, u64),
     /// Whatever comes, until it ends.
-    Live(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+    Live(Pin<Box<dyn Stream<Item = Part> + Send>>),
+}
+
+/// Part of a live body.
+pub(crate) enum Part {
+    /// Whole events, which are to be framed as a chunk.
+    Whole(Bytes),
+    /// What is left of a chunk of which the beginning was written already, past the body ([`Turn::sink`](super::Turn::sink)).
+    Rest(Bytes),
 }
 
 /// Answers with fewer bytes are not counted.
@@ -214,7 +222,10 @@ impl http_body::Body for Body {
                 *left -= block.as_ref().map_or(0, |block| block.len() as u64);
                 block
             }
-            Self::Live(stream) => std::task::ready!(stream.as_mut().poll_next(cx)),
+            Self::Live(stream) => std::task::ready!(stream.as_mut().poll_next(cx)).map(|part| match part {
+                // Nothing is written past hyper, so that there are no rests.
+                Part::Whole(events) | Part::Rest(events) => events,
+            }),
         };
         Poll::Ready(next.map(|block| Ok(Frame::data(block))))
     }

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-use super::body::Body;
+use super::body::{Body, Part};
 
 /// Where faults are set and cleared.
 pub(super) const PATH: &str = "/_test/inject-error";
@@ -100,7 +100,7 @@ impl Fault {
                 Some(fault) => {
                     let mut encoder = SseEncoder::new();
                     encoder.event(&fault.event_type, &fault.data);
-                    Body::Live(Box::pin(stream::iter([encoder.take()]).chain(events)))
+                    Body::Live(Box::pin(stream::iter([Part::Whole(encoder.take())]).chain(events)))
                 }
                 None => Body::Live(events),
             },

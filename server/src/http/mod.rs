@@ -13,6 +13,7 @@ mod delete;
 mod describe;
 mod error;
 mod extract;
+mod fanout;
 mod fault;
 mod forwarded;
 mod head;
@@ -44,7 +45,7 @@ use tracing::Instrument as _;
 
 use self::access::Gate;
 use self::body::Intake;
-pub(crate) use self::body::{Body, Room};
+pub(crate) use self::body::{Body, Part, Room};
 use self::budget::Budget;
 use self::cors::CommonHeaders;
 use self::error::HttpError;

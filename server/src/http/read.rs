@@ -34,7 +34,7 @@ pub(super) async fn handle(
     match query.live {
         None => catch_up(app, &stream, &query, parts).await,
         Some(Live::LongPoll) => live::handle(app, stream, &query, parts, turn).await,
-        Some(Live::Sse) => Ok(sse::handle(app, stream, &query)),
+        Some(Live::Sse) => Ok(sse::handle(app, stream, &query, turn)),
     }
 }
 

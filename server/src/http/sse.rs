@@ -15,14 +15,14 @@ use futures_util::stream;
 use http::{HeaderValue, Response, header};
 use tokio::time::Instant;
 
-use super::body::Body;
+use super::body::{Body, Part};
 use super::extract::{ReadQuery, Start};
-use super::{App, cache, live, read, stream_headers};
+use super::{App, Turn, cache, fanout, live, read, stream_headers};
 use crate::aside::Aside;
-use crate::engine::{EngineError, Follower, Position, ReadResult, SseKey, Stream, Tail};
+use crate::engine::{EngineError, Follower, Place, Position, ReadResult, Sink, SseKey, Stream, Tail, Ticket};
 use crate::metrics::{LiveMode, LiveReader};
 
-pub(super) fn handle(app: &Arc<App>, stream: Arc<Stream>, query: &ReadQuery<'_>) -> Response<Body> {
+pub(super) fn handle(app: &Arc<App>, stream: Arc<Stream>, query: &ReadQuery<'_>, turn: &Turn) -> Response<Body> {
     let tail = stream.tail();
     let now = Instant::now();
     let mut feed = Feed {
@@ -32,6 +32,8 @@ pub(super) fn handle(app: &Arc<App>, stream: Arc<Stream>, query: &ReadQuery<'_>)
         last: now,
         app: Arc::clone(app),
         follower: stream.follow(),
+        sink: turn.sink().cloned(),
+        ticket: None,
         _live: app.metrics().live(LiveMode::Sse),
         aside: Aside::new(),
         state: State::Opening,
@@ -55,8 +57,8 @@ pub(super) fn handle(app: &Arc<App>, stream: Arc<Stream>, query: &ReadQuery<'_>)
     }
     debug_assert!(query.start != Start::Now || feed.position == tail.position);
     *response.body_mut() = Body::Live(Box::pin(stream::unfold(feed, |mut feed| async move {
-        let bytes = feed.next().await?;
-        Some((bytes, feed))
+        let part = feed.next().await?;
+        Some((part, feed))
     })));
     response
 }
@@ -69,12 +71,16 @@ fn jittered(lifetime: Duration) -> Duration {
 }
 
 /// Events of this size and above are counted while they wait for their reader.
-const LARGE_EVENT: usize = 16 * 1024;
+pub(super) const LARGE_EVENT: usize = 16 * 1024;
 
 /// One SSE connection.
 struct Feed {
     app: Arc<App>,
     follower: Follower,
+    /// The socket, if events can be written to it while this sleeps.
+    sink: Option<Arc<dyn Sink>>,
+    /// The seat among those who wait at the tail.
+    ticket: Option<Ticket>,
     _live: LiveReader,
     /// After the last data event.
     position: Position,
@@ -106,8 +112,8 @@ enum AsideEvent {
 }
 
 impl Feed {
-    /// The next bytes of the connection, which are whole events; `None` at its end.
-    async fn next(&mut self) -> Option<Bytes> {
+    /// The next bytes of the connection: whole events, or what is left of some that were begun; `None` at its end.
+    async fn next(&mut self) -> Option<Part> {
         loop {
             let quiet = match self.aside.look().await {
                 Some(event) => self.note(event),
@@ -123,7 +129,7 @@ impl Feed {
             }
             if self.position < tail.position {
                 match self.data(tail).await {
-                    Ok(Some(events)) => return Some(events),
+                    Ok(Some(events)) => return Some(Part::Whole(events)),
                     Ok(None) => continue,
                     Err(error) => {
                         tracing::error!(%error, "an SSE connection ends: its stream cannot be read");
@@ -133,20 +139,55 @@ impl Feed {
             }
             // What came at the last moment goes before a keep-alive (S-SSE-12).
             if quiet || tail.closed || matches!(self.state, State::Opening | State::OpeningLast) {
-                return Some(self.control(tail.closed));
+                return Some(Part::Whole(self.control(tail.closed)));
             }
-            let event = tokio::select! {
-                biased;
-                _ = self.follower.changed(tail) => continue,
-                event = self.aside.next() => event,
-            };
-            if self.note(event) {
+            let event = self.wait(tail).await;
+            let rest = self.rise();
+            let is_due = event.is_some_and(|event| self.note(event));
+            if !rest.is_empty() {
+                return Some(Part::Rest(rest));
+            }
+            if is_due {
                 self.follower.stream().touch_by_reader();
-                if self.follower.stream().tail() == tail {
-                    return Some(self.control(false));
+                let tail = self.follower.stream().tail();
+                if self.position == tail.position && !tail.closed && tail.ended.is_none() {
+                    return Some(Part::Whole(self.control(false)));
                 }
             }
         }
+    }
+
+    /// Waits at the tail until there is something to do, or an event. Rise afterwards.
+    async fn wait(&mut self, tail: Tail) -> Option<AsideEvent> {
+        let stream = self.follower.stream();
+        if let Some(sink) = &self.sink
+            && self.ticket.is_none()
+        {
+            let (ticket, new) = stream.join_relay(Arc::clone(sink));
+            self.ticket = Some(ticket);
+            if let Some(lane) = new {
+                tokio::spawn(fanout::carry(Arc::clone(&self.app), Arc::clone(stream), lane));
+            }
+        }
+        let place = Place { position: self.position, cursor: self.cursor, last: self.last };
+        let called = async {
+            match &self.ticket {
+                Some(ticket) => ticket.sit(place, || stream.tail() == tail).await,
+                None => drop(self.follower.changed(tail).await),
+            }
+        };
+        tokio::select! {
+            biased;
+            () = called => None,
+            event = self.aside.next() => Some(event),
+        }
+    }
+
+    /// Takes in what was written meanwhile; what of it is left to be written.
+    fn rise(&mut self) -> Bytes {
+        let Some((place, rest)) = self.ticket.as_ref().and_then(Ticket::rise) else { return Bytes::new() };
+        Place { position: self.position, cursor: self.cursor, last: self.last } = place;
+        rest
     }
 
     /// Takes in an event; whether a keep-alive is due.
@@ -210,10 +251,7 @@ impl Feed {
         if result.is_empty() {
             return Ok(None);
         }
-        let mut encoder = SseEncoder::new();
-        encode(&mut encoder, stream.format(), &result.data);
-        encoder.control(&self.control_event(result.is_up_to_date(), result.is_at_end()));
-        let mut events = encoder.take();
+        let mut events = events(stream.format(), &result, self.position, self.cursor);
         if events.len() >= LARGE_EVENT {
             events = self.app.outgoing().counted(events.len(), events);
         }
@@ -282,25 +320,14 @@ impl Feed {
     fn control(&mut self, closed: bool) -> Bytes {
         self.move_cursor();
         let mut encoder = SseEncoder::new();
-        encoder.control(&self.control_event(true, closed));
+        encoder.control(&control_event(self.position, self.cursor, true, closed));
         self.made(closed);
         encoder.take()
     }
 
-    /// A control event at the present position (T-CONTROL).
-    fn control_event(&self, up_to_date: bool, closed: bool) -> Control {
-        Control {
-            next_offset: self.position.to_offset(),
-            cursor: (!closed).then(|| self.cursor.to_string()),
-            up_to_date,
-            closed,
-        }
-    }
-
     /// Cursors never go backwards (S-CUR-2).
     fn move_cursor(&mut self) {
-        let now = self.app.engine().clock().now();
-        self.cursor = self.cursor.max(cache::cursor(None, now, self.app.config().server.cursor_interval));
+        self.cursor = self.cursor.max(cursor(&self.app));
     }
 
     /// Events were made; whether they say that the stream is closed.
@@ -309,6 +336,24 @@ impl Feed {
         let is_last = closed || matches!(self.state, State::OpeningLast | State::Done);
         self.state = if is_last { State::Done } else { State::Open };
     }
+}
+
+/// The cursor of this moment (S-CUR-1).
+pub(super) fn cursor(app: &App) -> u64 {
+    cache::cursor(None, app.engine().clock().now(), app.config().server.cursor_interval)
+}
+
+/// The events of what was read: its data and the control event after it, at `position`.
+pub(super) fn events(format: StreamFormat, result: &ReadResult, position: Position, cursor: u64) -> Bytes {
+    let mut encoder = SseEncoder::new();
+    encode(&mut encoder, format, &result.data);
+    encoder.control(&control_event(position, cursor, result.is_up_to_date(), result.is_at_end()));
+    encoder.take()
+}
+
+/// A control event (T-CONTROL).
+fn control_event(position: Position, cursor: u64, up_to_date: bool, closed: bool) -> Control {
+    Control { next_offset: position.to_offset(), cursor: (!closed).then(|| cursor.to_string()), up_to_date, closed }
 }
 
 /// One data event (S-SSE-2 to S-SSE-9).
@@ -336,7 +381,7 @@ fn contiguous(data: &[Bytes]) -> Bytes {
 }
 
 /// Whether the last code point lacks bytes that could still come. Looks at the last three bytes at most.
-fn ends_inside_code_point(data: &[Bytes]) -> bool {
+pub(super) fn ends_inside_code_point(data: &[Bytes]) -> bool {
     let last = data.iter().rev().flat_map(|block| block.iter().rev()).copied();
     for (after, byte) in last.take(3).enumerate() {
         let needed = match byte {

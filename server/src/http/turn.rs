@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::App;
 use super::alarm::Alarm;
+use crate::engine::Sink;
 
 /// Whose turn it is on a connection. A request keeps the turn until it is answered, unless it passes it on before: then
 /// the next request may begin, and what it does comes after what this one does.
@@ -19,9 +20,20 @@ pub(crate) struct Turn(Arc<Kept>);
 struct Kept {
     is_passed: AtomicBool,
     alarm: Mutex<Option<Box<Alarm>>>,
+    sink: Option<Arc<dyn Sink>>,
 }
 
 impl Turn {
+    /// For a connection whose live answers may be written past it, while it waits for their next part.
+    pub(crate) fn new(sink: Option<Arc<dyn Sink>>) -> Self {
+        Self(Arc::new(Kept { sink, ..Kept::default() }))
+    }
+
+    /// Where live answers may be written while the connection waits for their next part, if that is possible.
+    pub(super) fn sink(&self) -> Option<&Arc<dyn Sink>> {
+        self.0.sink.as_ref()
+    }
+
     /// A request begins and has the turn.
     pub(crate) fn take(&self) {
         self.0.is_passed.store(false, Ordering::Relaxed);

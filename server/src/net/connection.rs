@@ -18,8 +18,10 @@ use super::Net;
 use super::activity::{Activity, Tracked};
 use super::guarded::Guarded;
 use super::pipeline::{End, Pipeline};
+use super::plain::Plain;
 use super::rewound::Rewound;
 use crate::aside::Aside;
+use crate::engine::Sink;
 use crate::http::{Cut, Peer, Turn};
 use crate::metrics;
 
@@ -29,18 +31,25 @@ impl Net {
         // Small answers must not wait for the client's delayed acknowledgement.
         let _ = socket.set_nodelay(true);
         let Some(tls) = &self.tls else {
-            return self.speak(socket, Peer { addr, identity: None }).await;
+            let socket = Plain::new(socket);
+            let sink = socket.sink();
+            return self.speak(socket, Some(sink), Peer { addr, identity: None }).await;
         };
         let handshake = tokio::time::timeout(self.app.config().limits.header_timeout, tls.accept(socket));
         let Some(shaken) = self.abort.run_until_cancelled(handshake).await else { return };
         match shaken {
-            Ok(Ok((socket, identity))) => self.speak(socket, Peer { addr, identity }).await,
+            Ok(Ok((socket, identity))) => self.speak(socket, None, Peer { addr, identity }).await,
             Ok(Err(error)) => tracing::debug!(%addr, %error, "a TLS handshake failed"),
             Err(_) => tracing::debug!(%addr, "a TLS handshake did not come to its end in time"),
         }
     }
 
-    async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, socket: S, peer: Peer) {
+    async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        socket: S,
+        sink: Option<Arc<dyn Sink>>,
+        peer: Peer,
+    ) {
         let limits = &self.app.config().limits;
         let (peer, activity) = (Arc::new(peer), Arc::new(Activity::default()));
         let socket = Guarded::new(socket, Arc::clone(&activity), limits);
@@ -61,7 +70,7 @@ impl Net {
         let result = if self.app.faults().is_some() {
             self.by_hyper(socket, &peer, &activity, &mut beside).await
         } else {
-            match self.by_pipeline(socket, &peer, &activity, &mut beside).await {
+            match self.by_pipeline(socket, sink, &peer, &activity, &mut beside).await {
                 Ok(Some((before, socket))) => {
                     self.by_hyper(Rewound::new(before, socket), &peer, &activity, &mut beside).await
                 }
@@ -81,11 +90,12 @@ impl Net {
     async fn by_pipeline<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &'a self,
         socket: S,
+        sink: Option<Arc<dyn Sink>>,
         peer: &Arc<Peer>,
         activity: &Arc<Activity>,
         beside: &mut Beside<'a>,
     ) -> io::Result<Option<(Bytes, S)>> {
-        let mut pipeline = Pipeline::new(socket, Arc::clone(&self.app), Arc::clone(peer), Arc::clone(activity));
+        let mut pipeline = Pipeline::new(socket, sink, Arc::clone(&self.app), Arc::clone(peer), Arc::clone(activity));
         let end = loop {
             let event = tokio::select! {
                 biased;

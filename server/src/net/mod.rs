@@ -6,6 +6,7 @@ pub(crate) mod admin;
 mod connection;
 mod guarded;
 mod pipeline;
+mod plain;
 mod rewound;
 mod tls;
 
@@ -20,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::pipeline::chunk_of;
 pub(crate) use self::tls::{ClientIdentity, Tls};
 use crate::config::Limits;
 use crate::http::App;

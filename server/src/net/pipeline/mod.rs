@@ -16,7 +16,8 @@
 //! One that is large, slow or too much for now is hyper's, which knows what to answer.
 //!
 //! # Live reads
-//! An answer without a known length goes out in chunks, each made when the one before it is on its way. Whoever ends the
+//! An answer without a known length goes out in chunks, each made when the one before it is on its way. While it waits for
+//! the next one and nothing else is to be written, others may write whole chunks to the socket (`engine::relay`). Whoever ends the
 //! connection while a live read waits does not want its answer: the read ends with the connection.
 //!
 //! # Safety
@@ -41,9 +42,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::arriving::Arriving;
 use self::request::Next;
+pub(crate) use self::response::chunk_of;
 use self::response::{Framing, Output};
 use super::activity::{Activity, Busy};
-use crate::http::{App, Body, Cut, Peer, Turn};
+use crate::engine::Sink;
+use crate::http::{App, Body, Cut, Part, Peer, Turn};
 use crate::metrics;
 
 /// So many bytes are read at once.
@@ -97,7 +100,7 @@ struct Exchange {
 
 /// The body of an answer that goes out as it comes.
 struct Live {
-    body: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
+    body: Pin<Box<dyn Stream<Item = Part> + Send>>,
     _busy: Busy,
 }
 
@@ -119,13 +122,20 @@ impl Answer {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
-    pub(super) fn new(socket: S, app: Arc<App>, peer: Arc<Peer>, activity: Arc<Activity>) -> Self {
+    /// `sink` is the same socket, if there is nothing between it and the peer.
+    pub(super) fn new(
+        socket: S,
+        sink: Option<Arc<dyn Sink>>,
+        app: Arc<App>,
+        peer: Arc<Peer>,
+        activity: Arc<Activity>,
+    ) -> Self {
         Self {
             socket,
             app,
             peer,
             activity,
-            turn: Turn::default(),
+            turn: Turn::new(sink),
             input: Bytes::new(),
             next: Next::Begun,
             arriving: None,
@@ -271,10 +281,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
     fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(live) = &mut self.live else { return Poll::Pending };
         match ready!(live.body.as_mut().poll_next(cx)) {
-            Some(chunk) => {
-                metrics::count(&self.app.metrics().served_bytes, chunk.len() as u64);
-                self.output.put_chunk(chunk);
+            Some(Part::Whole(events)) => {
+                metrics::count(&self.app.metrics().served_bytes, events.len() as u64);
+                self.output.put_chunk(events);
             }
+            Some(Part::Rest(rest)) => self.output.put_block(rest),
             None => {
                 self.output.put_end_of_chunks();
                 self.live = None;

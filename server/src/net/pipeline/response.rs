@@ -169,6 +169,16 @@ impl Output {
     }
 }
 
+/// Part of a body that goes out in chunks, as it is written.
+pub(crate) fn chunk_of(part: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(part.len() + 12);
+    put_number(&mut out, part.len() as u64, 16);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(part);
+    out.extend_from_slice(b"\r\n");
+    out.into()
+}
+
 /// A number in decimal or hexadecimal digits.
 fn put_number(out: &mut Vec<u8>, mut number: u64, base: u64) {
     let mut digits = [0; 20];
