@@ -35,7 +35,8 @@ impl Appending {
         match self.rest {
             Rest::Nothing => {}
             Rest::Reply(reply) => reply.await?,
-            Rest::Settled(stream, number) => stream.settled(number).await?,
+            // Seldom, and larger than all the rest.
+            Rest::Settled(stream, number) => Box::pin(stream.settled(number)).await?,
         }
         self.outcome
     }

@@ -174,12 +174,12 @@ impl App {
     ///
     /// # Errors
     /// Only an injected fault: the connection is to be cut.
-    pub(crate) async fn answer_bare<B>(
-        self: &Arc<Self>,
+    pub(crate) fn answer_bare<'a, B>(
+        self: &'a Arc<Self>,
         request: Request<B>,
-        peer: &Peer,
-        turn: &Turn,
-    ) -> Result<Response<Body>, Cut>
+        peer: &'a Peer,
+        turn: &'a Turn,
+    ) -> impl Future<Output = Result<Response<Body>, Cut>> + use<'a, B>
     where
         B: http_body::Body<Data = Bytes>,
     {
@@ -188,24 +188,32 @@ impl App {
             parts.extensions.insert(forwarded);
         }
         let asker = Asker { peer, turn };
-        let observation = Observation::begin(self, &parts);
-        let span = observation.span(self, &parts);
-        let traced = trace::begin(self, &parts, observation.operation());
-        let mut response = if span.is_disabled() && traced.is_disabled() {
-            self.answer_with_faults(&mut parts, body, asker).await?
-        } else {
-            self.answer_with_faults(&mut parts, body, asker).instrument(span).instrument(traced.clone()).await?
-        };
-        trace::end(&traced, &response);
-        observation.end(self, &parts, peer, &mut response);
-        if parts.method == Method::HEAD {
-            *response.body_mut() = Body::Empty;
+        // A block, not a function: what an async function is given, it has twice. The request would be in it to the end too.
+        async move {
+            let observation = Observation::begin(self, &parts);
+            let span = observation.span(self, &parts);
+            let traced = trace::begin(self, &parts, observation.operation());
+            let is_plain = span.is_disabled() && traced.is_disabled();
+            let mut response = match &self.faults {
+                None if is_plain => self.route(&parts, body, asker).await,
+                None => Box::pin(self.route(&parts, body, asker).instrument(span).instrument(traced.clone())).await,
+                Some(faults) => {
+                    let answered = self.answer_with_faults(faults, &mut parts, body, asker);
+                    Box::pin(answered.instrument(span).instrument(traced.clone())).await?
+                }
+            };
+            trace::end(&traced, &response);
+            observation.end(self, &parts, asker.peer, &mut response);
+            if parts.method == Method::HEAD {
+                *response.body_mut() = Body::Empty;
+            }
+            Ok(response)
         }
-        Ok(response)
     }
 
     async fn answer_with_faults<B>(
         self: &Arc<Self>,
+        faults: &Faults,
         parts: &mut Parts,
         body: B,
         asker: Asker<'_>,
@@ -213,9 +221,6 @@ impl App {
     where
         B: http_body::Body<Data = Bytes>,
     {
-        let Some(faults) = &self.faults else {
-            return Ok(self.route(parts, body, asker).await);
-        };
         if parts.method == Method::OPTIONS || parts.uri.path() == fault::PATH {
             return Ok(self.route(parts, body, asker).await);
         }

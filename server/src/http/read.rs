@@ -33,7 +33,7 @@ pub(super) async fn handle(
     stream.touch_by_reader();
     match query.live {
         None => catch_up(app, &stream, &query, parts).await,
-        Some(Live::LongPoll) => live::handle(app, stream, &query, parts, turn).await,
+        Some(Live::LongPoll) => Box::pin(live::handle(app, stream, &query, parts, turn)).await,
         Some(Live::Sse) => Ok(sse::handle(app, stream, &query, turn)),
     }
 }

@@ -14,12 +14,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::Net;
 use super::activity::{Activity, Tracked};
 use super::guarded::Guarded;
 use super::pipeline::{End, Pipeline};
 use super::plain::Plain;
 use super::rewound::Rewound;
+use super::{Net, Tls};
 use crate::aside::Aside;
 use crate::engine::Sink;
 use crate::http::{Cut, Peer, Turn};
@@ -30,11 +30,18 @@ impl Net {
     pub(super) async fn serve(&self, socket: TcpStream, addr: SocketAddr) {
         // Small answers must not wait for the client's delayed acknowledgement.
         let _ = socket.set_nodelay(true);
-        let Some(tls) = &self.tls else {
-            let socket = Plain::new(socket);
-            let sink = socket.sink();
-            return self.speak(socket, Some(sink), Peer { addr, identity: None }).await;
-        };
+        match &self.tls {
+            None => {
+                let socket = Plain::new(socket);
+                let sink = socket.sink();
+                self.speak(socket, Some(sink), Peer { addr, identity: None }).await;
+            }
+            // Boxed, like everything below that few connections need: each would hold room for it.
+            Some(tls) => Box::pin(self.serve_tls(tls, socket, addr)).await,
+        }
+    }
+
+    async fn serve_tls(&self, tls: &Tls, socket: TcpStream, addr: SocketAddr) {
         let handshake = tokio::time::timeout(self.app.config().limits.header_timeout, tls.accept(socket));
         let Some(shaken) = self.abort.run_until_cancelled(handshake).await else { return };
         match shaken {
@@ -68,11 +75,11 @@ impl Net {
         });
         // Faults are for tests of clients, and spoil what only hyper can send.
         let result = if self.app.faults().is_some() {
-            self.by_hyper(socket, &peer, &activity, &mut beside).await
+            Box::pin(self.by_hyper(socket, &peer, &activity, &mut beside)).await
         } else {
             match self.by_pipeline(socket, sink, &peer, &activity, &mut beside).await {
                 Ok(Some((before, socket))) => {
-                    self.by_hyper(Rewound::new(before, socket), &peer, &activity, &mut beside).await
+                    Box::pin(self.by_hyper(Rewound::new(before, socket), &peer, &activity, &mut beside)).await
                 }
                 Ok(None) => Ok(()),
                 Err(error) => Err(error.into()),

@@ -338,23 +338,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
             return false;
         }
         if let Next::Whole(request, size) = std::mem::replace(&mut self.next, Next::Begun) {
-            self.begin(*request, size, cx);
+            self.begin(request, size, cx);
         }
         true
     }
 
-    fn begin(&mut self, request: Request<Bytes>, size: usize, cx: &mut Context<'_>) {
+    fn begin(&mut self, request: Box<Request<Bytes>>, size: usize, cx: &mut Context<'_>) {
         let busy = self.activity.begin();
         let is_head = request.method() == Method::HEAD;
         let is_live = request::may_be_live(request.uri().query());
         let (app, peer, turn) = (Arc::clone(&self.app), Arc::clone(&self.peer), self.turn.clone());
         turn.take();
-        let request = request.map(Body::from);
         let mut answer = Answer::Later(Box::pin(async move {
             if app.common_headers().is_some() {
-                app.answer_bare(request, &peer, &turn).await
+                app.answer_bare(request.map(Body::from), &peer, &turn).await
             } else {
-                app.answer(request, &peer, &turn).await
+                Box::pin(app.answer(request.map(Body::from), &peer, &turn)).await
             }
         }));
         answer.poll(cx);
