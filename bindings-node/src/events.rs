@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use napi::{Env, sys};
@@ -23,22 +23,29 @@ pub(crate) struct Events(Arc<Shared>);
 struct Shared {
     env: sys::napi_env,
     queue: Mutex<Queue>,
+    /// Wakes the event loop. Null until it is made, and once the environment is torn down; only the thread of JavaScript
+    /// changes it.
+    wake: AtomicPtr<sys::napi_threadsafe_function__>,
+    /// Held while another thread uses `wake`, and when that goes. Not the queue's lock: the event loop would wake up only to
+    /// wait for it.
+    waking: Mutex<()>,
     /// What the event loop has to wait for.
     pending: AtomicU32,
     /// Makes an error of JavaScript from one of the core.
     error_factory: Mutex<Option<Arc<Kept>>>,
 }
 
+#[derive(Default)]
 struct Queue {
     jobs: Vec<Job>,
-    /// Null until it is made, and once the environment is torn down.
-    wake: sys::napi_threadsafe_function,
+    /// The environment is torn down.
+    closed: bool,
 }
 
 type Job = Box<dyn FnOnce(Env) + Send>;
 
 // SAFETY: `env` is only compared, and used in its own thread; `wake` may be called from any thread while it is there,
-// which the lock around it sees to.
+// which the lock for that sees to.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -61,10 +68,11 @@ impl Events {
     }
 
     fn open(env: sys::napi_env) -> napi::Result<Self> {
-        let queue = Queue { jobs: Vec::new(), wake: ptr::null_mut() };
         let events = Self(Arc::new(Shared {
             env,
-            queue: Mutex::new(queue),
+            queue: Mutex::default(),
+            wake: AtomicPtr::default(),
+            waking: Mutex::default(),
             pending: AtomicU32::new(0),
             error_factory: Mutex::default(),
         }));
@@ -89,7 +97,7 @@ impl Events {
                 &raw mut wake,
             ))?;
             check(sys::napi_unref_threadsafe_function(env, wake))?;
-            lock(&events.0.queue).wake = wake;
+            events.0.wake.store(wake, Ordering::Release);
             check(sys::napi_add_env_cleanup_hook(env, Some(close), Arc::into_raw(events.0.clone()).cast_mut().cast()))?;
         }
         Ok(events)
@@ -101,22 +109,29 @@ impl Events {
 
     /// Has something done in the thread of JavaScript; never, if that is gone.
     pub(crate) fn push(&self, job: impl FnOnce(Env) + Send + 'static) {
-        let mut queue = lock(&self.0.queue);
-        if queue.wake.is_null() {
-            return;
+        {
+            let mut queue = lock(&self.0.queue);
+            if queue.closed {
+                return;
+            }
+            queue.jobs.push(Box::new(job));
+            if queue.jobs.len() > 1 {
+                return;
+            }
         }
-        queue.jobs.push(Box::new(job));
-        if queue.jobs.len() == 1 {
-            // SAFETY: the function is there as long as it is in the queue, whose lock is held. It is not bounded, so
-            // that this cannot fail for lack of space.
-            unsafe { sys::napi_call_threadsafe_function(queue.wake, ptr::null_mut(), 0) };
+        let _stays = lock(&self.0.waking);
+        let wake = self.0.wake.load(Ordering::Acquire);
+        if !wake.is_null() {
+            // SAFETY: the function is there as long as its lock is held. It is not bounded, so that this cannot fail for
+            // lack of space.
+            unsafe { sys::napi_call_threadsafe_function(wake, ptr::null_mut(), 0) };
         }
     }
 
     /// One more thing that the process has to wait for. Called in the thread of JavaScript.
     pub(crate) fn hold(&self) {
         if self.0.pending.fetch_add(1, Ordering::Relaxed) == 0 {
-            let wake = lock(&self.0.queue).wake;
+            let wake = self.0.wake.load(Ordering::Acquire);
             if !wake.is_null() {
                 // SAFETY: this is the environment's thread, and the function is there.
                 unsafe { sys::napi_ref_threadsafe_function(self.0.env, wake) };
@@ -127,7 +142,7 @@ impl Events {
     /// One thing less to wait for. Called in the thread of JavaScript.
     pub(crate) fn release(&self) {
         if self.0.pending.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let wake = lock(&self.0.queue).wake;
+            let wake = self.0.wake.load(Ordering::Acquire);
             if !wake.is_null() {
                 // SAFETY: this is the environment's thread, and the function is there.
                 unsafe { sys::napi_unref_threadsafe_function(self.0.env, wake) };
@@ -172,8 +187,10 @@ unsafe extern "C" fn close(context: *mut c_void) {
     // SAFETY: the reference that was leaked for this hook. It stays leaked, for calls that Node still has in its hands.
     let shared = unsafe { &*context.cast::<Shared>() };
     let jobs = {
+        let _unused = lock(&shared.waking);
+        shared.wake.store(ptr::null_mut(), Ordering::Release);
         let mut queue = lock(&shared.queue);
-        queue.wake = ptr::null_mut();
+        queue.closed = true;
         std::mem::take(&mut queue.jobs)
     };
     let factory = lock(&shared.error_factory).take();
