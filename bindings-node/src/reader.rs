@@ -108,7 +108,7 @@ impl Reader {
         if !state.batches.front()?.is_ok() {
             return None;
         }
-        let batch = state.batches.pop_front()?.ok()?;
+        let batch = state.take_batch()?.ok()?;
         drop(state);
         self.0.wake.notify_one();
         Some(Batch::part(batch))
@@ -213,7 +213,7 @@ impl Reader {
             let mut state = lock(&self.0.state);
             let mut settled = None;
             while settled.is_none() && waiting.is_some() {
-                match state.batches.pop_front() {
+                match state.take_batch() {
                     Some(next) => settled = take(&mut waiting, Some(next)),
                     None if state.ended || state.closed => settled = take(&mut waiting, None),
                     None => state.waiting = waiting.take(),
@@ -360,6 +360,15 @@ impl Carrier {
 }
 
 impl State {
+    fn take_batch(&mut self) -> Option<Result<CoreBatch>> {
+        let batch = self.batches.pop_front();
+        if self.batches.is_empty() {
+            // The next one may be long in coming, and there may be many readers.
+            self.batches = VecDeque::new();
+        }
+        batch
+    }
+
     fn wants_more(&self, ahead: bool) -> bool {
         self.waiting.is_some() || (ahead && self.batches.is_empty())
     }

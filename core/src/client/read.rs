@@ -1,6 +1,5 @@
 //! The reader: drives a [`ReadSession`] and hands over its batches.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -40,7 +39,7 @@ pub struct Reader {
     /// What the last refusal said.
     refusal: Bytes,
     /// What came in while the reader was only to be opened.
-    ready: VecDeque<Batch>,
+    ready: Option<Batch>,
     delivered: Checkpoint,
     up_to_date: bool,
     closed: bool,
@@ -90,7 +89,7 @@ impl Reader {
             timer: None,
             head: None,
             refusal: Bytes::new(),
-            ready: VecDeque::new(),
+            ready: None,
             delivered,
             up_to_date: false,
             closed: false,
@@ -212,9 +211,9 @@ impl Reader {
     }
 
     fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        while self.ready.is_empty() && !self.ended && !self.session.is_receiving() {
+        while self.ready.is_none() && !self.ended && !self.session.is_receiving() {
             match self.poll_session(context) {
-                Poll::Ready(Some(Ok(batch))) => self.ready.push_back(batch),
+                Poll::Ready(Some(Ok(batch))) => self.ready = Some(batch),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => break,
                 Poll::Pending if self.session.is_receiving() => break,
@@ -225,7 +224,7 @@ impl Reader {
     }
 
     fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Batch>>> {
-        let next = match self.ready.pop_front() {
+        let next = match self.ready.take() {
             Some(batch) => Some(Ok(batch)),
             None => ready!(self.poll_session(context)),
         };

@@ -169,9 +169,13 @@ impl JsonBody {
     }
 }
 
-/// Adds a piece to what is held. One that is whole by itself is taken as it is, where nobody else has its memory.
+/// Adds a piece to what is held. One that is whole by itself is taken as it is, where nobody else has its memory and most of
+/// that is data: the piece holds all that was read along with it.
 fn join(held: &mut BytesMut, piece: Bytes) {
-    if held.is_empty() && piece.len() >= held.capacity() {
+    /// A connection reads twice as much at once, or more.
+    const WORTH_TAKING: usize = 4 << 10;
+
+    if held.is_empty() && piece.len() >= held.capacity().max(WORTH_TAKING) {
         match piece.try_into_mut() {
             Ok(whole) => *held = whole,
             Err(shared) => held.extend_from_slice(&shared),

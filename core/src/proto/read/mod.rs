@@ -347,7 +347,12 @@ impl ReadSession {
 
     /// The next thing to tell.
     pub fn poll_event(&mut self) -> Option<ReadEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if self.events.is_empty() {
+            // As with the buffer: the next one may be long in coming.
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// HTTP status of the last answer (C-READ-11).

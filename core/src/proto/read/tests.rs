@@ -679,3 +679,22 @@ fn parts_of_an_answer_and_its_rest_are_scanned() {
     }
     panic!("the rest was handed over");
 }
+
+#[test]
+fn a_small_piece_does_not_keep_what_was_read_with_it() {
+    for (len, is_taken) in [(100, false), (64 << 10, true)] {
+        let mut bench = Bench::live(LiveMode::CatchUp);
+        bench.request();
+        bench.head(200, &[(CONTENT_TYPE, TEXT), (names::STREAM_NEXT_OFFSET, "1"), (names::STREAM_UP_TO_DATE, "true")]);
+        let mut read = BytesMut::with_capacity(len.max(8 << 10));
+        read.resize(len, b'x');
+        let start = read.as_ptr();
+        bench.session.handle_bytes(read.freeze(), bench.now);
+        bench.session.handle_end(bench.now);
+        let Some(ReadEvent::Batch(batch)) = bench.session.poll_event() else { panic!("there is no batch") };
+        assert_eq!(batch.bytes().len(), len);
+        assert_eq!(batch.bytes().as_ptr() == start, is_taken, "{len} bytes");
+        assert!(bench.ends());
+        assert_eq!(bench.session.events.capacity(), 0, "room for what comes later");
+    }
+}
