@@ -103,6 +103,6 @@ impl Connections {
             }
             invalid("root certificates or identity", error)
         })?;
-        Ok(ReqwestTransport(client))
+        Ok(ReqwestTransport::new(client))
     }
 }

@@ -1,15 +1,38 @@
 //! The transport of everyday use: reqwest with rustls.
 
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use futures_core::Stream;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use reqwest::Url;
 
 use super::transport::{BoxFuture, HttpRequest, HttpResponse, OnSent, RequestBody, Transport, TransportError};
 
 /// Carries requests over a [`reqwest::Client`].
-#[derive(Clone, Debug)]
-pub(super) struct ReqwestTransport(pub(super) reqwest::Client);
+pub(super) struct ReqwestTransport {
+    client: reqwest::Client,
+    /// The address of the last request. A writer asks for the same one again and again, and taking an address apart is a
+    /// twentieth of what an append costs here.
+    last: Mutex<Option<Url>>,
+}
+
+impl ReqwestTransport {
+    pub(super) fn new(client: reqwest::Client) -> Self {
+        Self { client, last: Mutex::default() }
+    }
+
+    /// The address in its parts, if it is one.
+    fn parse(&self, url: &str) -> Option<Url> {
+        // No change of it can be left half done.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_none_or(|last| last.as_str() != url) {
+            *last = Some(Url::parse(url).ok()?);
+        }
+        last.clone()
+    }
+}
 
 impl Transport for ReqwestTransport {
     fn send(&self, request: HttpRequest) -> BoxFuture<Result<HttpResponse, TransportError>> {
@@ -19,7 +42,12 @@ impl Transport for ReqwestTransport {
             RequestBody::Bytes { data, on_sent } => Some(reqwest::Body::wrap(NotifyingBody::new(data, on_sent))),
             RequestBody::Stream(stream) => Some(reqwest::Body::wrap_stream(stream)),
         };
-        let mut builder = self.0.request(request.method, request.url).headers(request.headers);
+        let builder = match self.parse(&request.url) {
+            Some(url) => self.client.request(request.method, url),
+            // It is told what is wrong with it.
+            None => self.client.request(request.method, request.url),
+        };
+        let mut builder = builder.headers(request.headers);
         if let Some(body) = body {
             builder = builder.body(body);
         }
