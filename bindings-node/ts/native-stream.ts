@@ -55,9 +55,7 @@ function failedAttempt(url: string, backoff: Partial<BackoffOptions> | undefined
 export function nativeStream(settings: Settings): Native {
   const { url, isText = () => false } = settings
   const { client, manner, handler, carried } = nativeClient(settings, (fetch, names) => carry({ fetch, url, names, isText }))
-  const { contentType, batching, idempotent } = settings
-  const stream = new backend.Stream(client, url, { ...manner, contentType, batching, idempotent })
-  return { stream, handler, carried }
+  return { stream: new backend.Stream(client, url, manner), handler, carried }
 }
 
 /** What carries requests, and how they are made. `carrying` makes the carrier where a `fetch` is to be called. */
@@ -87,6 +85,9 @@ export function nativeClient(
   const manner: HandleOptions = {
     headers: values(settings.headers),
     params: values(settings.params),
+    contentType: settings.contentType,
+    batching: settings.batching,
+    idempotent: settings.idempotent,
     requestTimeout: settings.timeoutMs,
     onError: handler.ask,
     onFailedAttempt: failedAttempt(url, backoff),

@@ -264,8 +264,8 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
   }
 
   /** The next batch; `null` at the end. */
-  async next(): Promise<Batch | null> {
-    return this.#guard(() => (this.#ended ? null : (this.#reader.nextNow() ?? this.#reader.next())))
+  next(): Promise<Batch | null> {
+    return this.#wait("next")
   }
 
   parse<T>(batch: Batch): T[] {
@@ -315,7 +315,7 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
   }
 
   async #whole(): Promise<Batch | null> {
-    const batch = await this.#guard(() => (this.#ended ? null : this.#reader.whole()))
+    const batch = await this.#wait("whole")
     if (batch !== null) {
       this.handOver(batch)
     }
@@ -323,10 +323,13 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
     return batch
   }
 
-  /** What comes of a native wait, unless the signal was aborted. */
-  async #guard(wait: () => MaybePromise<Batch | null>): Promise<Batch | null> {
+  /** What the reader gives, unless the signal was aborted. One function and no closure: each of many reads has one waiting. */
+  async #wait(what: "next" | "whole"): Promise<Batch | null> {
     try {
-      const batch = this.#aborted === undefined ? await wait() : null
+      let batch: Batch | null = null
+      if (!this.#ended) {
+        batch = (what === "next" ? this.#reader.nextNow() : null) ?? (await this.#reader[what]())
+      }
       if (this.#aborted === undefined) {
         return batch
       }

@@ -24,10 +24,13 @@ export async function stream<TJson = unknown>(options: StreamOptions): Promise<S
   warnIfUsingHttpInBrowser(options.url, options.warnOnHttp)
   const url = String(options.url)
   const { offset = "-1", live = true, signal, sseResilience } = options
-  const native = nativeStream({ ...options, url })
-  const start = typeof offset === "string" ? { offset } : { checkpoint: JSON.stringify(offset) }
+  const asked = { ...options, url, live, offset }
+  const native = nativeStream(asked)
+  // Written out: an object that begins with the properties of another takes twice the memory, and programs follow many
+  // streams at once.
   const read = {
-    ...start,
+    offset: typeof offset === "string" ? offset : undefined,
+    checkpoint: typeof offset === "string" ? undefined : JSON.stringify(offset),
     // What is shared is an answer that ends.
     live: options.shareAcrossTabs && named(live) === "auto" ? "long-poll" : named(live),
     json: options.json,
@@ -47,7 +50,7 @@ export async function stream<TJson = unknown>(options: StreamOptions): Promise<S
     const reader = await withSignals([signal], (abort) =>
       native.stream.read(read, abort),
     )
-    return new StreamResponseImpl<TJson>({ ...options, url, live, offset }, reader, native.handler)
+    return new StreamResponseImpl<TJson>(asked, reader, native.handler)
   } catch (error) {
     throw native.handler.take(error)
   }

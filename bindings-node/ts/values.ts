@@ -52,6 +52,9 @@ export class Handler {
   readonly ask: Ask<Error> | undefined
 
   constructor(handler: StreamErrorHandler | undefined, names: (headers: HeadersRecord) => void) {
+    if (!handler) {
+      return
+    }
     const give = (answer: Answer, mended: void | RetryOpts): void => {
       if (mended === undefined || mended === null) {
         answer.nothing()
@@ -62,13 +65,13 @@ export class Handler {
     }
     const call = async (error: Error): Promise<void | RetryOpts> => {
       try {
-        return await handler?.(error)
+        return await handler(error)
       } catch (error) {
         this.#thrown = { error }
         throw error
       }
     }
-    this.ask = handler && ask(call, give)
+    this.ask = ask(call, give)
   }
 
   /** What is to be thrown for an error that came of a call. */
