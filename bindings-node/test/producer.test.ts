@@ -69,7 +69,7 @@ describe("append", () => {
 describe("messages of one turn of the event loop", () => {
   it("are stored in the order of the calls, whatever they are, and have the receipts of their batches", async () => {
     const stream = await json()
-    const producer = new IdempotentProducer(stream, "p", { maxBatchItems: 3 })
+    const producer = new IdempotentProducer(stream, "p", { maxBatchItems: 3, lingerMs: 10_000 })
     const messages: [unknown, unknown][] = []
     for (let i = 0; i < 30; i += 1) {
       messages.push([`{"i": ${i}, "text": "a \\"b\\" \\u00e9 é 🙂"}`, { i, text: 'a "b" é é 🙂' }])
