@@ -1,14 +1,20 @@
 // Our client and the official one in the same page of Chromium, in turn: `node bench/browser.mjs [rounds]`.
 //
 // Catch-up: 100,000 JSON messages of 100 bytes, from one server on this machine, by `subscribeJson`. Latency:
-// from a POST, by plain `fetch`, to the message in the page, by SSE. Medians, in ms. Needs `cargo xtask web`.
-import { existsSync } from "node:fs"
+// from a POST, by plain `fetch`, to the message in the page, by SSE. Medians, in ms; on Linux also how long the page's main
+// thread was at work for one run. Needs `cargo xtask web`.
+//
+// The page runs by itself, without playwright: developer tools, which that attaches, have the page keep each answer, and
+// decode it once more.
+import { spawn } from "node:child_process"
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs"
 import { createServer } from "node:http"
+import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
+import { text } from "node:stream/consumers"
 import { fileURLToPath } from "node:url"
 
 import { build } from "esbuild"
-import { chromium } from "playwright-core"
 
 import { DurableStream, IdempotentProducer } from "../dist/index.mjs"
 import { Server } from "../dist/testing/index.mjs"
@@ -25,7 +31,8 @@ const { outputFiles } = await build({
     contents: `
       import * as ours from "./dist/web/index.mjs"
       import * as official from "@durable-streams/client"
-      globalThis.clients = { ours, official }`,
+      import { run } from "./bench/page.mjs"
+      run({ ours, official })`,
     resolveDir: root,
   },
   bundle: true,
@@ -33,12 +40,6 @@ const { outputFiles } = await build({
   format: "esm",
   conditions: ["browser"],
 })
-const pages = createServer((request, response) => {
-  const script = request.url === "/page.mjs"
-  response.writeHead(200, { "content-type": script ? "text/javascript" : "text/html" })
-  response.end(script ? outputFiles[0].text : `<script type="module" src="/page.mjs"></script>`)
-})
-await new Promise((resolve) => pages.listen(0, "127.0.0.1", resolve))
 const server = new Server()
 await server.start()
 const contentType = "application/json"
@@ -50,59 +51,83 @@ for (let number = 0; number < MESSAGES; number += 1) {
 await producer.close()
 const live = await DurableStream.create({ url: server.streamUrl("live"), contentType })
 
-const executablePath = [process.env.CHROMIUM, ...USUAL].find((path) => path && existsSync(path))
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"], headless: true })
-const page = await browser.newPage()
-await page.goto(`http://127.0.0.1:${pages.address().port}/`)
-await page.waitForFunction("globalThis.clients !== undefined")
-
-const measures = {
-  "catch-up, in batches": async ({ client, full, count }) => {
-    const start = performance.now()
-    // Another address each time: what the browser has in its cache is not what is measured.
-    const url = `${full}?read=${crypto.randomUUID()}`
-    const response = await globalThis.clients[client].stream({ url, live: true })
-    let seen = 0
-    // Not `closed`: the official client's is settled before the last batch is handed over.
-    await new Promise((resolve) => {
-      response.subscribeJson(({ items }) => {
-        seen += items.length
-        if (seen === count) resolve()
-      })
-    })
-    return [performance.now() - start]
-  },
-  "latency": async ({ client, live, latencies }) => {
-    const response = await globalThis.clients[client].stream({ url: live, offset: "now", live: "sse" })
-    let arrived
-    response.subscribeJson(({ items }) => void (items.length > 0 && arrived?.()))
-    const times = []
-    for (let number = 0; number < latencies; number += 1) {
-      const next = new Promise((resolve) => (arrived = resolve))
-      const start = performance.now()
-      await fetch(live, { method: "POST", headers: { "content-type": "application/json" }, body: String(number) })
-      await next
-      times.push(performance.now() - start)
+const given = { full: full.url, live: live.url, count: MESSAGES, latencies: LATENCIES }
+const tasks = ["catch-up, in batches", "latency"].flatMap((measure) =>
+  Array.from({ length: ROUNDS + 1 }, (_, round) => {
+    const clients = round % 2 ? ["ours", "official"] : ["official", "ours"]
+    return clients.map((client) => ({ ...given, measure, round, client }))
+  }).flat(),
+)
+const taken = {}
+let failed
+let end
+const ended = new Promise((resolve) => (end = resolve))
+let atWork
+const pages = createServer(async (request, response) => {
+  const answer = (type, body) => response.writeHead(200, { "content-type": type }).end(body)
+  switch (request.url) {
+    case "/page.mjs":
+      return answer("text/javascript", outputFiles[0].text)
+    case "/next":
+      answer("application/json", JSON.stringify((failed === undefined && tasks[0]) || null))
+      atWork = mainThread()
+      return failed === undefined && tasks.length > 0 ? undefined : end()
+    case "/outcome": {
+      const { times, error } = JSON.parse(await text(request))
+      const { measure, client, round } = tasks.shift()
+      failed ??= error
+      // The first round is not counted: engines learn.
+      if (round > 0 && times !== undefined) {
+        const own = ((taken[measure] ??= {})[client] ??= { times: [], atWork: [] })
+        own.times.push(...times)
+        own.atWork.push(mainThread() - atWork)
+      }
+      return answer("text/plain", "")
     }
-    response.cancel()
-    return times
-  },
+    default:
+      return answer("text/html", `<script type="module" src="/page.mjs"></script>`)
+  }
+})
+await new Promise((resolve) => pages.listen(0, "127.0.0.1", resolve))
+
+const profile = mkdtempSync(join(tmpdir(), "everstream-bench-"))
+const program = [process.env.CHROMIUM, ...USUAL].find((path) => path && existsSync(path))
+const manner = ["--headless", "--no-sandbox", "--no-zygote", "--disable-gpu", "--no-first-run", `--user-data-dir=${profile}`]
+const browser = spawn(program, [...manner, `http://127.0.0.1:${pages.address().port}/`], { stdio: "ignore" })
+const gone = new Promise((resolve) => browser.once("close", resolve))
+failed ??= await Promise.race([ended, gone.then(() => "the browser ended")])
+
+const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)]
+for (const [measure, { ours, official }] of failed === undefined ? Object.entries(taken) : []) {
+  const [our, their] = [median(ours.times), median(official.times)]
+  console.log(`${measure}: ours ${our.toFixed(1)} ms, official ${their.toFixed(1)} ms, ours/official ${(our / their).toFixed(2)}`)
+  const [work, theirWork] = [median(ours.atWork), median(official.atWork)]
+  if (work > 0) {
+    console.log(`  main thread: ours ${work.toFixed(1)} ms, official ${theirWork.toFixed(1)} ms, ours/official ${(work / theirWork).toFixed(2)}`)
+  }
+}
+browser.kill()
+await gone
+await server.stop()
+pages.closeAllConnections()
+pages.close()
+rmSync(profile, { recursive: true, force: true, maxRetries: 10 })
+if (failed !== undefined) {
+  throw new Error(failed)
 }
 
-const median = (times) => times.sort((a, b) => a - b)[Math.floor(times.length / 2)]
-const given = { full: full.url, live: live.url, count: MESSAGES, latencies: LATENCIES }
-for (const [name, measure] of Object.entries(measures)) {
-  const times = { ours: [], official: [] }
-  // The first round is not counted: engines learn.
-  for (let round = 0; round <= ROUNDS; round += 1) {
-    for (const client of round % 2 ? ["ours", "official"] : ["official", "ours"]) {
-      const taken = await page.evaluate(measure, { ...given, client })
-      if (round > 0) times[client].push(...taken)
+/** How long the main threads of the browser's pages have run, in ms; 0 where nobody tells. */
+function mainThread() {
+  let nanos = 0
+  for (const pid of existsSync("/proc/self/schedstat") ? readdirSync("/proc").filter((name) => /^\d+$/.test(name)) : []) {
+    try {
+      const parent = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ")[1]
+      if (Number(parent) === browser.pid && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("--type=renderer")) {
+        nanos += Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, "utf8").split(" ")[0])
+      }
+    } catch {
+      // It ended meanwhile.
     }
   }
-  const [ours, official] = [median(times.ours), median(times.official)]
-  console.log(`${name}: ours ${ours.toFixed(1)} ms, official ${official.toFixed(1)} ms, ours/official ${(ours / official).toFixed(2)}`)
+  return nanos / 1e6
 }
-await browser.close()
-await server.stop()
-pages.close()

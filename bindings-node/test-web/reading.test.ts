@@ -1,5 +1,6 @@
 /** Writing and reading in a page, cross-origin, from our server and from the official one. */
 import { DurableStreamTestServer } from "@durable-streams/server"
+import { DurableStream, IdempotentProducer, stream } from "everstream"
 import { Server } from "everstream/testing"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 
@@ -172,6 +173,58 @@ it("a given fetch carries the requests", async () => {
   }, address("ours"))
   expect(text).toBe("x")
   expect(calls).toEqual(["PUT", "POST", "GET"])
+})
+
+/** Reads an answer of these pieces; what it held, or what was wrong with it. Runs in the page, and in Node. */
+async function readAnswer(read: typeof stream, pieces: number[][], maxBatchBytes?: number): Promise<unknown> {
+  const body = new ReadableStream<Uint8Array>({
+    type: "bytes",
+    start(controller) {
+      pieces.forEach((piece) => controller.enqueue(Uint8Array.from(piece)))
+      controller.close()
+    },
+  })
+  const headers = { "content-type": "application/json", "stream-next-offset": "9", "stream-up-to-date": "true" }
+  const answered = async () => new Response(body, { headers })
+  const response = await read({ url: "http://127.0.0.1/x", live: false, fetch: answered, maxBatchBytes })
+  return response.json().catch(({ code, message }: { code: string; message: string }) => ({ code, message }))
+}
+
+const bytes = (text: string): number[] => [...Buffer.from(text)]
+
+it.each([
+  ["whole", [bytes("[1,"), bytes('"gr\u00fc\u00dfe \u{1F30A}"]')]],
+  ["cut in a character", [[...bytes('["gr'), 0xc3], [0xbc, ...bytes('n"]')]]],
+  ["no array", [bytes("7")]],
+  ["empty", []],
+  ["a mark before it", [[0xef, 0xbb, 0xbf, ...bytes("[1]")]]],
+  ["not ended", [bytes("[1,2"), bytes(",")]],
+  ["more behind it", [bytes("[1]"), bytes("x")]],
+  ["not UTF-8", [bytes('["a'), [0xff], bytes('"]')]],
+] as [string, number[][]][])("an answer of JSON says the same as in Node: %s", async (_, pieces) => {
+  const page = await open()
+  for (const limit of [undefined, 2]) {
+    const given = { code: String(readAnswer), pieces, limit }
+    const inPage = await page.evaluate(({ code, pieces, limit }) => {
+      const readAnswer = new Function(`return ${code}`)() as (...args: unknown[]) => Promise<unknown>
+      return readAnswer(window.everstream.stream, pieces, limit)
+    }, given)
+    expect(inPage).toEqual(await readAnswer(stream, pieces, limit))
+  }
+})
+
+it("long texts beyond ASCII are whole, however they come", async () => {
+  const url = address("ours")
+  const items = Array.from({ length: 40_000 }, (_, number) => ({ text: "gr\u00fc\u00dfe \u{1F30A}".repeat(1 + (number % 3)) + number }))
+  const handle = await DurableStream.create({ url, contentType: "application/json" })
+  const producer = new IdempotentProducer(handle, "writer")
+  for (const item of items) {
+    await producer.send(item)
+  }
+  await producer.close()
+  const page = await open()
+  const read = await page.evaluate(async (url) => (await window.everstream.stream({ url, live: false })).json(), url)
+  expect(read).toEqual(items)
 })
 
 it("the entry that fetches its module works as well", async () => {

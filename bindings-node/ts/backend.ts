@@ -103,7 +103,17 @@ const platformFetch = /\binternal\/deps\/undici\b|\blazyUndici\b/.test(
 /** Whether the body of a request can be sent while it is made. */
 export const uploadsStream = true
 
-/** The body of an answer in pieces. */
-export function piecesOf(body: ReadableStream<Uint8Array>): Pick<ReadableStreamDefaultReader<Uint8Array>, "read" | "cancel"> {
-  return body.getReader()
+/** Hands over the body of an answer, piece by piece, as long as anybody wants it. */
+export async function carryBody(body: ReadableStream<Uint8Array>, exchange: native.Exchange): Promise<void> {
+  const pieces = body.getReader()
+  for (;;) {
+    const { done, value } = await pieces.read()
+    if (done) {
+      return
+    }
+    if (!(await exchange.data(value))) {
+      await pieces.cancel()
+      return
+    }
+  }
 }

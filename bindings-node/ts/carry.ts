@@ -1,5 +1,5 @@
 /** Requests by `fetch`: the core decides what to send, and gets what comes back. */
-import { piecesOf, uploadsStream, type Carry, type Exchange } from "./backend.js"
+import { carryBody, uploadsStream, type Carry, type Exchange } from "./backend.js"
 import * as constants from "./constants.js"
 
 type Fetch = typeof globalThis.fetch
@@ -95,17 +95,7 @@ function flatHeaders(response: Response): string[] {
 /** Mocks have what their tests need: a stream, or only one of the methods. */
 async function bodyOf(response: Response, exchange: Exchange): Promise<void> {
   if (typeof response.body?.getReader === "function") {
-    const pieces = piecesOf(response.body)
-    for (;;) {
-      const { done, value } = await pieces.read()
-      if (done) {
-        return
-      }
-      if (!(await exchange.data(value))) {
-        await pieces.cancel()
-        return
-      }
-    }
+    await carryBody(response.body, exchange)
   } else if (typeof response.arrayBuffer === "function") {
     await exchange.data(new Uint8Array(await response.arrayBuffer()))
   } else if (typeof response.text === "function") {

@@ -8,6 +8,7 @@ use wasm_bindgen::JsCast as _;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use wasm_bindgen_futures::spawn_local;
 
+use crate::body::{self, PageBody};
 use crate::call::{call, promise};
 use crate::callback::{Kept, kept};
 use crate::error::Thrown;
@@ -40,6 +41,12 @@ impl Exchange {
     pub fn data(&self, piece: &JsValue) -> Result<Promise, JsValue> {
         let sent = self.0.data(value::data(piece)?);
         Ok(promise(Box::pin(async move { Ok(JsValue::from(sent.await)) })))
+    }
+
+    /// There is more of a body that the page keeps; the promise is settled as that of `data`.
+    pub fn kept(&self, body: PageBody) -> Promise {
+        let sent = self.0.data(body::piece(body));
+        promise(Box::pin(async move { Ok(JsValue::from(sent.await)) }))
     }
 
     /// The body is complete.

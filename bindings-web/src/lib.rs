@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "wasm-bindgen exports what is `pub`, whether Rust can reach it or not")]
 
 mod abort;
+mod body;
 mod call;
 mod callback;
 mod client;

@@ -9,15 +9,14 @@ use bytes::Bytes;
 use everstream::proto::content_type::StreamFormat;
 use everstream::proto::names;
 use everstream::proto::response::ResponseHead;
-use everstream::{ArrayParser, Batch as CoreBatch, ParsedArray, Reader as CoreReader, Result, Span};
+use everstream::{Batch as CoreBatch, Reader as CoreReader, Result, Span};
 use futures_util::StreamExt as _;
 use js_sys::{Array, JsString, Object, Promise, Uint8Array};
-use send_wrapper::SendWrapper;
 use tokio::sync::Notify;
-use wasm_bindgen::JsCast as _;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use wasm_bindgen_futures::spawn_local;
 
+use crate::body;
 use crate::call::call;
 use crate::error;
 use crate::value::{nullable, object};
@@ -32,26 +31,11 @@ extern "C" {
     /// From memory of ours to a string, without a copy in between.
     #[wasm_bindgen(method, catch)]
     fn decode(this: &TextDecoder, bytes: &[u8]) -> std::result::Result<JsString, JsValue>;
-
-    #[wasm_bindgen(catch, js_namespace = JSON, js_name = parse)]
-    fn parse_json(text: &JsString) -> std::result::Result<JsValue, JsValue>;
 }
 
 thread_local! {
     // A mark at the beginning is data.
     static DECODER: TextDecoder = TextDecoder::new("utf-8", &object([("ignoreBOM", true.into())]));
-    // Throws for what is not UTF-8.
-    static STRICT_DECODER: TextDecoder =
-        TextDecoder::new("utf-8", &object([("ignoreBOM", true.into()), ("fatal", true.into())]));
-}
-
-/// `JSON.parse` for whole answers: the text is looked at once, and crosses once.
-pub(crate) fn array_parser() -> ArrayParser {
-    ArrayParser::new(|text| {
-        let text = STRICT_DECODER.with(|decoder| decoder.decode(text)).ok()?;
-        let array: Array = parse_json(&text).ok()?.dyn_into().ok()?;
-        Some(ParsedArray { len: array.length().into(), value: Arc::new(SendWrapper::new(array)) })
-    })
 }
 
 /// A read under way.
@@ -257,7 +241,11 @@ impl Shared {
             }
             whole.extend_from_slice(&batch.bytes());
             if done {
-                return Ok(Some(Batch { data: RefCell::new(whole.into()), empty: false, ..Batch::part(batch) }));
+                return Ok(Some(Batch {
+                    data: RefCell::new(Data::Whole(whole.into())),
+                    empty: false,
+                    ..Batch::part(batch)
+                }));
             }
         }
         Ok(None)
@@ -342,8 +330,7 @@ impl State {
 /// Where data leaves the reader, and the data until somebody takes it: what JavaScript has is not kept here as well.
 #[wasm_bindgen]
 pub struct Batch {
-    data: RefCell<Bytes>,
-    parsed: RefCell<Option<Array>>,
+    data: RefCell<Data>,
     span: Span,
     json: bool,
     empty: bool,
@@ -355,6 +342,24 @@ pub struct Batch {
     last: bool,
 }
 
+#[derive(Default)]
+enum Data {
+    #[default]
+    Taken,
+    Part(CoreBatch),
+    Whole(Bytes),
+}
+
+impl Data {
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Taken => Bytes::new(),
+            Self::Part(batch) => batch.bytes(),
+            Self::Whole(bytes) => bytes,
+        }
+    }
+}
+
 #[wasm_bindgen]
 impl Batch {
     /// The data as text; of a JSON stream one array. Once.
@@ -362,19 +367,21 @@ impl Batch {
     /// # Errors
     /// None: this decoder takes anything.
     pub fn text(&self) -> std::result::Result<JsString, JsValue> {
-        DECODER.with(|decoder| decoder.decode(&self.data.take()))
+        DECODER.with(|decoder| decoder.decode(&self.data.take().into_bytes()))
     }
 
     /// The messages, where they were parsed on the way; in place of `text` and `bytes`.
     pub fn parsed(&self) -> Option<Array> {
-        let parsed = self.parsed.take()?;
-        self.data.take();
+        let mut data = self.data.borrow_mut();
+        let Data::Part(batch) = &*data else { return None };
+        let parsed = body::take_parsed(batch)?;
+        *data = Data::Taken;
         Some(parsed)
     }
 
     /// The data as bytes; of a JSON stream one array. Once.
     pub fn bytes(&self) -> Uint8Array {
-        Uint8Array::from(&*self.data.take())
+        Uint8Array::from(&*self.data.take().into_bytes())
     }
 
     #[wasm_bindgen(getter, js_name = isJson)]
@@ -434,10 +441,7 @@ impl Batch {
 
 impl Batch {
     fn part(batch: CoreBatch) -> Self {
-        let parsed = batch.parsed().and_then(|it| it.value.downcast_ref::<SendWrapper<Array>>());
         Self {
-            data: RefCell::new(batch.bytes()),
-            parsed: RefCell::new(parsed.map(|array| (**array).clone())),
             span: batch.span(),
             json: batch.is_json(),
             empty: batch.is_empty(),
@@ -447,6 +451,7 @@ impl Batch {
             up_to_date: batch.is_up_to_date(),
             closed: batch.is_closed(),
             last: batch.is_last(),
+            data: RefCell::new(Data::Part(batch)),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::error;
 use crate::options;
 use crate::producer::Producer;
-use crate::reader::{self, Reader};
+use crate::reader::Reader;
 use crate::value::{Fields, data, nullable, object, optional_data};
 
 /// A stream's address and settings.
@@ -147,9 +147,7 @@ impl Stream {
         let mut options = options::read(&given)?;
         let (json, ahead) = (options.json, given.flag("readAhead") != Some(false));
         options.prefetch = ahead;
-        if given.flag("plainItems") == Some(true) {
-            options.array_parser = Some(reader::array_parser());
-        }
+        options.parsed_by_host = given.flag("plainItems") == Some(true);
         Ok(call(abort.as_ref(), Reader::open(self.core.read(options), json, ahead), JsValue::from))
     }
 

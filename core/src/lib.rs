@@ -45,9 +45,9 @@ pub mod proto;
 pub use self::checkpoint::Checkpoint;
 #[cfg(feature = "driver")]
 pub use self::client::{
-    Appended, BoxBody, BoxFuture, Carried, Carrier, Client, ClientBuilder, Closed, Created, Delivery, DurableStream,
-    Extras, Host, HttpRequest, HttpResponse, ListedStream, OnSent, Producer, Provider, Queued, Reader, RequestBody,
-    StreamInfo, Transport, TransportError, set_host,
+    Appended, BoxBody, BoxFuture, BoxPieces, Carried, Carrier, Client, ClientBuilder, Closed, Created, Delivery,
+    DurableStream, Extras, Host, HttpRequest, HttpResponse, ListedStream, OnSent, Producer, Provider, Queued, Reader,
+    RequestBody, StreamInfo, Transport, TransportError, set_host,
 };
 #[cfg(feature = "client")]
 pub use self::client::{CheckpointFile, Lease, Subscriptions, WebhookVerifier, Worker};
@@ -55,7 +55,7 @@ pub use self::error::{BatchFailure, Error, ErrorKind, ErrorResponse, Result};
 pub use self::options::{AppendOptions, CreateOptions, Fork, LiveMode, ProducerOptions, ReadOptions, SseResilience};
 pub use self::proto::offset::{Offset, ReadFrom};
 pub use self::proto::producer::{Flushed, Receipt};
-pub use self::proto::read::{ArrayParser, Batch, ParsedArray, Span};
+pub use self::proto::read::{Batch, HostBody, ParsedArray, Piece, Span};
 pub use self::proto::retry::{Backoff, RetryPolicy};
 pub use self::proto::subscription::{
     LinkType, LinkedStream, Subscription, SubscriptionKind, SubscriptionOptions, SubscriptionStatus, Wake,

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::offset::Offset;
-use crate::proto::read::ArrayParser;
 
 /// What a new stream is to be (PROTOCOL.md section 6).
 #[derive(Clone, Debug, Default)]
@@ -109,9 +108,10 @@ pub struct ReadOptions {
     /// Before the tail, ask for what follows as soon as the head of an answer says where that begins, while its body still
     /// comes in: catching up takes less time, and two connections where requests do not share one. Default false.
     pub prefetch: bool,
-    /// A parser of the host's for answers that are JSON arrays, from whose first message on the read goes. What it makes of
-    /// one is in [`Batch::parsed`](crate::Batch::parsed). Default none: messages are found by a scanner, and not parsed.
-    pub array_parser: Option<ArrayParser>,
+    /// Where a host keeps the bodies of answers ([`HostBody`](crate::HostBody)), have it parse those that are JSON arrays, from
+    /// whose first message on the read goes. What it makes of one is in [`Batch::parsed`](crate::Batch::parsed). Default
+    /// false: messages are found by a scanner, and not parsed.
+    pub parsed_by_host: bool,
 }
 
 impl Default for ReadOptions {
@@ -127,7 +127,7 @@ impl Default for ReadOptions {
             sse: SseResilience::default(),
             if_none_match: None,
             prefetch: false,
-            array_parser: None,
+            parsed_by_host: false,
         }
     }
 }

@@ -10,7 +10,7 @@ import type { Backend, Client } from "../backend.js"
 import { carryPlainly } from "../carry.js"
 import { fresh } from "./fresh.js"
 import { keptAlive } from "./keepalive.js"
-export { piecesOf } from "./pieces.js"
+export { carryBody } from "./body.js"
 import { shared } from "./tabs.js"
 
 type Fetch = typeof globalThis.fetch

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use super::transport::{BoxBody, BoxFuture, HttpRequest, HttpResponse, OnSent, RequestBody, TransportError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::headers::{HeaderMap, HeaderName, HeaderValue};
+use crate::proto::read::Piece;
 
 type Answered = std::result::Result<HttpResponse, TransportError>;
 type Abort = Box<dyn FnOnce() + Send>;
@@ -52,7 +53,7 @@ struct Progress {
     /// For the head of the answer.
     answer: Option<oneshot::Sender<Answered>>,
     /// Of the answer's body, until it is taken.
-    piece: Option<Bytes>,
+    piece: Option<Piece>,
     /// Whoever waits for one.
     reader: Option<Waker>,
     /// Why the body broke off: told after the pieces that came before.
@@ -125,10 +126,14 @@ impl Carrier {
         drop(sender.send(answer));
     }
 
-    /// A piece of the body. Ready when there is space for the next one; `false` if none is wanted.
-    pub fn data(&self, piece: Bytes) -> BoxFuture<bool> {
+    /// A piece of the body. Ready when there is space for the next one; `false` if none is wanted. What the host keeps is
+    /// looked at by then.
+    pub fn data(&self, piece: impl Into<Piece>) -> BoxFuture<bool> {
         let state = self.0.clone();
+        let piece = piece.into();
+        let is_kept = matches!(piece, Piece::Host(_));
         Box::pin(async move {
+            let mut piece = Some(piece);
             loop {
                 // Registered before the look, so that no space is missed.
                 let space = state.space.notified();
@@ -138,8 +143,12 @@ impl Carrier {
                         return false;
                     }
                     if progress.piece.is_none() {
+                        let Some(piece) = piece.take() else { return true };
                         progress.piece = Some(piece);
                         wake_reader(progress);
+                        if is_kept {
+                            continue;
+                        }
                         return true;
                     }
                 }
@@ -240,7 +249,7 @@ struct Body {
 }
 
 impl Stream for Body {
-    type Item = std::result::Result<Bytes, TransportError>;
+    type Item = std::result::Result<Piece, TransportError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut progress = self.state.lock();
@@ -283,9 +292,10 @@ impl fmt::Debug for Carrier {
 #[cfg(all(test, feature = "client"))]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use futures_util::StreamExt as _;
+    use futures_util::{FutureExt as _, StreamExt as _};
 
     use super::*;
+    use crate::proto::read::{HostBody, ParsedArray};
 
     fn request(body: RequestBody) -> HttpRequest {
         HttpRequest { method: http::Method::GET, url: "http://a/b".to_owned(), headers: HeaderMap::new(), body }
@@ -316,16 +326,50 @@ mod tests {
         carrier.head(200, &["a".to_owned(), "1".to_owned(), "no header".to_owned(), "2".to_owned()]);
         let response = answer.await.unwrap();
         assert_eq!((response.status, response.headers.len()), (StatusCode::OK, 1));
-        assert!(carrier.data("one".into()).await);
+        assert!(carrier.data(Bytes::from("one")).await);
         let (rest, last) = tokio::join!(response.body.collect::<Vec<_>>(), async {
-            let taken = carrier.data("two".into()).await;
+            let taken = carrier.data(Bytes::from("two")).await;
             carrier.end();
             taken
         });
         assert!(last);
-        let pieces = rest.into_iter().map(std::result::Result::unwrap).collect::<Vec<_>>();
+        let pieces = rest.into_iter().map(|piece| piece.unwrap().into_bytes()).collect::<Vec<_>>();
         assert_eq!(pieces, ["one", "two"]);
         assert_eq!(*aborted.lock().unwrap(), 0);
+    }
+
+    /// Two bytes.
+    #[derive(Debug)]
+    struct Kept;
+
+    impl HostBody for Kept {
+        fn held(&self) -> usize {
+            2
+        }
+
+        fn bytes(&self) -> Bytes {
+            "ab".into()
+        }
+
+        fn clear(&self) {}
+
+        fn parse(&self) -> Option<ParsedArray> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_host_keeps_is_looked_at_before_more_is_wanted() {
+        let (carrier, answer) = begin();
+        carrier.head(200, &[]);
+        let mut body = answer.await.unwrap().body;
+        let mut told = carrier.data(Piece::Host(Arc::new(Kept)));
+        assert!((&mut told).now_or_never().is_none());
+        assert_eq!(body.next().await.unwrap().unwrap().into_bytes(), "ab");
+        assert!(told.await);
+        let told = carrier.data(Piece::Host(Arc::new(Kept)));
+        drop(body);
+        assert!(!told.await, "nobody looks at it any more");
     }
 
     #[tokio::test]
@@ -333,10 +377,10 @@ mod tests {
         let (carrier, answer) = begin();
         carrier.head(200, &[]);
         let mut body = answer.await.unwrap().body;
-        assert!(carrier.data("one".into()).await);
+        assert!(carrier.data(Bytes::from("one")).await);
         // The channel is full: nothing has to wait for that.
         carrier.fail(failure("cut"));
-        assert_eq!(body.next().await.unwrap().unwrap(), "one");
+        assert_eq!(body.next().await.unwrap().unwrap().into_bytes(), "one");
         assert_eq!(body.next().await.unwrap().unwrap_err().to_string(), "cut");
         assert!(body.next().await.is_none());
     }
@@ -370,7 +414,7 @@ mod tests {
         assert_eq!(*aborted.lock().unwrap(), 0);
         drop(body);
         assert_eq!(*aborted.lock().unwrap(), 1);
-        assert!(!carrier.data("more".into()).await, "none is wanted");
+        assert!(!carrier.data(Bytes::from("more")).await, "none is wanted");
     }
 
     #[tokio::test]

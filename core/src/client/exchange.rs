@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 
 use super::extras::Extras;
 use super::runtime::{self, Clock};
-use super::transport::{BoxBody, BoxFuture, HttpRequest, RequestBody, Transport, TransportError};
+use super::transport::{BoxBody, BoxFuture, BoxPieces, HttpRequest, RequestBody, Transport, TransportError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::Instant;
 use crate::proto::call::{Call, Step};
@@ -65,7 +65,7 @@ pub(super) type Calling<'a> = Pin<Box<dyn Future<Output = Result<(ResponseHead, 
 /// The answer to one try.
 pub(super) struct Answer {
     pub(super) head: ResponseHead,
-    pub(super) body: BoxBody,
+    pub(super) body: BoxPieces,
 }
 
 /// Why one try has no answer.
@@ -277,11 +277,11 @@ pub(super) fn with_body(error: Error, body: &[u8]) -> Error {
 }
 
 /// The whole body, or its first `limit` bytes.
-pub(super) async fn collect(mut body: BoxBody, limit: usize) -> std::result::Result<Bytes, TransportError> {
+pub(super) async fn collect(mut body: BoxPieces, limit: usize) -> std::result::Result<Bytes, TransportError> {
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(piece) = std::future::poll_fn(|context| body.as_mut().poll_next(context)).await {
-        let piece = piece?;
+        let piece = piece?.into_bytes();
         match (first.is_empty(), joined.is_empty()) {
             (true, _) => first = piece,
             (false, true) => {

@@ -41,7 +41,7 @@ pub use self::stream::{Appended, Closed, Created, DurableStream, StreamInfo};
 #[cfg(feature = "client")]
 pub use self::subscriptions::{Lease, Subscriptions, WebhookVerifier, Worker};
 pub use self::transport::{
-    BoxBody, BoxFuture, HttpRequest, HttpResponse, OnSent, RequestBody, Transport, TransportError,
+    BoxBody, BoxFuture, BoxPieces, HttpRequest, HttpResponse, OnSent, RequestBody, Transport, TransportError,
 };
 
 use std::sync::Arc;

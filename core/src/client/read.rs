@@ -10,12 +10,12 @@ use futures_core::Stream;
 use super::exchange::{Answer, Core, ERROR_BODY_BYTES, Failure, Target, collect, disconnect, with_body};
 use super::extras::Extras;
 use super::runtime::{Clock, Sleep, sleep_until, yield_now};
-use super::transport::{BoxBody, BoxFuture, RequestBody, TransportError};
+use super::transport::{BoxFuture, BoxPieces, RequestBody, TransportError};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ReadOptions;
 use crate::proto::offset::{Offset, ReadFrom};
-use crate::proto::read::{Batch, ReadEvent, ReadSession};
+use crate::proto::read::{Batch, Piece, ReadEvent, ReadSession};
 use crate::proto::request::{Operation, Request};
 use crate::proto::response::ResponseHead;
 
@@ -61,7 +61,7 @@ struct Prefetched {
 enum Exchange {
     Idle,
     Sending(Sending),
-    Receiving(BoxBody),
+    Receiving(BoxPieces),
     /// The body of a refusal, for diagnosis.
     Refused(BoxFuture<(ResponseHead, Bytes)>),
     /// The caller is asked whether a failure can be mended.
@@ -71,7 +71,7 @@ enum Exchange {
 /// What an exchange brought.
 enum Progress {
     Answered(std::result::Result<Answer, Failure>),
-    Received(Option<std::result::Result<Bytes, TransportError>>),
+    Received(Option<std::result::Result<Piece, TransportError>>),
     Refused(ResponseHead, Bytes),
     Decided(Option<Extras>, Error),
 }
@@ -380,7 +380,7 @@ impl Reader {
             Progress::Answered(Err(Failure::Fatal(error))) => {
                 return Err(error.with_context(Operation::Read, self.target.url.shown()));
             }
-            Progress::Received(Some(Ok(piece))) => self.session.handle_bytes(piece, now),
+            Progress::Received(Some(Ok(piece))) => self.session.handle_piece(piece, now),
             Progress::Received(Some(Err(error))) => {
                 self.exchange = Exchange::Idle;
                 self.session.handle_disconnect(disconnect(error), now);

@@ -9,6 +9,7 @@ use futures_core::Stream;
 use reqwest::Url;
 
 use super::transport::{BoxFuture, HttpRequest, HttpResponse, OnSent, RequestBody, Transport, TransportError};
+use crate::proto::read::Piece;
 
 /// Carries requests over a [`reqwest::Client`].
 pub(super) struct ReqwestTransport {
@@ -71,14 +72,14 @@ fn refused(error: reqwest::Error) -> TransportError {
 struct Body(reqwest::Body);
 
 impl Stream for Body {
-    type Item = Result<Bytes, TransportError>;
+    type Item = Result<Piece, TransportError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             let frame = std::task::ready!(http_body::Body::poll_frame(Pin::new(&mut self.0), context));
             return Poll::Ready(match frame {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => Some(Ok(data)),
+                    Ok(data) => Some(Ok(data.into())),
                     // Trailers mean nothing to the protocol.
                     Err(_) => continue,
                 },

@@ -8,11 +8,14 @@ use futures_core::Stream;
 use http::{Method, StatusCode};
 
 use crate::headers::HeaderMap;
+use crate::proto::read::Piece;
 
 /// A future in a box.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-/// A body in pieces.
+/// The body of a request in pieces.
 pub type BoxBody = Pin<Box<dyn Stream<Item = Result<Bytes, TransportError>> + Send>>;
+/// The body of an answer in pieces.
+pub type BoxPieces = Pin<Box<dyn Stream<Item = Result<Piece, TransportError>> + Send>>;
 
 /// Sends one request and brings back its answer. No retries, no redirect of writes: what is sent again, and
 /// when, is decided above.
@@ -57,7 +60,7 @@ pub struct HttpResponse {
     /// All headers.
     pub headers: HeaderMap,
     /// The body. An error means that it broke off.
-    pub body: BoxBody,
+    pub body: BoxPieces,
 }
 
 /// Why an exchange failed.

@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use everstream::{BoxFuture, Client, ClientBuilder, HttpRequest, HttpResponse, RequestBody, Transport, TransportError};
+use everstream::{
+    BoxFuture, Client, ClientBuilder, HttpRequest, HttpResponse, Piece, RequestBody, Transport, TransportError,
+};
 use futures_core::Stream;
 use http::{HeaderMap, StatusCode};
 
@@ -150,11 +152,11 @@ struct Body {
 }
 
 impl Stream for Body {
-    type Item = Result<Bytes, TransportError>;
+    type Item = Result<Piece, TransportError>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.data.take() {
-            Some(data) if !data.is_empty() => Poll::Ready(Some(Ok(data))),
+            Some(data) if !data.is_empty() => Poll::Ready(Some(Ok(data.into()))),
             _ if self.open => Poll::Pending,
             _ => Poll::Ready(None),
         }

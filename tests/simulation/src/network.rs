@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use everstream::{BoxBody, BoxFuture, HttpRequest, HttpResponse, RequestBody, Transport, TransportError};
+use everstream::{BoxFuture, BoxPieces, HttpRequest, HttpResponse, Piece, RequestBody, Transport, TransportError};
 use futures_util::stream;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body::Body as _;
@@ -314,11 +314,11 @@ struct Answer {
 }
 
 impl Answer {
-    fn stream(self) -> BoxBody {
+    fn stream(self) -> BoxPieces {
         Box::pin(stream::unfold(Some(self), |answer| async {
             let mut answer = answer?;
             match answer.next().await {
-                Some(Ok(piece)) => Some((Ok(piece), Some(answer))),
+                Some(Ok(piece)) => Some((Ok(Piece::Bytes(piece)), Some(answer))),
                 Some(Err(error)) => Some((Err(error), None)),
                 None => None,
             }

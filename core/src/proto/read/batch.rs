@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 
-use super::array::ParsedArray;
+use super::host::{HostBody, ParsedArray};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::proto::json;
@@ -36,9 +37,9 @@ pub(super) enum Payload {
         /// Whether `text` is one array of exactly these messages.
         is_array: bool,
     },
-    /// The text of one JSON array, and what the host's parser made of it.
+    /// One JSON array that the host holds, and what it made of it.
     Array {
-        text: Bytes,
+        text: Arc<dyn HostBody>,
         array: ParsedArray,
     },
 }
@@ -49,12 +50,16 @@ impl Payload {
     }
 
     /// JSON text, and where the messages are in it; `None` for a stream that is not one of JSON messages.
-    fn found(&self) -> Option<(&Bytes, Cow<'_, [Range<usize>]>)> {
+    fn found(&self) -> Option<(Bytes, Cow<'_, [Range<usize>]>)> {
         match self {
             Self::Bytes(_) => None,
-            Self::Json { text, messages, .. } => Some((text, Cow::Borrowed(messages))),
-            // What the host's parser takes for one array, the scanner does as well: both know RFC 8259.
-            Self::Array { text, .. } => Some((text, Cow::Owned(json::messages(text).unwrap_or_default()))),
+            Self::Json { text, messages, .. } => Some((text.clone(), Cow::Borrowed(messages))),
+            Self::Array { text, .. } => {
+                let text = text.bytes();
+                // What the host takes for one array, the scanner does as well: both know RFC 8259.
+                let messages = json::messages(&text).unwrap_or_default();
+                Some((text, Cow::Owned(messages)))
+            }
         }
     }
 
@@ -78,8 +83,9 @@ impl Batch {
         !matches!(self.payload, Payload::Bytes(_))
     }
 
-    /// What the host's parser made of it ([`ReadOptions::array_parser`](crate::ReadOptions::array_parser)); `None` where it
-    /// was not asked: for parts of answers, event streams, and streams that are not JSON.
+    /// What the host made of it ([`ReadOptions::parsed_by_host`](crate::ReadOptions::parsed_by_host)); `None` where it was not
+    /// asked: for parts of answers, event streams, and streams that are not JSON. While somebody has the batch, the host
+    /// keeps the text of it as well.
     pub fn parsed(&self) -> Option<&ParsedArray> {
         match &self.payload {
             Payload::Array { array, .. } => Some(array),
@@ -94,7 +100,8 @@ impl Batch {
             None => (None, Cow::default()),
         };
         // There are no messages where there is no text.
-        (0..messages.len()).map(move |number| text.map_or_else(Bytes::new, |text| text.slice(messages[number].clone())))
+        (0..messages.len())
+            .map(move |number| text.as_ref().map_or_else(Bytes::new, |text| text.slice(messages[number].clone())))
     }
 
     /// Messages of a JSON stream as values; for other streams an error.
@@ -106,7 +113,7 @@ impl Batch {
             return Err(Error::new(ErrorKind::NotSupported, "the stream is not one of JSON messages"));
         };
         // Parsing text is faster than parsing bytes, whose every string would be checked again.
-        let text = std::str::from_utf8(text)
+        let text = std::str::from_utf8(&text)
             .map_err(|error| Error::new(ErrorKind::Parse, "the text is not UTF-8").with_source(error))?;
         let mut values = Vec::with_capacity(messages.len());
         for (number, range) in messages.iter().enumerate() {
@@ -123,7 +130,8 @@ impl Batch {
     pub fn bytes(&self) -> Bytes {
         match &self.payload {
             Payload::Bytes(bytes) => bytes.clone(),
-            Payload::Json { text, is_array: true, .. } | Payload::Array { text, .. } => text.clone(),
+            Payload::Json { text, is_array: true, .. } => text.clone(),
+            Payload::Array { text, .. } => text.bytes(),
             Payload::Json { text, messages, .. } => {
                 let mut array = BytesMut::with_capacity(text.len() + 2);
                 for (index, range) in messages.iter().enumerate() {

@@ -4,11 +4,12 @@
 //! what a checkpoint in the middle of an answer counts.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::array::ArrayParser;
 use super::batch::Payload;
+use super::host::{HostBody, Piece};
 use crate::error::{Error, ErrorKind};
 use crate::proto::control::Control;
 use crate::proto::json::{self, JsonError, Scanner};
@@ -35,8 +36,10 @@ pub(super) struct JsonBody {
     found: Vec<Range<usize>>,
     skip: u64,
     started: bool,
-    /// Who looks at the text once it is whole, as long as the scanner was not needed.
-    parser: Option<ArrayParser>,
+    /// Whether the text is left to the host, as long as the scanner was not needed.
+    is_left: bool,
+    /// Where the host has it, and how many bytes of it are known of.
+    kept: Option<(Arc<dyn HostBody>, usize)>,
 }
 
 impl PlainBody {
@@ -45,11 +48,32 @@ impl PlainBody {
         Self::Bytes { held: buffer, skip }
     }
 
-    /// The same of a JSON stream, whose first `skip` messages were delivered before.
-    pub(super) fn json(skip: u64, buffer: BytesMut, parser: Option<ArrayParser>) -> Self {
+    /// The same of a JSON stream, whose first `skip` messages were delivered before. `parsed_by_host`: a host that keeps the
+    /// text is to parse it.
+    pub(super) fn json(skip: u64, buffer: BytesMut, parsed_by_host: bool) -> Self {
         // Messages that are left out have to be found.
-        let parser = parser.filter(|_| skip == 0);
-        Self::Json(JsonBody { text: buffer, skip, parser, ..JsonBody::default() })
+        let is_left = parsed_by_host && skip == 0;
+        Self::Json(JsonBody { text: buffer, skip, is_left, ..JsonBody::default() })
+    }
+
+    /// Leaves to a host what it holds of the body; `false` when that has to be looked at here, as all that follows. The first
+    /// piece may be longer than `limit`.
+    pub(super) fn leave(&mut self, host: &Arc<dyn HostBody>, limit: usize) -> bool {
+        let Self::Json(body) = self else { return false };
+        let held = host.held();
+        body.is_left &= body.kept.is_none() || held <= limit;
+        if body.is_left {
+            body.kept = Some((host.clone(), held));
+        }
+        body.is_left
+    }
+
+    /// How many bytes were left to a host, which are to be looked at now.
+    pub(super) fn take_left(&mut self) -> usize {
+        match self {
+            Self::Json(JsonBody { kept, .. }) => kept.take().map_or(0, |(_, len)| len),
+            Self::Bytes { .. } => 0,
+        }
     }
 
     /// Takes the next piece of the body.
@@ -64,10 +88,8 @@ impl PlainBody {
                 Ok(())
             }
             Self::Json(body) => {
-                let scanned = match body.parser {
-                    None => body.scanner.feed(&piece, &mut body.found).map_err(broken_json),
-                    Some(_) => Ok(()),
-                };
+                body.is_left = false;
+                let scanned = body.scanner.feed(&piece, &mut body.found).map_err(broken_json);
                 join(&mut body.text, piece);
                 scanned
             }
@@ -90,10 +112,7 @@ impl PlainBody {
                 let units = part.len() as u64;
                 Ok((units > 0).then(|| (Payload::Bytes(part), units)))
             }
-            Self::Json(body) => {
-                body.scan_all()?;
-                body.take(false)
-            }
+            Self::Json(body) => body.take(false),
         }
     }
 
@@ -114,10 +133,13 @@ impl PlainBody {
         match self {
             Self::Bytes { held, skip } => Ok((Payload::Bytes(held.split().freeze()), *skip)),
             Self::Json(body) => {
-                if let Some(payload) = body.parse() {
-                    return Ok((payload, 0));
+                if let Some((text, _)) = body.kept.take() {
+                    if let Some(array) = text.parse() {
+                        return Ok((Payload::Array { text, array }, 0));
+                    }
+                    self.feed(Piece::Host(text).into_bytes())?;
+                    return self.finish();
                 }
-                body.scan_all()?;
                 if !body.scanner.is_blank() {
                     body.scanner.finish(&mut body.found).map_err(broken_json)?;
                 }
@@ -130,20 +152,6 @@ impl PlainBody {
 }
 
 impl JsonBody {
-    /// The whole text as the host parses it.
-    fn parse(&mut self) -> Option<Payload> {
-        let array = self.parser.as_ref()?.parse(&self.text)?;
-        Some(Payload::Array { text: self.text.split().freeze(), array })
-    }
-
-    /// Looks at all text, where that was left to the host's parser.
-    fn scan_all(&mut self) -> Result<(), Error> {
-        match self.parser.take() {
-            Some(_) => self.scanner.feed(&self.text, &mut self.found).map_err(broken_json),
-            None => Ok(()),
-        }
-    }
-
     fn take(&mut self, at_end: bool) -> Result<Option<(Payload, u64)>, Error> {
         let skipped = self.skip.min(self.found.len() as u64);
         self.skip -= skipped;

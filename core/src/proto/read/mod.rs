@@ -11,9 +11,9 @@
 //! where the answer began plus a count of units to skip; bytes at an offset never change (S-MODEL-2), so asking
 //! again and skipping is exact.
 
-mod array;
 mod batch;
 mod body;
+mod host;
 mod mode;
 
 use std::collections::VecDeque;
@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-pub use self::array::{ArrayParser, ParsedArray};
 use self::batch::Payload;
 pub use self::batch::{Batch, Span};
 use self::body::{PlainBody, SseBody};
+pub use self::host::{HostBody, ParsedArray, Piece};
 use self::mode::{AfterSse, ShortConnections, Tail};
 use super::Instant;
 use super::content_type::{StreamFormat, same_media_type};
@@ -188,16 +188,34 @@ impl ReadSession {
     }
 
     /// The next piece of the answer's body.
+    pub fn handle_piece(&mut self, piece: Piece, now: Instant) {
+        let mut left = 0;
+        if let (Piece::Host(host), State::Body { body, asked, deadline, .. }) = (&piece, &mut self.state) {
+            if body.leave(host, self.options.max_batch_bytes) {
+                *deadline = now.saturating_add(asked.stall_timeout);
+                return;
+            }
+            left = body.take_left();
+        }
+        let mut bytes = piece.into_bytes();
+        // What was left to the host so far is a piece of its own.
+        if left > 0 {
+            self.handle_bytes(bytes.split_to(left.min(bytes.len())), now);
+        }
+        self.handle_bytes(bytes, now);
+    }
+
+    /// The next piece of the answer's body, where it is bytes.
     pub fn handle_bytes(&mut self, mut piece: Bytes, now: Instant) {
         // A piece may be larger than what is to be handed over at once. Bytes can be cut anywhere, messages cannot.
         let limit = self.options.max_batch_bytes.max(1);
         while piece.len() > limit && matches!(self.state, State::Body { body: PlainBody::Bytes { .. }, .. }) {
-            self.handle_piece(piece.split_to(limit), now);
+            self.feed(piece.split_to(limit), now);
         }
-        self.handle_piece(piece, now);
+        self.feed(piece, now);
     }
 
-    fn handle_piece(&mut self, piece: Bytes, now: Instant) {
+    fn feed(&mut self, piece: Bytes, now: Instant) {
         match &mut self.state {
             State::Body { body, asked, deadline, .. } => {
                 *deadline = now.saturating_add(asked.stall_timeout);
@@ -413,9 +431,12 @@ impl ReadSession {
         let etag = head.text(ETAG).map(str::to_owned);
         let expected = head.number(CONTENT_LENGTH).and_then(|len| usize::try_from(len).ok()).unwrap_or_default();
         let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.reserve(expected.min(self.options.max_batch_bytes));
+        // What a host keeps takes no memory here.
+        if !(self.options.parsed_by_host && self.is_json()) {
+            buffer.reserve(expected.min(self.options.max_batch_bytes));
+        }
         let body = if self.is_json() {
-            PlainBody::json(self.checkpoint.skip, buffer, self.options.array_parser.clone())
+            PlainBody::json(self.checkpoint.skip, buffer, self.options.parsed_by_host)
         } else {
             PlainBody::bytes(self.checkpoint.skip, buffer)
         };

@@ -2,6 +2,7 @@ use super::*;
 use crate::options::SseResilience;
 use crate::proto::offset::Offset;
 use http::{HeaderMap, HeaderName, StatusCode};
+use std::sync::{Arc, Mutex};
 use std::time::UNIX_EPOCH;
 
 /// A session and a clock that only tests move.
@@ -594,19 +595,49 @@ fn the_request_after_a_head_is_foreseen_where_the_answer_leads_on() {
     assert_eq!(foreseen(&bench), None);
 }
 
-/// Takes arrays of one-digit numbers, counts them, and keeps the text.
-fn digits() -> ArrayParser {
-    ArrayParser::new(|text| {
-        let inner = std::str::from_utf8(text).ok()?.strip_prefix('[')?.strip_suffix(']')?;
+/// A host that parses arrays of one-digit numbers.
+#[derive(Debug, Default)]
+struct Digits(Mutex<String>);
+
+impl HostBody for Digits {
+    fn held(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
+    fn bytes(&self) -> Bytes {
+        self.0.lock().unwrap().clone().into()
+    }
+
+    fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    fn parse(&self) -> Option<ParsedArray> {
+        let text = self.0.lock().unwrap();
+        let inner = text.strip_prefix('[')?.strip_suffix(']')?;
         let elements: Vec<_> = inner.split(',').filter(|it| !it.is_empty()).collect();
         let only_digits = elements.iter().all(|it| it.len() == 1 && it.as_bytes()[0].is_ascii_digit());
-        let value = std::sync::Arc::new(inner.to_owned());
-        only_digits.then_some(ParsedArray { len: elements.len() as u64, value })
-    })
+        only_digits.then(|| ParsedArray { len: elements.len() as u64, value: Arc::new(inner.to_owned()) })
+    }
+}
+
+/// A session whose host has a body; gives how many bytes the host has at the end.
+fn hosted(bench: &mut Bench, content_type: &str, next: &str, up_to_date: bool, pieces: &[&str]) -> usize {
+    let mut headers = vec![(CONTENT_TYPE, content_type), (names::STREAM_NEXT_OFFSET, next)];
+    headers.extend(up_to_date.then_some((names::STREAM_UP_TO_DATE, "true")));
+    bench.request();
+    bench.head(200, &headers);
+    let host = Arc::new(Digits::default());
+    for piece in pieces {
+        host.0.lock().unwrap().push_str(piece);
+        bench.session.handle_piece(Piece::Host(host.clone()), bench.now);
+    }
+    bench.session.handle_end(bench.now);
+    host.held()
 }
 
 fn parsing(max_batch_bytes: usize) -> Bench {
-    Bench::new(ReadOptions { array_parser: Some(digits()), max_batch_bytes, ..ReadOptions::default() })
+    Bench::new(ReadOptions { parsed_by_host: true, max_batch_bytes, ..ReadOptions::default() })
 }
 
 fn batch(bench: &mut Bench) -> Option<Batch> {
@@ -617,12 +648,11 @@ fn batch(bench: &mut Bench) -> Option<Batch> {
 }
 
 #[test]
-fn a_whole_array_is_what_the_hosts_parser_made_of_it() {
+fn a_whole_array_is_what_the_host_made_of_it() {
     let mut bench = parsing(1 << 20);
-    bench.request();
-    bench.plain("application/json", "5", false, "[1,2,3]");
+    assert_eq!(hosted(&mut bench, JSON, "5", false, &["[1,2", ",3]"]), 7, "nobody had to look at it");
     let whole = batch(&mut bench).expect("there is data");
-    let parsed = whole.parsed().expect("the parser takes it");
+    let parsed = whole.parsed().expect("the host takes it");
     assert_eq!(parsed.value.downcast_ref::<String>().map(String::as_str), Some("1,2,3"));
     assert_eq!((whole.units(), whole.len(), whole.is_json(), whole.is_empty()), (3, 3, true, false));
     assert_eq!(whole.bytes(), "[1,2,3]");
@@ -630,46 +660,52 @@ fn a_whole_array_is_what_the_hosts_parser_made_of_it() {
     assert_eq!(whole.messages().collect::<Vec<_>>(), ["1", "2", "3"]);
     assert_eq!(whole.checkpoint_at(2).skip, 2);
 
-    bench.request();
-    bench.plain("application/json", "6", true, "[]");
+    hosted(&mut bench, JSON, "6", true, &["[]"]);
     let empty = batch(&mut bench).expect("the position moved");
     assert!(empty.is_empty() && empty.is_up_to_date());
 }
 
 #[test]
-fn what_the_hosts_parser_does_not_take_is_scanned() {
-    // One value that is no array, numbers that the parser does not know, and nothing.
+fn what_the_host_does_not_take_is_scanned() {
+    // One value that is no array, numbers that the host does not know, and nothing.
     for (body, messages) in [("7", vec!["7"]), ("[10,2]", vec!["10", "2"]), ("", vec![])] {
         let mut bench = parsing(1 << 20);
-        bench.request();
-        bench.plain("application/json", "5", true, body);
+        assert_eq!(hosted(&mut bench, JSON, "5", true, &[body]), 0, "{body} was looked at here");
         let scanned = batch(&mut bench).expect("the position moved");
         assert!(scanned.parsed().is_none(), "{body}");
         assert_eq!(scanned.messages().collect::<Vec<_>>(), messages, "{body}");
     }
-    let mut bench = parsing(1 << 20);
-    bench.request();
-    bench.plain("application/json", "5", true, "[1,");
-    let Some(ReadEvent::Failed(error)) = bench.session.poll_event() else { panic!("broken JSON is refused") };
-    assert_eq!(error.kind(), &ErrorKind::Parse);
+    // Broken JSON is refused in the words of the scanner.
+    for pieces in [["[1", ","], ["[1]", "x"]] {
+        let [mut left, mut scanned] = [parsing(1 << 20), Bench::new(ReadOptions::default())];
+        hosted(&mut left, JSON, "5", true, &pieces);
+        scanned.request();
+        scanned.plain(JSON, "5", true, &pieces.concat());
+        let [left, scanned] = [left, scanned].map(|mut bench| match bench.session.poll_event() {
+            Some(ReadEvent::Failed(error)) => (error.code(), error.to_string()),
+            other => panic!("{other:?} for {pieces:?}"),
+        });
+        assert_eq!((left.0, &left), ("PARSE_ERROR", &scanned));
+    }
 }
 
 #[test]
 fn parts_of_an_answer_and_its_rest_are_scanned() {
     let mut bench = parsing(4);
     bench.request();
-    bench.head(200, &[(CONTENT_TYPE, "application/json"), (names::STREAM_NEXT_OFFSET, "5")]);
-    bench.bytes("[1,2");
-    bench.bytes(",3]");
+    bench.head(200, &[(CONTENT_TYPE, JSON), (names::STREAM_NEXT_OFFSET, "5")]);
+    let host = Arc::new(Digits::default());
+    for piece in ["[1,2", ",3]"] {
+        host.0.lock().unwrap().push_str(piece);
+        bench.session.handle_piece(Piece::Host(host.clone()), bench.now);
+    }
+    assert_eq!(host.held(), 0, "it was looked at here");
     let first = batch(&mut bench).expect("it is longer than a batch may be");
     assert!(first.parsed().is_none());
     assert_eq!((first.bytes(), first.checkpoint().skip), (Bytes::from("[1]"), 1));
     bench.reset();
     assert!(bench.data().is_empty(), "a part is handed over once");
-    bench.request();
-    bench.head(200, &[(CONTENT_TYPE, "application/json"), (names::STREAM_NEXT_OFFSET, "5")]);
-    bench.bytes("[1,2,3]");
-    bench.session.handle_end(bench.now);
+    hosted(&mut bench, JSON, "5", false, &["[1,2,3]"]);
     while let Some(event) = bench.session.poll_event() {
         if let ReadEvent::Batch(rest) = event {
             assert!(rest.parsed().is_none());
@@ -697,4 +733,11 @@ fn a_small_piece_does_not_keep_what_was_read_with_it() {
         assert!(bench.ends());
         assert_eq!(bench.session.events.capacity(), 0, "room for what comes later");
     }
+}
+
+#[test]
+fn what_is_no_json_leaves_the_host_at_once() {
+    let mut bench = parsing(1 << 20);
+    assert_eq!(hosted(&mut bench, TEXT, "5", true, &["[1", "]"]), 0);
+    assert_eq!(bench.data(), [pair("[1]", "5")]);
 }

@@ -71,7 +71,7 @@ fn options(u: &mut Unstructured<'_>) -> Result<ReadOptions> {
         },
         if_none_match: if u.ratio(1, 4)? { u.arbitrary()? } else { None },
         prefetch: u.arbitrary()?,
-        array_parser: None,
+        parsed_by_host: false,
     })
 }
 
