@@ -137,7 +137,8 @@ impl Lane {
             let is_last = batch.len() < BATCH;
             batch.drain(..).for_each(|seat| serve(&seat));
             if is_last {
-                return;
+                // A stream that is written to without pause is no reason to keep others from the thread.
+                return tokio::task::coop::consume_budget().await;
             }
             tokio::task::yield_now().await;
         }
