@@ -322,7 +322,7 @@ impl RunningServer {
     where
         B: http_body::Body<Data = Bytes>,
     {
-        self.app.answer(request, &Peer { addr: peer, identity: None }, &Turn::default()).await
+        self.app.answer(request.map(Box::pin), &Peer { addr: peer, identity: None }, &Turn::default()).await
     }
 
     /// Sets a fault, as the JSON that `POST /_test/inject-error` takes: `path`, and what is to happen to requests
