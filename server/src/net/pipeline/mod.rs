@@ -54,6 +54,8 @@ const READ: usize = 16 << 10;
 /// So many bytes of a connection may wait for their turn, be in requests under way, or in answers that are not taken. One
 /// request always fits.
 const HELD: usize = 80 << 10;
+/// Allocations up to this size are cheap: glibc has lists of them for each thread.
+const LISTED: usize = 1032;
 /// So many requests of a connection may be under way.
 const DEPTH: usize = 64;
 
@@ -349,13 +351,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
         let is_live = request::may_be_live(request.uri().query());
         let (app, peer, turn) = (Arc::clone(&self.app), Arc::clone(&self.peer), self.turn.clone());
         turn.take();
-        let mut answer = Answer::Later(Box::pin(async move {
+        let future = async move {
             if app.common_headers().is_some() {
                 app.answer_bare(request.map(Body::from), &peer, &turn).await
             } else {
                 Box::pin(app.answer(request.map(Body::from), &peer, &turn)).await
             }
-        }));
+        };
+        debug_assert!(size_of_val(&future) <= LISTED, "an answer holds {} bytes", size_of_val(&future));
+        let mut answer = Answer::Later(Box::pin(future));
         answer.poll(cx);
         self.held += size;
         self.under_way.push_back(Exchange { answer, busy, is_head, is_live, size });
