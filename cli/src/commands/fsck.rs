@@ -32,6 +32,8 @@ pub(crate) async fn run(args: FsckArgs) -> Result<(), Failure> {
     if !damage.is_empty() {
         return Err(Failure::new(format!("Error: {place}: {} damaged", damage.len())));
     }
-    say(&format!("{streams} streams, {drained_bytes} bytes in data files, {replayed} records in the log: all intact"));
+    say(&format!(
+        "{streams} streams, {drained_bytes} bytes of messages read back, {replayed} records to replay: all intact"
+    ));
     Ok(())
 }

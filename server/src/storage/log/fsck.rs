@@ -17,7 +17,8 @@ use super::run::{Patience, Reader};
 pub struct Checked {
     /// Streams that there are.
     pub streams: u64,
-    /// Bytes of messages in data files, all of which were read and held against their checksums.
+    /// Bytes of messages in data files and in parts of the log that are kept, all of which were read and held against their
+    /// checksums.
     pub drained_bytes: u64,
     /// Records of the log that the next start replays.
     pub replayed: u64,
