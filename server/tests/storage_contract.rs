@@ -61,7 +61,7 @@ async fn made(storage: &dyn Storage, content_type: &str) -> Loaded {
 
 async fn read(log: &Arc<dyn StreamLog>, from: u64, to: u64, max_bytes: usize) -> (String, u64) {
     let range = ReadRange { from: Position(from), to: Position(to), max_bytes };
-    let Piece { data, next } = log.read(range).await.unwrap();
+    let Piece { data, next, .. } = log.read(range).await.unwrap();
     (String::from_utf8(data.concat()).unwrap(), next.0)
 }
 

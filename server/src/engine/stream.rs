@@ -26,7 +26,7 @@ use super::sse_cache::SseCache;
 use super::state::{Append, Commit, Decision, Receipt, StreamConfig, StreamState};
 use crate::clock::{Clock, Millis};
 use crate::run_to_end::RunToEnd;
-use crate::storage::{Loaded, ReadRange, Reply, StorageError, StreamLog, StreamMeta};
+use crate::storage::{FileSpan, Loaded, Piece, ReadRange, Reply, StorageError, StreamLog, StreamMeta};
 
 /// A running stream. There is at most one for each name.
 pub struct Stream {
@@ -77,6 +77,8 @@ pub struct Relations {
 pub struct ReadResult {
     /// Stored bytes of whole messages, in blocks.
     pub data: Vec<Bytes>,
+    /// Where they lie in files as well ([`Piece::spans`]).
+    pub spans: Vec<Option<FileSpan>>,
     /// The position after them.
     pub next: Position,
     /// The tail of the same moment (S-READ-6).
@@ -212,25 +214,22 @@ impl Stream {
     /// A failure of the storage.
     pub async fn read(&self, from: Position, max_bytes: usize) -> Result<ReadResult, EngineError> {
         let tail = self.tail();
-        let mut result = ReadResult { data: Vec::new(), next: from.min(tail.position), tail };
+        let mut found = Piece { next: from.min(tail.position), ..Piece::default() };
         let mut left = max_bytes;
-        while result.next < tail.position {
-            let (segment, to) = self.segment(result.next, tail.position);
-            let piece = segment.log.read(ReadRange { from: result.next, to, max_bytes: left }).await?;
+        while found.next < tail.position {
+            let (segment, to) = self.segment(found.next, tail.position);
+            let piece = segment.log.read(ReadRange { from: found.next, to, max_bytes: left }).await?;
             left = left.saturating_sub(piece.data.iter().map(Bytes::len).sum());
             // A storage that does not get on would make this loop endless.
-            let stuck = piece.next <= result.next;
-            if result.data.is_empty() {
-                result.data = piece.data;
-            } else {
-                result.data.extend(piece.data);
-            }
-            result.next = piece.next.max(result.next);
-            if stuck || result.next < to || left == 0 {
+            let stuck = piece.next <= found.next;
+            found.next = piece.next.max(found.next);
+            found.extend(piece.data, piece.spans);
+            if stuck || found.next < to || left == 0 {
                 break;
             }
         }
-        Ok(result)
+        let Piece { data, spans, next } = found;
+        Ok(ReadResult { data, spans, next, tail })
     }
 
     /// The append that ends first after `at`, as far as this stream has it (S-FORK-5).

@@ -15,6 +15,7 @@ use tokio::time::Sleep;
 
 use super::budget::{Budget, Held};
 use crate::config::Limits;
+use crate::storage::FileSpan;
 
 /// How much room a declared length may claim before any of it has arrived.
 const TRUSTED_LENGTH: u64 = 1 << 20;
@@ -157,9 +158,17 @@ pub(crate) enum Body {
     /// One block.
     Full(Bytes),
     /// Blocks in order, and their length together.
-    Blocks(VecDeque<Bytes>, u64),
+    Blocks(VecDeque<Block>, u64),
     /// Whatever comes, until it ends.
     Live(Pin<Box<dyn Stream<Item = Part> + Send>>),
+}
+
+/// Part of a body.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) data: Bytes,
+    /// Where the same bytes lie in a file.
+    pub(crate) span: Option<FileSpan>,
 }
 
 /// Part of a live body.
@@ -180,8 +189,9 @@ impl Body {
             Self::Full(block) if block.len() >= SMALL => Self::Full(budget.counted(block.len(), block)),
             Self::Blocks(mut blocks, length) => {
                 // The last block goes last, and the others with or before it.
-                if let Some(last) = blocks.pop_back() {
-                    blocks.push_back(budget.counted(usize::try_from(length).unwrap_or(usize::MAX), last));
+                if let Some(last) = blocks.back_mut() {
+                    let data = std::mem::take(&mut last.data);
+                    last.data = budget.counted(usize::try_from(length).unwrap_or(usize::MAX), data);
                 }
                 Self::Blocks(blocks, length)
             }
@@ -196,12 +206,18 @@ impl From<Bytes> for Body {
     }
 }
 
-impl From<Vec<Bytes>> for Body {
-    fn from(mut blocks: Vec<Bytes>) -> Self {
-        if blocks.len() <= 1 {
-            return blocks.pop().unwrap_or_default().into();
+impl From<Bytes> for Block {
+    fn from(data: Bytes) -> Self {
+        Self { data, span: None }
+    }
+}
+
+impl From<Vec<Block>> for Body {
+    fn from(mut blocks: Vec<Block>) -> Self {
+        if blocks.len() <= 1 && blocks.iter().all(|block| block.span.is_none()) {
+            return blocks.pop().map_or(Self::Empty, |block| block.data.into());
         }
-        let length = blocks.iter().map(|block| block.len() as u64).sum();
+        let length = blocks.iter().map(|block| block.data.len() as u64).sum();
         Self::Blocks(blocks.into(), length)
     }
 }
@@ -218,7 +234,7 @@ impl http_body::Body for Body {
                 _ => None,
             },
             Self::Blocks(blocks, left) => {
-                let block = blocks.pop_front();
+                let block = blocks.pop_front().map(|block| block.data);
                 *left -= block.as_ref().map_or(0, |block| block.len() as u64);
                 block
             }

@@ -105,14 +105,14 @@ impl Fault {
                 None => Body::Live(events),
             },
             Body::Empty => Body::Empty,
-            Body::Full(block) => self.spoil_bytes(&[block]),
-            Body::Blocks(blocks, _) => self.spoil_bytes(&Vec::from(blocks)),
+            Body::Full(block) => self.spoil_bytes([block]),
+            Body::Blocks(blocks, _) => self.spoil_bytes(blocks.into_iter().map(|block| block.data)),
         })
     }
 
-    fn spoil_bytes(&self, blocks: &[Bytes]) -> Body {
+    fn spoil_bytes(&self, blocks: impl IntoIterator<Item = Bytes>) -> Body {
         let mut bytes = BytesMut::new();
-        blocks.iter().for_each(|block| bytes.extend_from_slice(block));
+        blocks.into_iter().for_each(|block| bytes.extend_from_slice(&block));
         if let Some(length) = self.truncate_body_bytes {
             bytes.truncate(length);
         }

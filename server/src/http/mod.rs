@@ -45,7 +45,7 @@ use tracing::{Instrument as _, Span};
 
 use self::access::Gate;
 use self::body::Intake;
-pub(crate) use self::body::{Body, Part, Room};
+pub(crate) use self::body::{Block, Body, Part, Room};
 use self::budget::Budget;
 use self::cors::CommonHeaders;
 use self::error::HttpError;

@@ -8,14 +8,14 @@ use everstream::proto::names;
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use super::body::Body;
+use super::body::{Block, Body};
 use super::cache::{self, Tag};
 use super::compress;
 use super::error::HttpError;
 use super::extract::{self, Live, ReadQuery, Start};
 use super::{App, MOST_HEADERS, Turn, live, sse, stream_headers, truth};
 use crate::engine::{EngineError, ReadResult, Stream};
-use crate::storage::{StorageError, StorageErrorKind};
+use crate::storage::{FileSpan, StorageError, StorageErrorKind};
 
 /// Answers with fewer bytes, or in more blocks, are copied together: one block is one write.
 const JOIN_BELOW: usize = 16 * 1024;
@@ -46,7 +46,7 @@ async fn catch_up(
 ) -> Result<Response<Body>, HttpError> {
     if query.start == Start::Now {
         let tail = stream.tail();
-        let at_tail = ReadResult { data: Vec::new(), next: tail.position, tail };
+        let at_tail = ReadResult { data: Vec::new(), spans: Vec::new(), next: tail.position, tail };
         return respond(app, stream, &at_tail, query, parts, None).await;
     }
     let from = query.start.resolve(stream.tail().position);
@@ -104,11 +104,12 @@ pub(super) async fn respond(
             return Ok(response);
         }
     }
-    let blocks = body_blocks(stream.format(), &result.data);
+    let blocks = body_blocks(stream.format(), &result.data, &result.spans);
     let body: Body = match coding {
         None => blocks.into(),
         Some(coding) => {
             response.headers_mut().insert(header::CONTENT_ENCODING, coding.to_header());
+            let blocks = blocks.into_iter().map(|block| block.data).collect();
             let encoded = Box::pin(compress::encode(blocks, coding)).await.map_err(|error| {
                 EngineError::Storage(StorageError {
                     kind: StorageErrorKind::Conflict,
@@ -135,31 +136,34 @@ fn is_active(content_type: &str) -> bool {
 
 /// Stored bytes as a body: JSON messages are stored with a comma after each, so that all that is left to
 /// do is to put brackets around them (S-JSON-3).
-pub(super) fn body_blocks(format: StreamFormat, data: &[Bytes]) -> Vec<Bytes> {
+fn body_blocks(format: StreamFormat, data: &[Bytes], spans: &[Option<FileSpan>]) -> Vec<Block> {
+    let is_json = format == StreamFormat::Json;
+    let length: usize = data.iter().map(Bytes::len).sum();
+    if (is_json || data.len() > 1) && (length < JOIN_BELOW || data.len() > MOST_BLOCKS) {
+        return vec![joined(format, data).into()];
+    }
+    let spans = spans.iter().cloned().chain(std::iter::repeat(None));
+    let stored = data.iter().cloned().zip(spans).map(|(data, span)| Block { data, span });
+    if !is_json {
+        return stored.collect();
+    }
+    let mut blocks = Vec::with_capacity(data.len() + 2);
+    blocks.push(Bytes::from_static(b"[").into());
+    blocks.extend(stored);
+    if let Some(last) = blocks.last_mut() {
+        last.data.truncate(last.data.len() - 1);
+    }
+    blocks.push(Bytes::from_static(b"]").into());
+    blocks
+}
+
+/// As [`body_blocks`], in one piece.
+pub(super) fn joined(format: StreamFormat, data: &[Bytes]) -> Bytes {
     let is_json = format == StreamFormat::Json;
     let length: usize = data.iter().map(Bytes::len).sum();
     if is_json && length == 0 {
-        return vec![Bytes::from_static(b"[]")];
+        return Bytes::from_static(b"[]");
     }
-    let together = length < JOIN_BELOW || data.len() > MOST_BLOCKS;
-    match (is_json, together) {
-        (false, _) if data.len() <= 1 => data.to_vec(),
-        (false, false) => data.to_vec(),
-        (_, true) => vec![joined(is_json, length, data)],
-        (true, false) => {
-            let mut blocks = Vec::with_capacity(data.len() + 2);
-            blocks.push(Bytes::from_static(b"["));
-            blocks.extend_from_slice(data);
-            if let Some(last) = blocks.last_mut() {
-                last.truncate(last.len() - 1);
-            }
-            blocks.push(Bytes::from_static(b"]"));
-            blocks
-        }
-    }
-}
-
-fn joined(is_json: bool, length: usize, data: &[Bytes]) -> Bytes {
     let mut whole = Vec::with_capacity(length + 1);
     if is_json {
         whole.push(b'[');

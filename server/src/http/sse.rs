@@ -362,9 +362,8 @@ fn encode(encoder: &mut SseEncoder, format: StreamFormat, data: &[Bytes]) {
         (StreamFormat::Binary, _) => encoder.base64(&contiguous(data)),
         (StreamFormat::Text, _) => encoder.text(&String::from_utf8_lossy(&contiguous(data))),
         (StreamFormat::Json, _) => {
-            let body = read::body_blocks(format, data);
             // JSON was checked to be UTF-8 when it came in; nothing is lost here.
-            encoder.text(&String::from_utf8_lossy(&contiguous(&body)));
+            encoder.text(&String::from_utf8_lossy(&read::joined(format, data)));
         }
     }
 }

@@ -19,6 +19,7 @@ use super::guarded::Guarded;
 use super::pipeline::{End, Pipeline};
 use super::plain::Plain;
 use super::rewound::Rewound;
+use super::socket::Socket;
 use super::{Net, Tls};
 use crate::aside::Aside;
 use crate::engine::Sink;
@@ -30,6 +31,9 @@ impl Net {
     pub(super) async fn serve(&self, socket: TcpStream, addr: SocketAddr) {
         // Small answers must not wait for the client's delayed acknowledgement.
         let _ = socket.set_nodelay(true);
+        if addr.ip().to_canonical().is_loopback() {
+            unpace(&socket);
+        }
         match &self.tls {
             None => {
                 let socket = Plain::new(socket);
@@ -51,12 +55,7 @@ impl Net {
         }
     }
 
-    async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-        &self,
-        socket: S,
-        sink: Option<Arc<dyn Sink>>,
-        peer: Peer,
-    ) {
+    async fn speak<S: Socket + Send + 'static>(&self, socket: S, sink: Option<Arc<dyn Sink>>, peer: Peer) {
         let limits = &self.app.config().limits;
         let (peer, activity) = (Arc::new(peer), Arc::new(Activity::default()));
         let socket = Guarded::new(socket, Arc::clone(&activity), limits);
@@ -94,7 +93,7 @@ impl Net {
     }
 
     /// Serves whole, plain requests. What is left of the connection when another one comes is for hyper.
-    async fn by_pipeline<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    async fn by_pipeline<'a, S: Socket + Send + 'static>(
         &'a self,
         socket: S,
         sink: Option<Arc<dyn Sink>>,
@@ -159,6 +158,15 @@ impl Net {
         tokio::time::sleep(self.app.config().limits.header_timeout).await;
         Event::Cut
     }
+}
+
+/// Nothing between two programs of one machine is congested. Where the system paces what it sends (BBR), that costs more than the
+/// sending itself; Reno does not, and every Linux has it and lets programs choose it.
+fn unpace(socket: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_congestion(socket, "reno");
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
 }
 
 type Beside<'a> = Aside<'a, Event>;

@@ -4,6 +4,7 @@
 //! A timer exists only while the socket waits for such a peer, so that all others cost nothing.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::activity::Activity;
+use super::socket::Socket;
 use crate::config::Limits;
 
 /// How an HTTP/2 connection begins (RFC 9113 section 3.4).
@@ -138,6 +140,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.socket).poll_shutdown(cx);
         this.written(cx, polled)
+    }
+}
+
+impl<S: Socket> Socket for Guarded<S> {
+    fn sends_files(&self) -> bool {
+        self.socket.sends_files()
+    }
+
+    fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: BorrowedFd<'_>,
+        at: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.socket.poll_send_file(cx, file, at, len);
+        self.written(cx, polled)
     }
 }
 

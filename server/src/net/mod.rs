@@ -8,6 +8,7 @@ mod guarded;
 mod pipeline;
 mod plain;
 mod rewound;
+mod socket;
 mod tls;
 
 use std::net::SocketAddr;

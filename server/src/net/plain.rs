@@ -2,14 +2,16 @@
 //! carries events to it while the connection waits (`engine::relay` says who may when).
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::socket::Socket;
 use crate::engine::Sink;
 
 /// The connection's side of the socket.
@@ -44,6 +46,32 @@ impl Plain {
                 result => return Poll::Ready(result),
             }
         }
+    }
+}
+
+impl Socket for Plain {
+    #[cfg(target_os = "linux")]
+    fn sends_files(&self) -> bool {
+        true
+    }
+
+    #[cfg(target_os = "linux")]
+    fn poll_send_file(
+        &mut self,
+        cx: &mut Context<'_>,
+        file: BorrowedFd<'_>,
+        mut at: u64,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        use rustix::io::Errno;
+        self.poll_with(cx, |socket| {
+            socket.try_io(Interest::WRITABLE, || match rustix::fs::sendfile(socket, file, Some(&mut at), len) {
+                // Tokio's word for it, and another try.
+                Err(Errno::AGAIN | Errno::INTR) => Err(io::ErrorKind::WouldBlock.into()),
+                // If it is the socket that fails, so will the next write.
+                sent => Ok(sent.unwrap_or(0)),
+            })
+        })
     }
 }
 
@@ -83,5 +111,67 @@ impl AsyncWrite for Plain {
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Whoever ends a connection drops it next, and with the last side of the socket ends what is sent.
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::Ipv4Addr;
+
+    use rustix::fd::AsFd as _;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (Plain, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (peer, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), async {
+            listener.accept().await.unwrap()
+        });
+        (Plain::new(accepted.0), peer.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_file_is_sent_as_fast_as_the_peer_takes_it_and_no_further_than_it_goes() {
+        const LEN: usize = 20 << 20;
+        let bytes: Vec<u8> = (0..LEN).map(|at| (at % 251) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, &bytes).unwrap();
+        let (mut socket, mut peer) = pair().await;
+        let sends = async {
+            let (mut at, mut waits) = (5, 0);
+            loop {
+                let sent = poll_fn(|cx| {
+                    let polled = socket.poll_send_file(cx, file.as_fd(), at, LEN);
+                    waits += u32::from(polled.is_pending());
+                    polled
+                });
+                match sent.await.unwrap() {
+                    0 => break,
+                    sent => at += sent as u64,
+                }
+            }
+            drop(socket);
+            (at, waits)
+        };
+        let mut received = Vec::new();
+        let ((at, waits), read) = tokio::join!(sends, peer.read_to_end(&mut received));
+        assert_eq!((at, read.unwrap()), (LEN as u64, LEN - 5));
+        assert!(received == bytes[5..]);
+        assert!(waits > 0, "no socket takes so much at once");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_sent_from_a_file_is_not_the_end_of_the_connection() {
+        let (mut socket, mut peer) = pair().await;
+        let folder = tempfile::tempdir().unwrap();
+        let no_file = std::fs::File::open(folder.path()).unwrap();
+        let sent = poll_fn(|cx| socket.poll_send_file(cx, no_file.as_fd(), 0, 10)).await.unwrap();
+        assert_eq!(sent, 0);
+        poll_fn(|cx| Pin::new(&mut socket).poll_write(cx, b"x")).await.unwrap();
+        assert_eq!(peer.read_u8().await.unwrap(), b'x');
     }
 }

@@ -230,8 +230,18 @@ impl Blocks {
 
     /// As [`StreamLog::read`](super::StreamLog::read); without `at_least_one`, nothing that does not fit.
     pub(super) fn read(&self, range: ReadRange, at_least_one: bool) -> Piece {
+        self.read_placed(range, at_least_one, |_, _| {})
+    }
+
+    /// As [`Self::read`], and calls `placed` for each block of the piece that lies in the log as well, with its number in the piece.
+    pub(super) fn read_placed(
+        &self,
+        range: ReadRange,
+        at_least_one: bool,
+        mut placed: impl FnMut(usize, Place),
+    ) -> Piece {
         let (from, to) = (range.from.0, range.to.0);
-        let mut piece = Piece { data: Vec::new(), next: Position(from.min(to)) };
+        let mut piece = Piece { next: Position(from.min(to)), ..Piece::default() };
         let mut left = range.max_bytes;
         let first = self.blocks.partition_point(|block| block.end() <= from);
         for block in self.blocks[first..].iter().take_while(|block| block.start < to) {
@@ -245,6 +255,9 @@ impl Blocks {
             piece.next = Position(block.start + end as u64);
             if begin == end {
                 continue;
+            }
+            if let Some(place) = block.place {
+                placed(piece.data.len(), Place { offset: place.offset + begin as u32, ..place });
             }
             piece.data.push(block.data.slice(begin..end));
             left = left.saturating_sub(end - begin);

@@ -19,6 +19,7 @@
 mod blocks;
 pub mod log;
 mod memory;
+mod span;
 
 use std::fmt;
 use std::future::Future;
@@ -31,6 +32,7 @@ use tokio::sync::oneshot;
 
 pub use self::log::{Disk, DiskFile, Folder, LogOptions, LogSteps, LogStorage};
 pub use self::memory::MemoryStorage;
+pub use self::span::FileSpan;
 use crate::clock::Millis;
 use crate::engine::{AppendShape, Commit, ForkPoint, Lifetime, Messages, Position, References, Removal, StoredState};
 use crate::metrics::StorageMetrics;
@@ -219,8 +221,25 @@ pub struct ReadRange {
 pub struct Piece {
     /// The stored bytes, in order, in one or more blocks.
     pub data: Vec<Bytes>,
+    /// Where blocks of `data` lie in files as well, one after the other; those beyond its end lie nowhere.
+    pub spans: Vec<Option<FileSpan>>,
     /// The position after them.
     pub next: Position,
+}
+
+impl Piece {
+    /// Adds blocks that come behind these, and where they lie.
+    pub(crate) fn extend(&mut self, data: Vec<Bytes>, spans: Vec<Option<FileSpan>>) {
+        if !spans.is_empty() {
+            self.spans.resize(self.data.len(), None);
+            self.spans.extend(spans);
+        }
+        if self.data.is_empty() {
+            self.data = data;
+        } else {
+            self.data.extend(data);
+        }
+    }
 }
 
 /// Why a storage failed.

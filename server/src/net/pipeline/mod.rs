@@ -38,13 +38,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 
 use self::arriving::Arriving;
 use self::request::Next;
 pub(crate) use self::response::chunk_of;
 use self::response::{Framing, Output};
 use super::activity::{Activity, Busy};
+use super::socket::Socket;
 use crate::engine::Sink;
 use crate::http::{App, Body, Cut, Part, Peer, Turn};
 use crate::metrics;
@@ -123,7 +124,7 @@ impl Answer {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Pipeline<S> {
+impl<S: Socket> Pipeline<S> {
     /// `sink` is the same socket, if there is nothing between it and the peer.
     pub(super) fn new(
         socket: S,

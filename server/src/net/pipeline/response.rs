@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, StatusCode, header};
-use tokio::io::AsyncWrite;
+
+use super::super::socket::Socket;
+use crate::http::Block;
 
 /// Smaller blocks are copied behind the head, so that they go out together.
 const COPY_BELOW: usize = 16 << 10;
@@ -21,7 +23,7 @@ const SLICES: usize = 16;
 /// What is to be written: heads and small bodies together, larger blocks as they are.
 #[derive(Default)]
 pub(super) struct Output {
-    blocks: VecDeque<Bytes>,
+    blocks: VecDeque<Block>,
     /// Comes after the blocks.
     text: Vec<u8>,
     /// How much of `text` is written.
@@ -85,9 +87,10 @@ impl Output {
         self.is_dirty = true;
     }
 
-    pub(super) fn put_block(&mut self, block: Bytes) {
-        if block.len() < COPY_BELOW {
-            self.text.extend_from_slice(&block);
+    pub(super) fn put_block(&mut self, block: impl Into<Block>) {
+        let block = block.into();
+        if block.data.len() < COPY_BELOW {
+            self.text.extend_from_slice(&block.data);
         } else {
             self.push_text();
             self.blocks.push_back(block);
@@ -113,23 +116,19 @@ impl Output {
 
     /// Bytes that are not written yet.
     pub(super) fn len(&self) -> usize {
-        self.text.len() - self.written + self.blocks.iter().map(Bytes::len).sum::<usize>()
+        self.text.len() - self.written + self.blocks.iter().map(|block| block.data.len()).sum::<usize>()
     }
 
     fn push_text(&mut self) {
         let mut text = Bytes::from(std::mem::take(&mut self.text));
         text.advance(std::mem::take(&mut self.written));
         if !text.is_empty() {
-            self.blocks.push_back(text);
+            self.blocks.push_back(text.into());
         }
     }
 
     /// Writes and flushes everything.
-    pub(super) fn poll_flush<S: AsyncWrite + Unpin>(
-        &mut self,
-        socket: &mut S,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    pub(super) fn poll_flush<S: Socket>(&mut self, socket: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.is_dirty {
             return Poll::Ready(Ok(()));
         }
@@ -138,10 +137,10 @@ impl Output {
                 ready!(Pin::new(&mut *socket).poll_write(cx, &self.text[self.written..]))?
             } else {
                 self.push_text();
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let count =
-                    self.blocks.iter().zip(&mut slices).map(|(block, slice)| *slice = IoSlice::new(block)).count();
-                ready!(Pin::new(&mut *socket).poll_write_vectored(cx, &slices[..count]))?
+                match ready!(self.poll_send_file(socket, cx))? {
+                    Some(sent) => sent,
+                    None => ready!(self.poll_write_blocks(socket, cx))?,
+                }
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -155,12 +154,39 @@ impl Output {
         Poll::Ready(Ok(()))
     }
 
+    /// Sends the first block from its file; `None` if it is to be written from memory.
+    fn poll_send_file<S: Socket>(&mut self, socket: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<Option<usize>>> {
+        let Some(Block { data, span: place @ Some(_) }) = self.blocks.front_mut() else {
+            return Poll::Ready(Ok(None));
+        };
+        let span = place.as_mut().filter(|_| socket.sends_files());
+        let sent = match span.and_then(|span| span.place_of(data, Instant::now())) {
+            Some((file, at)) => ready!(socket.poll_send_file(cx, file, at, data.len()))?,
+            None => 0,
+        };
+        if sent == 0 {
+            *place = None;
+        }
+        Poll::Ready(Ok((sent > 0).then_some(sent)))
+    }
+
+    /// Writes the first blocks from memory, up to one that is to be sent from its file.
+    fn poll_write_blocks<S: Socket>(&mut self, socket: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let blocks = self.blocks.iter().enumerate().take_while(|(at, block)| *at == 0 || block.span.is_none());
+        let count = blocks.zip(&mut slices).map(|((_, block), slice)| *slice = IoSlice::new(&block.data)).count();
+        Pin::new(socket).poll_write_vectored(cx, &slices[..count])
+    }
+
     fn advance(&mut self, mut written: usize) {
-        while let Some(block) = self.blocks.front_mut() {
-            let of_block = block.len().min(written);
-            block.advance(of_block);
+        while let Some(Block { data, span }) = self.blocks.front_mut() {
+            let of_block = data.len().min(written);
+            data.advance(of_block);
+            if let Some(span) = span {
+                span.advance(of_block);
+            }
             written -= of_block;
-            if !block.is_empty() {
+            if !data.is_empty() {
                 return;
             }
             self.blocks.pop_front();
@@ -215,17 +241,32 @@ fn put_date(out: &mut Vec<u8>) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::os::fd::BorrowedFd;
+
     use http::HeaderValue;
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
     use super::*;
+    use crate::storage::{Disk as _, FileSpan, Folder};
 
-    /// Takes a few bytes at a time.
-    struct Narrow(Vec<u8>);
+    /// Takes a few bytes at a time, in files up to a place where they give nothing more.
+    #[derive(Default)]
+    struct Narrow {
+        taken: Vec<u8>,
+        of_files: usize,
+        end_of_files: Option<u64>,
+    }
+
+    impl AsyncRead for Narrow {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
 
     impl AsyncWrite for Narrow {
         fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
             let taken = bytes.len().min(7);
-            self.0.extend_from_slice(&bytes[..taken]);
+            self.taken.extend_from_slice(&bytes[..taken]);
             Poll::Ready(Ok(taken))
         }
 
@@ -238,9 +279,59 @@ mod tests {
         }
     }
 
+    impl Socket for Narrow {
+        fn sends_files(&self) -> bool {
+            self.end_of_files.is_some()
+        }
+
+        fn poll_send_file(
+            &mut self,
+            _: &mut Context<'_>,
+            file: BorrowedFd<'_>,
+            at: u64,
+            len: usize,
+        ) -> Poll<io::Result<usize>> {
+            let left = usize::try_from(self.end_of_files.unwrap().saturating_sub(at)).unwrap();
+            let mut some = vec![0; len.min(30_000).min(left)];
+            let sent = rustix::io::pread(file, &mut some, at).unwrap();
+            self.taken.extend_from_slice(&some[..sent]);
+            self.of_files += sent;
+            Poll::Ready(Ok(sent))
+        }
+    }
+
+    /// Whatever a file does, the answer is what memory has: the file is only another way to send it.
+    #[test]
+    fn a_block_goes_out_once_and_in_order_from_its_file_and_from_memory() {
+        const LEN: usize = 100_000;
+        let bytes: Vec<u8> = (0..2 * LEN).map(|at| (at % 251) as u8).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let file = Folder::open(folder.path()).unwrap().create("x").unwrap();
+        file.write_at(3, &bytes).unwrap();
+        let spans = FileSpan::pair(file, 3, LEN as u64);
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        // Nothing, all, and some of the file's bytes are taken.
+        for (end_of_files, of_files) in
+            [(None, 0), (Some(u64::MAX), 0), (Some(u64::MAX), 2 * LEN), (Some(3 + 50_000), 50_000), (Some(0), 0)]
+        {
+            let mut socket = Narrow { end_of_files, ..Narrow::default() };
+            let mut output = Output::default();
+            output.put_block(Bytes::from_static(b"["));
+            for (number, span) in spans.iter().enumerate() {
+                let data = Bytes::copy_from_slice(&bytes[number * LEN..(number + 1) * LEN]);
+                output.put_block(Block { data, span: Some(span.clone()) });
+                output.put_block(Bytes::from_static(b"-"));
+            }
+            assert!(output.poll_flush(&mut socket, cx).is_ready());
+            assert!(socket.taken == [b"[", &bytes[..LEN], b"-", &bytes[LEN..], b"-"].concat(), "{end_of_files:?}");
+            assert_eq!(socket.of_files, of_files, "{end_of_files:?}");
+            assert_eq!(output.len(), 0);
+        }
+    }
+
     #[test]
     fn heads_and_blocks_go_out_in_order_whatever_a_write_takes() {
-        let (mut output, mut socket) = (Output::default(), Narrow(Vec::new()));
+        let (mut output, mut socket) = (Output::default(), Narrow::default());
         let mut headers = HeaderMap::new();
         headers.insert("date", HeaderValue::from_static("now"));
         headers.append("x", HeaderValue::from_static("1"));
@@ -260,12 +351,12 @@ mod tests {
             b"HTTP/1.1 204 No Content\r\ndate: now\r\nx: 1\r\nx: 2\r\nconnection: close\r\n\r\n",
             b"HTTP/1.1 200 OK\r\ndate: now\r\nx: 1\r\nx: 2\r\ny: 3\r\ncontent-length: 3\r\n\r\nabc",
         ];
-        assert_eq!(String::from_utf8_lossy(&socket.0), String::from_utf8_lossy(&expected.concat()));
+        assert_eq!(String::from_utf8_lossy(&socket.taken), String::from_utf8_lossy(&expected.concat()));
     }
 
     #[test]
     fn chunks_say_their_lengths_and_the_last_one_is_empty() {
-        let (mut output, mut socket) = (Output::default(), Narrow(Vec::new()));
+        let (mut output, mut socket) = (Output::default(), Narrow::default());
         let mut headers = HeaderMap::new();
         headers.insert("date", HeaderValue::from_static("now"));
         let large = Bytes::from(vec![b'y'; COPY_BELOW]);
@@ -280,7 +371,7 @@ mod tests {
             &large[..],
             b"\r\n0\r\n\r\n",
         ];
-        assert_eq!(String::from_utf8_lossy(&socket.0), String::from_utf8_lossy(&expected.concat()));
+        assert_eq!(String::from_utf8_lossy(&socket.taken), String::from_utf8_lossy(&expected.concat()));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -71,6 +72,11 @@ pub trait DiskFile: Send + Sync + 'static {
     /// [`io::ErrorKind::WouldBlock`] if some of it has to be fetched; those of [`Self::read_at`].
     fn read_at_once(&self, at: u64, len: usize) -> io::Result<Bytes> {
         self.read_at(at, len)
+    }
+
+    /// The file of the operating system that has these bytes, if there is one and it can send them.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
     }
 
     /// Writes all of `data` at `at`.
@@ -227,6 +233,11 @@ impl DiskFile for OpenFile {
             self.read_cached(at + offset as u64, &mut [0])?;
         }
         self.read_at(at, len)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
     }
 
     fn write_at(&self, at: u64, data: &[u8]) -> io::Result<()> {

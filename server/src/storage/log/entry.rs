@@ -4,14 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::files::Files;
 use super::pieces::Question;
 use super::queue::Op;
-use super::run::{Patience, Reader, RunFiles, RunRef};
+use super::run::{Part, Patience, Reader, RunFiles, RunRef};
 use super::{Shared, storage_error};
 use crate::engine::{AppendShape, Commit, Position, References, StoredState, StreamConfig};
 use crate::storage::blocks::{Blocks, Place};
@@ -111,7 +110,7 @@ impl Entry {
     }
 
     fn read(&self, range: ReadRange, patience: Patience) -> io::Result<Piece> {
-        let mut piece = Piece { data: Vec::new(), next: range.from.min(range.to) };
+        let mut piece = Piece { next: range.from.min(range.to), ..Piece::default() };
         let mut left = range.max_bytes;
         while piece.next < range.to {
             let rest = ReadRange { from: piece.next, to: range.to, max_bytes: left };
@@ -121,18 +120,22 @@ impl Entry {
                 match inner.run_at(rest.from.0) {
                     Some(run) => run,
                     None => {
-                        let more = inner.tail.read(rest, at_least_one);
-                        piece.next = more.next;
-                        piece.data.extend(more.data);
+                        let mut places = Vec::new();
+                        let tail = inner.tail.read_placed(rest, at_least_one, |at, place| places.push((at, place)));
+                        drop(inner);
+                        piece.next = tail.next;
+                        let spans = self.files.spans_in_log(&tail.data, &places);
+                        piece.extend(tail.data, spans);
                         break;
                     }
                 }
             };
             let read = self.read_run(run, rest, at_least_one, patience)?;
-            let Some((data, next)) = read else { break };
+            let Some((parts, next)) = read else { break };
             piece.next = next;
-            left = left.saturating_sub(data.iter().map(Bytes::len).sum());
-            piece.data.extend(data);
+            left = left.saturating_sub(parts.iter().map(|part| part.data.len()).sum());
+            let spans = self.files.spans_in_run(&run, &parts);
+            piece.extend(parts.into_iter().map(|part| part.data).collect(), spans);
             if left == 0 || next.0 < run.end().min(range.to.0) {
                 break;
             }
@@ -147,7 +150,7 @@ impl Entry {
         range: ReadRange,
         at_least_one: bool,
         patience: Patience,
-    ) -> io::Result<Option<(Vec<Bytes>, Position)>> {
+    ) -> io::Result<Option<(Vec<Part>, Position)>> {
         let question = Question::new(&run, range, at_least_one);
         if let Some(known) = self.files.pieces.find(&question) {
             return Ok(Some(known));

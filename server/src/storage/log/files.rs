@@ -7,13 +7,16 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::disk::{Disk, DiskFile};
 use super::drain::Drains;
 use super::format::{data_name, segment_name};
 use super::pieces::Pieces;
-use super::run::RunRef;
+use super::run::{Part, RunRef};
+use crate::storage::blocks::Place;
+use crate::storage::span::{FileSpan, Trust};
 
 /// How many files are open at most.
 const OPEN: usize = 64;
@@ -26,6 +29,7 @@ pub(super) struct Files {
     /// The one used last comes last.
     open: Mutex<Vec<(u64, Arc<dyn DiskFile>)>>,
     pub(super) pieces: Pieces,
+    trust: Arc<Trust>,
     /// Told when space was released.
     drains: Arc<Drains>,
 }
@@ -41,7 +45,14 @@ pub(super) struct Size {
 
 impl Files {
     pub(super) fn new(disk: Arc<dyn Disk>, cache_bytes: usize, drains: Arc<Drains>) -> Self {
-        Self { disk, sizes: Mutex::default(), open: Mutex::default(), pieces: Pieces::new(cache_bytes), drains }
+        Self {
+            disk,
+            sizes: Mutex::default(),
+            open: Mutex::default(),
+            pieces: Pieces::new(cache_bytes),
+            trust: Arc::default(),
+            drains,
+        }
     }
 
     /// A file that runs are about to live in.
@@ -81,7 +92,9 @@ impl Files {
                 Some(size) if size.live > 0 => size.total = used,
                 _ => {
                     sizes.remove(&key);
-                    return self.disk.remove(&name);
+                    let removed = self.disk.remove(&name);
+                    self.close(key);
+                    return removed;
                 }
             }
         }
@@ -107,7 +120,7 @@ impl Files {
             _ => {}
         }
         self.sizes.lock().remove(&file);
-        self.open.lock().retain(|(open, _)| *open != file);
+        self.close(file);
         Ok(())
     }
 
@@ -115,6 +128,41 @@ impl Files {
     #[allow(clippy::type_complexity)]
     pub(super) fn open_run(&self, run: &RunRef) -> io::Result<(Arc<dyn DiskFile>, Option<Arc<dyn DiskFile>>)> {
         Ok((self.open(run.file)?, run.segment().map(|segment| self.open(segment)).transpose()?))
+    }
+
+    /// Where parts of a run lie, as far as it is worth knowing.
+    pub(super) fn spans_in_run(&self, run: &RunRef, parts: &[Part]) -> Vec<Option<FileSpan>> {
+        let file = run.data_file();
+        self.spans(parts.iter().map(|part| (part.data.len() >= FileSpan::SMALLEST).then_some((file, part.at))))
+    }
+
+    /// Where blocks of data lie in segments of the log, as far as it is worth knowing: those with these numbers have places.
+    pub(super) fn spans_in_log(&self, data: &[Bytes], places: &[(usize, Place)]) -> Vec<Option<FileSpan>> {
+        let mut places = places.iter().peekable();
+        self.spans(data.iter().enumerate().map(|(number, block)| {
+            let (_, place) = places.next_if(|(placed, _)| *placed == number)?;
+            let segment = SEGMENT | u64::from(place.segment.get());
+            (block.len() >= FileSpan::SMALLEST).then_some((segment, u64::from(place.offset)))
+        }))
+    }
+
+    /// Spans of these files and places. Nothing is allocated if there are none. A file that is gone, or cannot be opened, is no
+    /// failure: the bytes are in memory.
+    fn spans(&self, places: impl Iterator<Item = Option<(u64, u64)>>) -> Vec<Option<FileSpan>> {
+        let mut spans = Vec::new();
+        for (number, place) in places.enumerate() {
+            if let Some((file, at)) = place
+                && let Ok(handle) = self.open(file)
+            {
+                spans.resize(number, None);
+                spans.push(Some(FileSpan::new(handle, file, at, Arc::clone(&self.trust))));
+            }
+        }
+        spans
+    }
+
+    fn close(&self, file: u64) {
+        self.open.lock().retain(|(open, _)| *open != file);
     }
 
     fn open(&self, file: u64) -> io::Result<Arc<dyn DiskFile>> {

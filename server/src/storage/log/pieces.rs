@@ -5,10 +5,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::run::RunRef;
+use super::run::{Part, RunRef};
 use crate::engine::Position;
 use crate::storage::ReadRange;
 
@@ -49,7 +48,7 @@ pub(super) struct Pieces {
 
 #[derive(Default)]
 struct Kept {
-    pieces: HashMap<Question, (Vec<Bytes>, Position)>,
+    pieces: HashMap<Question, (Vec<Part>, Position)>,
     /// The one read last comes last.
     order: VecDeque<Question>,
     bytes: usize,
@@ -61,19 +60,19 @@ impl Pieces {
     }
 
     /// The answer, if it is known: the data, and the position after it.
-    pub(super) fn find(&self, question: &Question) -> Option<(Vec<Bytes>, Position)> {
+    pub(super) fn find(&self, question: &Question) -> Option<(Vec<Part>, Position)> {
         self.kept.lock().pieces.get(question).cloned()
     }
 
     /// Keeps an answer, and drops the oldest ones for it.
-    pub(super) fn keep(&self, question: Question, data: &[Bytes], next: Position) {
-        let len = len(data);
+    pub(super) fn keep(&self, question: Question, parts: &[Part], next: Position) {
+        let len = len(parts);
         if !(SMALLEST..=self.most / 4).contains(&len) {
             return;
         }
         let mut gone = Vec::new();
         let mut kept = self.kept.lock();
-        if kept.pieces.insert(question, (data.to_vec(), next)).is_some() {
+        if kept.pieces.insert(question, (parts.to_vec(), next)).is_some() {
             // Two have read the same at the same time.
             return;
         }
@@ -92,8 +91,8 @@ impl Pieces {
     }
 }
 
-fn len(data: &[Bytes]) -> usize {
-    data.iter().map(Bytes::len).sum()
+fn len(parts: &[Part]) -> usize {
+    parts.iter().map(|part| part.data.len()).sum()
 }
 
 #[cfg(test)]
@@ -109,13 +108,21 @@ mod tests {
         Question::new(&run, ReadRange { from: Position(from), to: Position(u64::MAX), max_bytes: MAX }, true)
     }
 
+    fn part(len: usize) -> Part {
+        Part { data: vec![7; len].into(), at: 0 }
+    }
+
     #[test]
     fn the_same_question_has_the_answer_until_others_have_pushed_it_out() {
         let pieces = Pieces::new(KEPT);
-        let data = vec![Bytes::from(vec![7; MAX - 9]), Bytes::from(vec![7; 9])];
+        let data = [part(MAX - 9), part(9)];
         pieces.keep(question(1, 0), &data, Position(5));
         pieces.keep(question(1, 0), &data, Position(5));
-        assert_eq!(pieces.find(&question(1, 0)).unwrap(), (data.clone(), Position(5)));
+        let (found, next) = pieces.find(&question(1, 0)).unwrap();
+        assert_eq!(
+            (found.iter().map(|part| part.data.len()).collect::<Vec<_>>(), next),
+            (vec![MAX - 9, 9], Position(5))
+        );
         assert!(pieces.find(&question(2, 0)).is_none() && pieces.find(&question(1, 1)).is_none());
         for file in 2..2 + (KEPT / MAX) as u64 {
             pieces.keep(question(file, 0), &data, Position(file));
@@ -129,7 +136,7 @@ mod tests {
     fn pieces_are_not_kept_that_are_small_or_would_push_out_most_others() {
         for (most, len) in [(KEPT, 1), (KEPT, KEPT / 4 + 1), (0, MAX)] {
             let pieces = Pieces::new(most);
-            pieces.keep(question(1, 0), &[Bytes::from(vec![7; len])], Position(1));
+            pieces.keep(question(1, 0), &[part(len)], Position(1));
             assert!(pieces.find(&question(1, 0)).is_none(), "{len} of {most}");
         }
     }

@@ -75,6 +75,11 @@ impl RunRef {
         (self.log > 0).then(|| SEGMENT | u64::from(self.log))
     }
 
+    /// The number of the file that has its data.
+    pub(super) fn data_file(&self) -> u64 {
+        self.segment().unwrap_or(self.file)
+    }
+
     /// The bytes that it takes in its file.
     pub(super) fn size(&self) -> u64 {
         self.ends_at(0) + u64::from(self.messages) * 4
@@ -207,14 +212,14 @@ impl Seal {
     }
 
     /// The checksums of blocks of these sizes, of which `low` is the first and whose data comes in pieces of any size.
-    fn of_blocks(self, low: usize, pieces: &[Bytes], sizes: impl Iterator<Item = usize>) -> impl Iterator<Item = u32> {
-        let (mut pieces, mut rest) = (pieces.iter(), &[][..]);
+    fn of_blocks(self, low: usize, parts: &[Part], sizes: impl Iterator<Item = usize>) -> impl Iterator<Item = u32> {
+        let (mut parts, mut rest) = (parts.iter(), &[][..]);
         sizes.enumerate().map(move |(number, mut missing)| {
             let mut hasher = self.hasher(low + number);
             while missing > 0 {
                 if rest.is_empty() {
-                    let Some(next) = pieces.next() else { break };
-                    rest = next;
+                    let Some(next) = parts.next() else { break };
+                    rest = &next.data;
                 }
                 let (here, after) = rest.split_at(missing.min(rest.len()));
                 hasher.update(here);
@@ -252,25 +257,33 @@ impl Seal {
     }
 }
 
+/// Bytes of a run, and where they lie in the file that has its data ([`RunRef::data_file`]).
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) data: Bytes,
+    pub(super) at: u64,
+}
+
 /// Takes so many bytes off both ends.
-fn take_off(pieces: &mut Vec<Bytes>, mut front: usize, mut back: usize) {
-    while let Some(first) = pieces.first_mut() {
-        let of_first = front.min(first.len());
-        first.advance(of_first);
+fn take_off(parts: &mut Vec<Part>, mut front: usize, mut back: usize) {
+    while let Some(first) = parts.first_mut() {
+        let of_first = front.min(first.data.len());
+        first.data.advance(of_first);
+        first.at += of_first as u64;
         front -= of_first;
-        if !first.is_empty() {
+        if !first.data.is_empty() {
             break;
         }
-        pieces.remove(0);
+        parts.remove(0);
     }
-    while let Some(last) = pieces.last_mut() {
-        let of_last = back.min(last.len());
-        last.truncate(last.len() - of_last);
+    while let Some(last) = parts.last_mut() {
+        let of_last = back.min(last.data.len());
+        last.data.truncate(last.data.len() - of_last);
         back -= of_last;
-        if !last.is_empty() {
+        if !last.data.is_empty() {
             break;
         }
-        pieces.pop();
+        parts.pop();
     }
 }
 
@@ -333,7 +346,7 @@ impl<'a> Reader<'a> {
 
     /// As [`crate::storage::StreamLog::read`], within the run. `None` if not even one message fits and
     /// `at_least_one` is not asked for.
-    pub(super) fn read(&self, range: ReadRange, at_least_one: bool) -> io::Result<Option<(Vec<Bytes>, Position)>> {
+    pub(super) fn read(&self, range: ReadRange, at_least_one: bool) -> io::Result<Option<(Vec<Part>, Position)>> {
         let until = range.to.0.min(self.run.end()) - self.run.start;
         let mut from = (range.from.0.saturating_sub(self.run.start)).min(until);
         loop {
@@ -377,8 +390,8 @@ impl<'a> Reader<'a> {
     pub(super) fn all(&self) -> io::Result<Block> {
         let ends = self.ends(0, self.run.blocks() - 1)?;
         let data = match &self.data(0, self.run.len as usize)?[..] {
-            [whole] => whole.clone(),
-            parts => parts.concat().into(),
+            [whole] => whole.data.clone(),
+            parts => parts.iter().map(|part| &part.data[..]).collect::<Vec<_>>().concat().into(),
         };
         Ok(Block::from_parts(self.run.start, data, ends.ends))
     }
@@ -431,7 +444,7 @@ impl<'a> Reader<'a> {
         Ok(Ends { ends, first, next })
     }
 
-    fn data(&self, begin: usize, end: usize) -> io::Result<Vec<Bytes>> {
+    fn data(&self, begin: usize, end: usize) -> io::Result<Vec<Part>> {
         if begin >= end {
             return Ok(Vec::new());
         }
@@ -440,7 +453,10 @@ impl<'a> Reader<'a> {
         let to = ((high + 1) * BLOCK).min(self.run.len as usize);
         let index = self.index(low, high)?;
         let mut data = match self.files.log {
-            None => vec![self.part((HEAD + from) as u64, to - from)?],
+            None => {
+                let at = (HEAD + from) as u64;
+                vec![Part { data: self.part(at, to - from)?, at: self.run.offset + at }]
+            }
             Some(log) => self.data_in_log(log, low, &index)?,
         };
         let sizes = (from..to).step_by(BLOCK).map(|at| BLOCK.min(to - at));
@@ -455,7 +471,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The data of blocks from `low` on that has stayed in the log, in the pieces that it lies in.
-    fn data_in_log(&self, log: &dyn DiskFile, low: usize, index: &[Entry]) -> io::Result<Vec<Bytes>> {
+    fn data_in_log(&self, log: &dyn DiskFile, low: usize, index: &[Entry]) -> io::Result<Vec<Part>> {
         let mut spans: Vec<(u64, usize)> = Vec::new();
         for (number, entry) in index.iter().enumerate() {
             let len = BLOCK.min(self.run.len as usize - (low + number) * BLOCK);
@@ -469,11 +485,14 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        let read = |(at, len)| match self.patience {
-            Patience::None => log.read_at_once(at, len),
-            Patience::ForDisk => log.read_at(at, len),
+        let read = |(at, len)| {
+            let data = match self.patience {
+                Patience::None => log.read_at_once(at, len),
+                Patience::ForDisk => log.read_at(at, len),
+            };
+            Ok(Part { data: data?, at })
         };
-        spans.into_iter().map(read).collect::<io::Result<_>>().map_err(|error| match error.kind() {
+        spans.into_iter().map(read).collect::<io::Result<_>>().map_err(|error: io::Error| match error.kind() {
             io::ErrorKind::UnexpectedEof => self.damaged("its data lies outside of the log"),
             _ => error,
         })

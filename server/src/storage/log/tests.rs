@@ -13,7 +13,7 @@ use super::disk::DiskFile;
 use super::format::{Header, Kind};
 use super::manifest;
 use super::parts::Parts;
-use super::run::{Patience, Reader, RunFiles, RunRef, encode};
+use super::run::{Part, Patience, Reader, RunFiles, RunRef, encode};
 use super::segment::{self, Body, End, put_commit, put_record};
 use crate::engine::{Commit, Messages, Position, ProducerTag};
 use crate::storage::ReadRange;
@@ -160,7 +160,8 @@ proptest! {
         let expected = blocks.read(range, true);
         // Blocks give what fits of each block; together they may stop earlier than a run does, never later.
         prop_assert!(expected.next <= next);
-        let data = data.concat();
+        prop_assert!(are_in(&data, &file));
+        let data = concat(&data);
         prop_assert!(data.starts_with(&expected.data.concat()));
         prop_assert!(data.len() <= limit || expected.next == next);
         prop_assert_eq!(reader.append_after(from).unwrap(), blocks.append_after(from));
@@ -168,6 +169,15 @@ proptest! {
         let other = Reader::new(alone(&file), Patience::ForDisk, 4, run).and_then(|reader| reader.read(range, true));
         prop_assert_eq!(other.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
+}
+
+fn concat(parts: &[Part]) -> Vec<u8> {
+    parts.iter().flat_map(|part| part.data.to_vec()).collect()
+}
+
+/// Whether parts lie in a file where they say.
+fn are_in(parts: &[Part], file: &Slice) -> bool {
+    parts.iter().all(|part| file.read_at(part.at, part.data.len()).unwrap() == part.data)
 }
 
 fn alone(file: &dyn DiskFile) -> RunFiles<'_> {
@@ -208,8 +218,10 @@ proptest! {
         let expected = Reader::new(alone(&whole), Patience::ForDisk, 3, other).unwrap();
         let tail = run.end();
         let range = ReadRange { from: Position(100 + at.index(run.len as usize) as u64), to: Position(tail), max_bytes: limit };
-        let joined = |read: Option<(Vec<Bytes>, Position)>| read.map(|(data, next)| (data.concat(), next));
-        prop_assert_eq!(joined(reader.read(range, true).unwrap()), joined(expected.read(range, true).unwrap()));
+        let (read, next) = reader.read(range, true).unwrap().unwrap();
+        let (of_whole, next_of_whole) = expected.read(range, true).unwrap().unwrap();
+        prop_assert_eq!((concat(&read), next), (concat(&of_whole), next_of_whole));
+        prop_assert!(are_in(&read, &log) && are_in(&of_whole, &whole));
         prop_assert_eq!(reader.append_after(range.from).unwrap(), expected.append_after(range.from).unwrap());
         let all = expected.all().unwrap();
         prop_assert!(reader.all().unwrap().data() == all.data());
