@@ -1,7 +1,7 @@
 //! The engine: decides what happens to streams, and asks storage to keep it.
 //!
 //! [`Engine`] finds, makes and removes streams by name; a [`Stream`] orders its own appends. The rules
-//! themselves are pure and live in `state`, `producers`, `create`, `fork` and `expiry`.
+//! themselves are pure and live in `state`, `producers`, `create`, `fork` and `expiry`; `making` and `removing` carry them out.
 
 mod appending;
 mod changes;
@@ -10,12 +10,14 @@ mod directory;
 mod error;
 mod expiry;
 mod fork;
+mod making;
 mod messages;
 mod notify;
 mod observe;
 mod position;
 mod producers;
 mod relay;
+mod removing;
 mod sse_cache;
 mod state;
 mod stream;
@@ -25,14 +27,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use everstream::proto::content_type::{DEFAULT_CONTENT_TYPE, StreamFormat};
 use everstream::proto::names::CONTROL_SEGMENT;
 
 pub use self::appending::Appending;
 pub(crate) use self::changes::Change;
 use self::changes::Changes;
 pub use self::create::CreateRequest;
-use self::create::Existing;
 use self::directory::{Directory, Found, Reservation};
 pub use self::error::EngineError;
 use self::expiry::ExpiryQueue;
@@ -53,7 +53,7 @@ pub use self::stream::{ReadResult, Relations, Stream};
 use crate::clock::Clock;
 use crate::metrics::StorageMetrics;
 use crate::run_to_end::RunToEnd;
-use crate::storage::{Listed, Loaded, NewStream, Storage, StorageError, StorageErrorKind, StreamId, StreamMeta};
+use crate::storage::{Listed, Loaded, Storage, StorageError, StorageErrorKind};
 
 /// All streams of a server. Cheap to clone; clones are the same engine.
 #[derive(Clone)]
@@ -108,30 +108,6 @@ pub struct Created {
     pub stream: Arc<Stream>,
     /// False when it was there already, and matches (T-PUT 8).
     pub is_new: bool,
-}
-
-/// A stream that is being made, counted already, so that creates at the same time do not go beyond the limit together.
-struct Counted<'a>(&'a AtomicU64, u64);
-
-impl<'a> Counted<'a> {
-    fn one_more(streams: &'a AtomicU64, name: &str, limit: u64) -> Result<Self, EngineError> {
-        let weight = weight(name);
-        let counted = Self(streams, weight);
-        if streams.fetch_add(weight, Ordering::Relaxed) >= limit {
-            return Err(EngineError::TooManyStreams { limit });
-        }
-        Ok(counted)
-    }
-
-    fn keep(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(self.1, Ordering::Relaxed);
-    }
 }
 
 /// How much a stream counts among all.
@@ -208,7 +184,7 @@ impl Engine {
         if let Found::Stream(stream) = self.shared.directory.find(name)
             && stream.check_live().is_ok()
         {
-            return confirm(&stream, &request).map(|()| Created { stream, is_new: false });
+            return making::confirm(&stream, &request).map(|()| Created { stream, is_new: false });
         }
         let (engine, name) = (self.clone(), Arc::from(name));
         RunToEnd::new(async move { engine.create_slow(name, request).await }).await
@@ -356,198 +332,10 @@ impl Engine {
         })
     }
 
-    async fn create_slow(self, name: Arc<str>, request: CreateRequest) -> Result<Created, EngineError> {
-        // The source is looked up before the name is reserved: two creates that name each other as source
-        // would otherwise wait for one another.
-        let source = match &request.fork {
-            Some(fork) => self.find(&fork.source).await?,
-            None => None,
-        };
-        let mut reservation = self.load_reserved(Arc::clone(&name)).await?;
-        if let Some(stream) = reservation.stream().cloned() {
-            if stream.is_kept_for_forks() {
-                return Err(EngineError::PathTaken);
-            }
-            if !stream.is_expired() {
-                return confirm(&stream, &request).map(|()| Created { stream, is_new: false });
-            }
-            self.remove(&mut reservation, stream).await?;
-        }
-        let Some(fork) = request.fork.clone() else {
-            let meta = self.plain_meta(name, &request)?;
-            return self.store(reservation, meta, None, request).await;
-        };
-        let source = source.ok_or(EngineError::ForkSourceNotFound)?;
-        source.add_fork()?;
-        let made = match self.fork_meta(name, &request, &fork, &source).await {
-            Ok(meta) => self.store(reservation, meta, Some(Arc::clone(&source)), request).await,
-            Err(error) => Err(error),
-        };
-        if made.is_err() {
-            // A rejected fork leaves no reference behind (S-FORK-14).
-            source.release_fork();
-            self.remove_unneeded(&source.meta().name).await;
-        }
-        made
-    }
-
     fn open(&self, loaded: Loaded, source: Option<Arc<Stream>>) -> Arc<Stream> {
         let shared = &self.shared;
         let max_bytes = shared.limits.of(&loaded.meta.name).stream_bytes;
         Stream::new(loaded, source, Arc::clone(&shared.clock), max_bytes, Arc::clone(&shared.observation))
-    }
-
-    fn plain_meta(&self, name: Arc<str>, request: &CreateRequest) -> Result<StreamMeta, EngineError> {
-        Ok(StreamMeta {
-            name,
-            id: new_id()?,
-            content_type: request.content_type.as_deref().unwrap_or(DEFAULT_CONTENT_TYPE).into(),
-            lifetime: request.lifetime.clone(),
-            created_at: self.shared.clock.now(),
-            fork: None,
-        })
-    }
-
-    async fn fork_meta(
-        &self,
-        name: Arc<str>,
-        request: &CreateRequest,
-        fork: &ForkRequest,
-        source: &Stream,
-    ) -> Result<StreamMeta, EngineError> {
-        let facts = fork::Source { content_type: &source.meta().content_type, tail: source.tail().position };
-        let offset = fork::fork_offset(fork, request.content_type.as_deref(), facts)?;
-        let following = source.append_after(offset).await?;
-        let base = fork::base(source.format(), offset, fork.sub_offset, following.as_ref())?;
-        Ok(StreamMeta {
-            name,
-            id: new_id()?,
-            content_type: match &request.content_type {
-                Some(given) => given.as_str().into(),
-                None => Arc::clone(&source.meta().content_type),
-            },
-            lifetime: fork::lifetime(&request.lifetime, &source.meta().lifetime),
-            created_at: self.shared.clock.now(),
-            fork: Some(Box::new(ForkPoint {
-                source: Arc::clone(&source.meta().name),
-                offset,
-                sub_offset: fork.sub_offset,
-                base,
-                inherited: source.meta().lifetime.clone(),
-            })),
-        })
-    }
-
-    async fn store(
-        &self,
-        mut reservation: Reservation,
-        meta: StreamMeta,
-        source: Option<Arc<Stream>>,
-        request: CreateRequest,
-    ) -> Result<Created, EngineError> {
-        let content = Messages::frame(StreamFormat::of(&meta.content_type), request.body)?;
-        let is_empty = content.is_empty();
-        let EngineLimits { stream_bytes, streams } = self.shared.limits.of(&meta.name);
-        if content.data().len() as u64 > stream_bytes {
-            return Err(EngineError::StreamFull { limit: stream_bytes });
-        }
-        let counted = Counted::one_more(&self.shared.streams, &meta.name, streams)?;
-        let (name, deadline) = (Arc::clone(&meta.name), meta.lifetime.deadline(meta.created_at));
-        let new = NewStream { meta, content, closed: request.closed };
-        let loaded = self.shared.storage.create(new).await?;
-        counted.keep();
-        let stream = self.open(loaded, source);
-        reservation.set(Some(Arc::clone(&stream)));
-        self.shared.changes.note(&name, || Change::Created(Arc::clone(stream.meta())));
-        drop(reservation);
-        if !is_empty {
-            self.shared.observation.appended(stream.meta(), stream.tail().position);
-        }
-        if let Some(deadline) = deadline {
-            self.shared.expiries.push(deadline, name);
-        }
-        Ok(Created { stream, is_new: true })
-    }
-
-    /// Removes a stream, or hides it while forks need its data.
-    async fn remove(&self, reservation: &mut Reservation, stream: Arc<Stream>) -> Result<(), EngineError> {
-        if self.remove_data(reservation, &stream).await? == Removal::Remove
-            && let Some(source) = stream.source()
-        {
-            source.release_fork();
-            self.remove_unneeded(&source.meta().name).await;
-        }
-        Ok(())
-    }
-
-    /// Removes or hides one stream and tells its followers.
-    async fn remove_data(&self, reservation: &mut Reservation, stream: &Stream) -> Result<Removal, EngineError> {
-        // One that was only kept for its forks is gone already, as far as anyone can see.
-        let was_there = stream.tail().ended.is_none();
-        let removal = stream.begin_removal();
-        let meta = stream.meta();
-        if let Err(error) = self.shared.storage.delete(&meta.name, meta.id, removal).await {
-            stream.restore(removal);
-            return Err(error.into());
-        }
-        self.shared.observation.removed(meta);
-        match removal {
-            Removal::SoftDelete => stream.end(Ended::SoftDeleted),
-            Removal::Remove => {
-                self.shared.streams.fetch_sub(weight(&meta.name), Ordering::Relaxed);
-                reservation.set(None);
-                stream.end(Ended::Removed);
-            }
-        }
-        if was_there {
-            self.shared.changes.note(&meta.name, || Change::Removed(Arc::clone(&meta.name)));
-        }
-        Ok(removal)
-    }
-
-    /// Removes a fork source that was deleted and has lost its last fork; then perhaps its own source, and
-    /// so on (S-FORK-19). A failure is tried again by a later sweep.
-    async fn remove_unneeded(&self, name: &Arc<str>) {
-        let mut next = Some(Arc::clone(name));
-        while let Some(name) = next.take() {
-            match self.remove_one_unneeded(&name).await {
-                Ok(source) => next = source,
-                Err(error) => {
-                    tracing::warn!(stream = &*name, %error, "a deleted stream could not be removed; it will be tried again");
-                    self.shared.expiries.push(self.shared.clock.now().saturating_add(1000), name);
-                }
-            }
-        }
-    }
-
-    /// One step of the cascade; gives the name to look at next.
-    async fn remove_one_unneeded(&self, name: &Arc<str>) -> Result<Option<Arc<str>>, EngineError> {
-        let mut reservation = self.load_reserved(Arc::clone(name)).await?;
-        let Some(stream) = reservation.stream().cloned() else {
-            return Ok(None);
-        };
-        if stream.due() != Some(0) {
-            return Ok(None);
-        }
-        self.remove_data(&mut reservation, &stream).await?;
-        Ok(stream.source().map(|source| {
-            source.release_fork();
-            Arc::clone(&source.meta().name)
-        }))
-    }
-
-    /// Removes a stream whose time has come; otherwise has it looked at again.
-    async fn expire(&self, name: Arc<str>) -> Result<(), EngineError> {
-        let mut reservation = self.load_reserved(Arc::clone(&name)).await?;
-        let Some(stream) = reservation.stream().cloned() else {
-            return Ok(());
-        };
-        match stream.due() {
-            Some(deadline) if deadline > self.shared.clock.now() => self.shared.expiries.push(deadline, name),
-            Some(_) => self.remove(&mut reservation, stream).await?,
-            None => {}
-        }
-        Ok(())
     }
 }
 
@@ -559,28 +347,7 @@ pub(crate) fn is_internal(name: &str) -> bool {
     name.strip_prefix(CONTROL_SEGMENT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn confirm(stream: &Stream, request: &CreateRequest) -> Result<(), EngineError> {
-    let meta = stream.meta();
-    let existing = Existing {
-        content_type: &meta.content_type,
-        lifetime: &meta.lifetime,
-        closed: stream.tail().closed,
-        fork: meta.fork.as_deref(),
-        soft_deleted: stream.is_kept_for_forks(),
-    };
-    create::confirm(existing, request)
-}
-
 /// A fork exists whose source does not; sources outlive their forks (S-FORK-18).
 fn source_missing(name: &str) -> EngineError {
     EngineError::Storage(StorageError { kind: StorageErrorKind::Io, message: format!("fork source {name} is missing") })
-}
-
-fn new_id() -> Result<StreamId, EngineError> {
-    getrandom::u64().map(StreamId).map_err(|error| {
-        EngineError::Storage(StorageError {
-            kind: StorageErrorKind::Conflict,
-            message: format!("no randomness for a stream id: {error}"),
-        })
-    })
 }

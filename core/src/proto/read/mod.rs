@@ -11,21 +11,22 @@
 //! where the answer began plus a count of units to skip; bytes at an offset never change (S-MODEL-2), so asking
 //! again and skipping is exact.
 
+mod answer;
 mod batch;
 mod body;
 mod host;
 mod mode;
+mod progress;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use self::batch::Payload;
 pub use self::batch::{Batch, Span};
 use self::body::{PlainBody, SseBody};
 pub use self::host::{HostBody, ParsedArray, Piece};
-use self::mode::{AfterSse, ShortConnections, Tail};
+use self::mode::{ShortConnections, Tail};
 use super::Instant;
 use super::content_type::{StreamFormat, same_media_type};
 use super::control::Control;
@@ -37,13 +38,8 @@ use super::response::{Disconnect, ResponseHead};
 use super::retry::{RetryPolicy, RetryState};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind};
-use crate::headers::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
-use crate::options::{LiveMode, ReadOptions};
-
-/// Answers without any progress that may follow one another at once before the session slows down.
-const IDLE_ANSWERS: u32 = 3;
-/// A live answer without progress that took at least this long was waited for by the server.
-const IDLE_ANSWER_TIME: Duration = Duration::from_millis(50);
+use crate::headers::CONTENT_TYPE;
+use crate::options::ReadOptions;
 
 /// What a session has to tell.
 #[derive(Debug)]
@@ -382,260 +378,6 @@ impl ReadSession {
     pub fn stream_content_type(&self) -> Option<&str> {
         self.content_type.as_deref()
     }
-
-    fn handle_refusal(&mut self, kind: Kind, head: &ResponseHead, now: Instant) {
-        let error = head.to_error(&Request::read(&self.checkpoint.from, None, None));
-        if head.status == http::StatusCode::NOT_MODIFIED && self.options.if_none_match.is_some() {
-            self.state = State::Ended;
-            self.events.extend([ReadEvent::NotModified, ReadEvent::End]);
-        } else if head.is_transient() {
-            self.retry_later(error, now);
-        } else if kind == Kind::Sse && matches!(head.status.as_u16(), 400 | 405 | 406 | 415 | 501) {
-            self.fall_back(error);
-        } else {
-            self.fail(error);
-        }
-    }
-
-    /// Whether an answer of events is one of the protocol, and not the content of a stream of that type. Where nobody
-    /// asked for events it can only be the former if the stream is known to be JSON: mocks of servers answer so.
-    fn may_be_events(&self, kind: Kind) -> bool {
-        kind == Kind::Sse || (self.options.json && self.options.live == LiveMode::Sse)
-    }
-
-    fn handle_event_stream(&mut self, head: &ResponseHead, since: Instant) {
-        let base64 =
-            head.text(names::STREAM_SSE_DATA_ENCODING).is_some_and(|it| it.eq_ignore_ascii_case(names::BASE64));
-        let body = SseBody::new(self.is_json(), base64);
-        // The deadline is that of the request: something that buffers may send the head at once and then nothing.
-        let deadline = since.saturating_add(self.options.sse_first_byte_timeout);
-        self.state = State::Events { body, since, deadline, heard: false, delivered: false };
-    }
-
-    fn handle_plain_head(&mut self, kind: Kind, head: &ResponseHead, since: Instant, now: Instant) {
-        let control = match Control::from_headers(&head.headers) {
-            Ok(Some(control)) => control,
-            Ok(None) => {
-                let error = Error::new(ErrorKind::Protocol, "the answer has no Stream-Next-Offset");
-                // Not even an answer of the server, but of something that does not know SSE (C-LIVE-4).
-                return if kind == Kind::Sse { self.fall_back(error) } else { self.fail(error) };
-            }
-            Err(error) => return self.fail(Error::new(ErrorKind::Protocol, format!("Stream-Next-Offset: {error}"))),
-        };
-        if let Err(error) = self.check_offset(&control) {
-            return self.fail(error);
-        }
-        let live = kind != Kind::CatchUp;
-        let stall_timeout = if live { self.options.stall_timeout } else { self.options.request_timeout };
-        let asked = Asked { live, since, stall_timeout };
-        let etag = head.text(ETAG).map(str::to_owned);
-        let expected = head.number(CONTENT_LENGTH).and_then(|len| usize::try_from(len).ok()).unwrap_or_default();
-        let mut buffer = std::mem::take(&mut self.buffer);
-        // What a host keeps takes no memory here.
-        if !(self.options.parsed_by_host && self.is_json()) {
-            buffer.reserve(expected.min(self.options.max_batch_bytes));
-        }
-        let body = if self.is_json() {
-            PlainBody::json(self.checkpoint.skip, buffer, self.options.parsed_by_host)
-        } else {
-            PlainBody::bytes(self.checkpoint.skip, buffer)
-        };
-        self.state = State::Body { body, control, etag, asked, deadline: now.saturating_add(stall_timeout) };
-        if head.status == http::StatusCode::NO_CONTENT {
-            self.handle_end(now);
-        }
-    }
-
-    /// A plain answer is complete.
-    fn end_plain(
-        &mut self,
-        payload: Payload,
-        missing: u64,
-        control: Control,
-        etag: Option<String>,
-        asked: Asked,
-        now: Instant,
-    ) {
-        if missing > 0 && (control.up_to_date || self.checkpoint.from == ReadFrom::At(control.next_offset.clone())) {
-            return self.fail(recreated("it holds less than was read from it before"));
-        }
-        let moved = !payload.is_empty() || self.checkpoint.from != ReadFrom::At(control.next_offset.clone());
-        let waited = asked.live && now.saturating_sub(asked.since) >= IDLE_ANSWER_TIME;
-        let caught_up = control.up_to_date;
-        self.deliver(payload, control, etag);
-        self.checkpoint.skip = missing;
-        if let Some(ReadEvent::Batch(batch)) = self.events.back_mut() {
-            batch.checkpoint.skip = missing;
-        }
-        if matches!(self.state, State::Ended) {
-            return;
-        }
-        // A server that answers at once, over and over, without saying anything new (C-READ-8).
-        self.idle_answers = if moved || waited { 0 } else { self.idle_answers + 1 };
-        let is_broken = !moved && !caught_up;
-        if is_broken || self.idle_answers > IDLE_ANSWERS {
-            let delay = self.policy.backoff.delay(self.idle_answers, 1.0, None);
-            self.state = State::Waiting { until: now.saturating_add(delay) };
-        }
-    }
-
-    /// An event stream ended without closure (C-SSE-12).
-    fn end_events(&mut self, since: Instant, delivered: bool, cause: Option<Error>, now: Instant) {
-        // One that named no position brought nothing, however long it took.
-        let lasted = if delivered { now.saturating_sub(since) } else { Duration::ZERO };
-        match self.short_connections.ended(lasted, &self.options.sse, &mut self.jitter) {
-            AfterSse::FallBack => self.tail = Tail::LongPoll,
-            AfterSse::Reconnect(Duration::ZERO) => {}
-            AfterSse::Reconnect(delay) => {
-                self.state = State::Waiting { until: now.saturating_add(delay) };
-                let error = cause.unwrap_or_else(|| Error::new(ErrorKind::Network, "the event stream ended early"));
-                self.events.push_back(ReadEvent::Retrying { error, retries: self.retry.retries(), delay });
-                return;
-            }
-        }
-        self.state = State::Ready;
-    }
-
-    /// SSE does not get through: go on by long-poll, from the same position.
-    fn fall_back(&mut self, error: Error) {
-        self.tail = Tail::LongPoll;
-        self.state = State::Ready;
-        let retries = self.retry.retries();
-        self.events.push_back(ReadEvent::Retrying { error, retries, delay: Duration::ZERO });
-    }
-
-    fn retry_later(&mut self, error: Error, now: Instant) {
-        let unbounded = self.is_established && self.options.live != LiveMode::CatchUp;
-        let policy = if unbounded { &self.policy.unbounded() } else { &self.policy };
-        match self.retry.failed(policy, error.retry_after(), &mut self.jitter, now) {
-            Some(delay) => {
-                self.state = State::Waiting { until: now.saturating_add(delay) };
-                let retries = self.retry.retries();
-                self.events.push_back(ReadEvent::Retrying { error, retries, delay });
-            }
-            None => self.fail(error),
-        }
-    }
-
-    fn fail(&mut self, error: Error) {
-        self.state = State::Ended;
-        self.events.push_back(ReadEvent::Failed(error));
-    }
-
-    /// Part of a long answer: the position is where the answer began, plus what was handed over of it.
-    fn deliver_part(&mut self, payload: Payload, units: u64) {
-        self.retry.progressed();
-        self.is_established = true;
-        let start = self.checkpoint.clone();
-        self.checkpoint.skip += units;
-        self.push_batch(payload, start, None, false, false);
-    }
-
-    /// Data up to an offset that the server named.
-    fn deliver(&mut self, payload: Payload, control: Control, etag: Option<String>) {
-        if let Err(error) = self.check_offset(&control) {
-            return self.fail(error);
-        }
-        self.retry.progressed();
-        self.is_established = true;
-        let from = ReadFrom::At(control.next_offset);
-        let news = self.checkpoint.from != from || self.up_to_date != control.up_to_date || control.closed;
-        let start = self.checkpoint.clone();
-        self.checkpoint.from = from;
-        self.checkpoint.skip = 0;
-        self.cursor = control.cursor.or_else(|| self.cursor.take());
-        self.up_to_date = control.up_to_date;
-        if !payload.is_empty() || news {
-            self.push_batch(payload, start, etag, control.up_to_date, control.closed);
-        }
-        if self.ends_after(control.up_to_date, control.closed) {
-            self.state = State::Ended;
-            self.events.push_back(ReadEvent::End);
-        } else if control.up_to_date {
-            self.is_live = true;
-        }
-    }
-
-    fn push_batch(
-        &mut self,
-        payload: Payload,
-        start: Checkpoint,
-        etag: Option<String>,
-        up_to_date: bool,
-        closed: bool,
-    ) {
-        self.events.push_back(ReadEvent::Batch(Batch {
-            payload,
-            start,
-            checkpoint: self.checkpoint.clone(),
-            cursor: self.cursor.clone(),
-            etag,
-            up_to_date,
-            closed,
-            last: self.ends_after(up_to_date, closed),
-        }));
-    }
-
-    /// A closed stream has no more (C-EOF-1), and a read that is not live goes to the tail.
-    fn ends_after(&self, up_to_date: bool, closed: bool) -> bool {
-        closed || (up_to_date && self.tail == Tail::Stop)
-    }
-
-    fn learn_content_type(&mut self, content_type: &str) {
-        if self.content_type.is_none() {
-            let format = StreamFormat::of(content_type);
-            self.content_type = Some(content_type.to_owned());
-            self.format = Some(format);
-            self.tail.decide(if self.options.json { StreamFormat::Json } else { format });
-        }
-    }
-
-    fn is_json(&self) -> bool {
-        self.options.json || self.format == Some(StreamFormat::Json)
-    }
-
-    /// Notices a stream that was deleted and recreated: by our servers' own header, and by the stream id that
-    /// other servers put into their ETags - trusted only when the tag is built around the offsets of this very
-    /// exchange (S-ETAG-1), since a tag is opaque otherwise.
-    fn check_incarnation(&mut self, head: &ResponseHead) -> Result<(), Error> {
-        if let Some(incarnation) = head.text(names::STREAM_INCARNATION) {
-            let known = self.checkpoint.incarnation.get_or_insert_with(|| incarnation.to_owned());
-            if known != incarnation {
-                return Err(recreated("it is another incarnation now"));
-            }
-            return Ok(());
-        }
-        let (Some(etag), Some(next)) = (head.text(ETAG), head.text(names::STREAM_NEXT_OFFSET)) else {
-            return Ok(());
-        };
-        let tag = etag.strip_prefix("W/").unwrap_or(etag).trim_matches('"');
-        let tag = tag.strip_suffix(":c").unwrap_or(tag);
-        let Some(id) = tag
-            .strip_suffix(next)
-            .and_then(|rest| rest.strip_suffix(':'))
-            .and_then(|rest| rest.strip_suffix(self.checkpoint.from.as_str()))
-            .and_then(|rest| rest.strip_suffix(':'))
-        else {
-            return Ok(());
-        };
-        let known = self.etag_id.get_or_insert_with(|| id.to_owned());
-        if known == id { Ok(()) } else { Err(recreated("its ETags name another stream now")) }
-    }
-
-    /// An offset never goes back (S-OFF-2).
-    fn check_offset(&self, control: &Control) -> Result<(), Error> {
-        match &self.checkpoint.from {
-            ReadFrom::At(at) if control.next_offset.is_surely_before(at) => {
-                Err(recreated(&format!("its offset {} is before {at}, where this reader is", control.next_offset)))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-fn recreated(why: &str) -> Error {
-    let message = format!("the stream was deleted and recreated, or lost data: {why}; read again from the beginning");
-    Error::new(ErrorKind::StreamRecreated, message)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use super::*;
-use crate::options::SseResilience;
+use crate::headers::ETAG;
+use crate::options::{LiveMode, SseResilience};
 use crate::proto::offset::Offset;
 use http::{HeaderMap, HeaderName, StatusCode};
 use std::sync::{Arc, Mutex};

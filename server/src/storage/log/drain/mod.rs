@@ -7,25 +7,23 @@
 //! One thread does all of it. An error leaves everything as it was and is tried again: a file that could
 //! not be written or synced is given up, never synced a second time.
 
-use std::collections::{HashSet, VecDeque};
+mod data_file;
+mod waiting;
+
+use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
-
+use self::data_file::DataFile;
+pub(super) use self::waiting::{Cut, Drains, Sealed};
+use super::Shared;
 use super::disk::DiskFile;
 use super::entry::{Entry, Inner};
 use super::files::SEGMENT;
-use super::format::{Header, Kind, MANIFEST, MANIFEST_NEW, data_name};
+use super::format::{MANIFEST, MANIFEST_NEW};
 use super::manifest::{self, Checkpoint, SavedRef, put_checkpoint, put_removed, put_stream};
-use super::parts::Parts;
-use super::run::{self, Patience, RunRef};
-use super::{Shared, storage_error};
-use crate::storage::StorageError;
+use super::run::{Patience, RunRef};
 use crate::storage::blocks::Block;
 
 /// How much is gathered before it is written.
@@ -40,131 +38,6 @@ const SMALL_FILE: u64 = 4 << 20;
 const SMALL_FILES: usize = 8;
 /// How much one round of compaction moves at most.
 const ROUND: u64 = 64 << 20;
-/// How long an error is left alone.
-const RETRY: Duration = Duration::from_secs(1);
-/// Removals that come together are looked at together.
-const GATHER: Duration = Duration::from_millis(20);
-
-/// A part of the log that is complete.
-pub(super) struct Cut {
-    /// Its last record.
-    pub(super) seq: u64,
-    /// Its segments.
-    pub(super) segments: Vec<Sealed>,
-    /// The first segment that is not in it.
-    pub(super) next_segment: u64,
-    /// Streams that its records have changed.
-    pub(super) dirty: Vec<Arc<Entry>>,
-}
-
-/// A segment that is full.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sealed {
-    pub(super) number: u64,
-    /// Where its records end.
-    pub(super) used: u64,
-    /// Most of it is large data.
-    pub(super) is_worth_keeping: bool,
-}
-
-/// What waits for the drain.
-#[derive(Default)]
-pub(super) struct Drains {
-    waiting: Mutex<Waiting>,
-    changed: Condvar,
-    refusing: AtomicBool,
-}
-
-#[derive(Default)]
-struct Waiting {
-    cuts: VecDeque<Arc<Cut>>,
-    /// Space was released.
-    released: bool,
-    failing: Option<StorageError>,
-    stopped: bool,
-    /// A thread works on them.
-    background: bool,
-}
-
-impl Drains {
-    pub(super) fn in_background(&self) {
-        self.waiting.lock().background = true;
-    }
-
-    pub(super) fn push(&self, cut: Cut) {
-        self.waiting.lock().cuts.push_back(Arc::new(cut));
-        self.changed.notify_all();
-    }
-
-    pub(super) fn released(&self) {
-        self.waiting.lock().released = true;
-        self.changed.notify_all();
-    }
-
-    pub(super) fn stop(&self) {
-        self.waiting.lock().stopped = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits until there are fewer cuts, or the drain is in trouble.
-    pub(super) fn wait_below(&self, cuts: usize) {
-        let mut waiting = self.waiting.lock();
-        while waiting.cuts.len() >= cuts && waiting.background && waiting.failing.is_none() && !waiting.stopped {
-            self.changed.wait(&mut waiting);
-        }
-        let refusing = waiting.cuts.len() >= cuts && waiting.failing.is_some();
-        self.refusing.store(refusing, Ordering::Release);
-    }
-
-    /// Why no more data can be taken, if so.
-    pub(super) fn refusal(&self) -> Option<StorageError> {
-        if !self.refusing.load(Ordering::Acquire) {
-            return None;
-        }
-        self.waiting.lock().failing.clone()
-    }
-
-    fn first(&self) -> Option<Arc<Cut>> {
-        self.waiting.lock().cuts.front().cloned()
-    }
-
-    fn done(&self) {
-        self.waiting.lock().cuts.pop_front();
-        self.changed.notify_all();
-    }
-
-    fn recovered(&self) {
-        self.waiting.lock().failing = None;
-        self.changed.notify_all();
-    }
-
-    fn failed(&self, error: &io::Error) {
-        self.waiting.lock().failing = Some(storage_error(error));
-        self.changed.notify_all();
-    }
-
-    /// Waits for something to do; `false` at the end.
-    fn wait(&self) -> bool {
-        let mut waiting = self.waiting.lock();
-        loop {
-            if waiting.stopped {
-                return false;
-            }
-            if waiting.failing.is_some() {
-                self.changed.wait_for(&mut waiting, RETRY);
-                return !waiting.stopped;
-            }
-            if !waiting.cuts.is_empty() {
-                return true;
-            }
-            if std::mem::take(&mut waiting.released) {
-                self.changed.wait_for(&mut waiting, GATHER);
-                return !waiting.stopped;
-            }
-            self.changed.wait(&mut waiting);
-        }
-    }
-}
 
 /// Where the manifest is written.
 pub(super) struct ManifestFile {
@@ -506,89 +379,4 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry, inner: &Inner, runs: &[RunRef], d
         runs,
     };
     put_stream(out, &saved);
-}
-
-/// A data file in the making. It is there only if something was put into it.
-struct DataFile<'a> {
-    shared: &'a Shared,
-    next_file: &'a mut u64,
-    open: Option<(u64, Arc<dyn DiskFile>)>,
-    /// What is not written yet, and where it goes.
-    out: Parts,
-    at: u64,
-}
-
-impl<'a> DataFile<'a> {
-    fn new(shared: &'a Shared, next_file: &'a mut u64) -> Self {
-        Self { shared, next_file, open: None, out: Parts::default(), at: 0 }
-    }
-
-    /// Appends the blocks of a stream, as one run if they are not too long, whose data stays in segment `log` if that is not 0.
-    fn put_all(&mut self, stream: u64, mut blocks: &[Block], log: u32) -> io::Result<Vec<RunRef>> {
-        let mut runs = Vec::with_capacity(1);
-        while let Some(first) = blocks.first() {
-            let fits = blocks.partition_point(|block| block.end() - first.start() <= run::LARGEST).max(1);
-            let (these, rest) = blocks.split_at(fits);
-            runs.push(self.put(|out| run::encode(out, stream, these, log))?);
-            blocks = rest;
-        }
-        Ok(runs)
-    }
-
-    /// Appends what a run has in another file.
-    fn put_as_it_is(&mut self, run: RunRef, bytes: &Bytes) -> io::Result<RunRef> {
-        self.put(|out| {
-            let offset = out.len() as u64;
-            out.put(bytes);
-            RunRef { offset, ..run }
-        })
-    }
-
-    fn put(&mut self, encode: impl FnOnce(&mut Parts) -> RunRef) -> io::Result<RunRef> {
-        let number = match &self.open {
-            Some((number, _)) => *number,
-            None => {
-                let number = *self.next_file;
-                *self.next_file += 1;
-                self.open = Some((number, self.shared.disk.create(&data_name(number))?));
-                self.out.small().extend_from_slice(&Header { kind: Kind::Data, number, first: 0 }.encode());
-                number
-            }
-        };
-        let run = encode(&mut self.out);
-        let run = RunRef { file: number, offset: self.at + run.offset, ..run };
-        if self.out.len() >= CHUNK {
-            self.write()?;
-        }
-        Ok(run)
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        if let Some((_, file)) = &self.open {
-            file.write_parts_at(self.at, &self.out.slices())?;
-        }
-        self.at += self.out.len() as u64;
-        self.out.clear();
-        Ok(())
-    }
-
-    /// Makes it durable.
-    fn finish(mut self) -> io::Result<()> {
-        self.write()?;
-        if let Some((number, file)) = self.open.take() {
-            file.sync()?;
-            self.shared.disk.sync_names()?;
-            self.shared.files.add(number, self.at);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for DataFile<'_> {
-    fn drop(&mut self) {
-        // It was given up; nothing names it.
-        if let Some((number, _)) = self.open.take() {
-            let _ = self.shared.disk.remove(&data_name(number));
-        }
-    }
 }
