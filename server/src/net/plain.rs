@@ -64,6 +64,9 @@ impl Socket for Plain {
         len: usize,
     ) -> Poll<io::Result<usize>> {
         use rustix::io::Errno;
+        if !is_without_sigpipe() {
+            return Poll::Ready(Ok(0));
+        }
         self.poll_with(cx, |socket| {
             socket.try_io(Interest::WRITABLE, || match rustix::fs::sendfile(socket, file, Some(&mut at), len) {
                 // Tokio's word for it, and another try.
@@ -73,6 +76,17 @@ impl Socket for Plain {
             })
         })
     }
+}
+
+/// Keeps SIGPIPE from this thread, once for each thread. Every other write asks the kernel not to send it, but `sendfile` cannot: a
+/// peer that has gone would end a process in which the signal has its default, such as a Python program that wants it so.
+#[cfg(target_os = "linux")]
+fn is_without_sigpipe() -> bool {
+    use nix::sys::signal::{SigSet, Signal};
+    thread_local! {
+        static IS_BLOCKED: bool = SigSet::from(Signal::SIGPIPE).thread_block().is_ok();
+    }
+    IS_BLOCKED.with(|is_blocked| *is_blocked)
 }
 
 impl Sink for Write {
@@ -162,6 +176,23 @@ mod tests {
         assert_eq!((at, read.unwrap()), (LEN as u64, LEN - 5));
         assert!(received == bytes[5..]);
         assert!(waits > 0, "no socket takes so much at once");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_gone_does_not_end_the_process() {
+        use nix::sys::signal::{SigHandler, Signal, signal};
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(10 << 20).unwrap();
+        let (mut socket, peer) = pair().await;
+        drop(peer);
+        // SAFETY: neither handler runs any code.
+        let before = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.unwrap();
+        // The first bytes are answered with a reset; what is sent after that would be the end.
+        while poll_fn(|cx| socket.poll_send_file(cx, file.as_fd(), 0, 10 << 20)).await.unwrap() > 0 {}
+        let written = poll_fn(|cx| Pin::new(&mut socket).poll_write(cx, b"x")).await;
+        // SAFETY: as above.
+        unsafe { signal(Signal::SIGPIPE, before) }.unwrap();
+        assert!(written.is_err(), "the connection is over, and its task hears of it");
     }
 
     #[tokio::test]
