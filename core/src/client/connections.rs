@@ -1,9 +1,13 @@
 //! Settings of connections: of reqwest, where it carries the requests.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::crypto::{CryptoProvider, ring};
 
 use super::builder::ClientBuilder;
 use super::reqwest_transport::ReqwestTransport;
+use super::roots::lazy_tls;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What connections are like.
@@ -65,7 +69,7 @@ impl ClientBuilder {
 impl Connections {
     pub(super) fn connect(&self) -> Result<ReqwestTransport> {
         // Fails when the process has chosen a provider already, which is just as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = ring::default_provider().install_default();
         let invalid = |what: &str, error: reqwest::Error| Error::invalid_argument(format!("{what}: {error}"));
         let mut builder = reqwest::Client::builder()
             .connect_timeout(self.connect_timeout.unwrap_or(Duration::from_secs(10)))
@@ -83,6 +87,14 @@ impl Connections {
             }
             builder = builder.tls_certs_merge(bundle);
         }
+        // What is given is checked here, and the system's certificates are read along with it.
+        if self.root_certificates.is_empty() && self.identity.is_none() {
+            let protocols: &[&[u8]] = if self.http2_prior_knowledge { &[b"h2"] } else { &[b"h2", b"http/1.1"] };
+            let provider = CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(ring::default_provider()));
+            let tls = lazy_tls(provider, protocols)
+                .map_err(|error| Error::new(ErrorKind::Internal, format!("TLS cannot be set up: {error}")))?;
+            builder = builder.tls_backend_preconfigured(tls);
+        }
         if let Some(pem) = &self.identity {
             builder = builder.identity(reqwest::Identity::from_pem(pem).map_err(|it| invalid("identity", it))?);
         }
@@ -96,7 +108,7 @@ impl Connections {
             builder = builder.http2_prior_knowledge();
         }
         let client = builder.build().map_err(|error| {
-            // Certificates are read only here.
+            // Certificates that were given are read only here.
             if self.root_certificates.is_empty() && self.identity.is_none() {
                 let message = format!("the HTTP client cannot be set up: {error}");
                 return Error::new(ErrorKind::Internal, message).with_source(error);

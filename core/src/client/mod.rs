@@ -21,6 +21,8 @@ mod producer;
 mod read;
 #[cfg(feature = "client")]
 mod reqwest_transport;
+#[cfg(feature = "client")]
+mod roots;
 mod runtime;
 mod stream;
 #[cfg(feature = "client")]
