@@ -148,9 +148,9 @@ export declare class Answer {
 
 /** Data in stream order, and where it leaves the reader. */
 export declare class Batch {
-  /** The data as text; of a JSON stream one array. */
+  /** The data as text; of a JSON stream one array. Once. */
   text(): string
-  /** The data as bytes; of a JSON stream one array. The first call gets them without a copy, where that pays. */
+  /** The data as bytes, without a copy where that pays; of a JSON stream one array. Once. */
   bytes(): Uint8Array
   get isJson(): boolean
   /** Whether there is no data in it. */

@@ -249,13 +249,12 @@ fn take(waiting: &mut Option<Waiting>, next: Option<Result<CoreBatch>>) -> Optio
             Some((promise, Next::Failed(failed)))
         }
         (Waiting::Whole(promise, _), None) => Some((promise, Next::End)),
-        (Waiting::Whole(promise, mut whole), Some(Ok(last))) => {
-            let bytes = last.bytes();
+        (Waiting::Whole(promise, mut whole), Some(Ok(mut last))) => {
             let done = last.is_up_to_date();
             if done && whole.is_empty() {
                 return Some((promise, Next::Batch(Batch::part(last))));
             }
-            whole.extend_from_slice(&bytes);
+            whole.extend_from_slice(&last.take_bytes());
             if done {
                 return Some((promise, Next::Batch(Batch { batch: last, whole: Some(whole.into()) })));
             }
@@ -292,19 +291,22 @@ struct Carrier {
 }
 
 impl Carrier {
-    async fn run(mut self, opened: oneshot::Sender<Result<()>>) {
-        let shared = self.shared.clone();
-        let carried = AssertUnwindSafe(self.carry(opened)).catch_unwind().await;
-        // The request is aborted before anybody hears of the end.
-        drop(self);
-        let last = {
-            let mut state = lock(&shared.state);
-            state.ended = true;
-            let failed = carried.is_err().then(|| Err(Error::new(ErrorKind::Internal, "everstream panicked")));
-            take(&mut state.waiting, failed)
-        };
-        if let Some((promise, next)) = last {
-            promise.settle(|env| next.into_value(env));
+    #[expect(clippy::manual_async_fn, reason = "that would keep what it takes twice, and programs follow many streams")]
+    fn run(mut self, opened: oneshot::Sender<Result<()>>) -> impl Future<Output = ()> + Send {
+        async move {
+            let shared = self.shared.clone();
+            let carried = AssertUnwindSafe(self.carry(opened)).catch_unwind().await;
+            // The request is aborted before anybody hears of the end.
+            drop(self);
+            let last = {
+                let mut state = lock(&shared.state);
+                state.ended = true;
+                let failed = carried.is_err().then(|| Err(Error::new(ErrorKind::Internal, "everstream panicked")));
+                take(&mut state.waiting, failed)
+            };
+            if let Some((promise, next)) = last {
+                promise.settle(|env| next.into_value(env));
+            }
         }
     }
 
@@ -411,16 +413,16 @@ pub struct Batch {
 
 #[napi]
 impl Batch {
-    /// The data as text; of a JSON stream one array.
+    /// The data as text; of a JSON stream one array. Once.
     #[napi(catch_unwind, ts_return_type = "string")]
-    pub fn text(&self, env: Env) -> napi::Result<Raw> {
-        value::text(env, &String::from_utf8_lossy(&self.data()))
+    pub fn text(&mut self, env: Env) -> napi::Result<Raw> {
+        value::text(env, &String::from_utf8_lossy(&self.take()))
     }
 
-    /// The data as bytes; of a JSON stream one array. The first call gets them without a copy, where that pays.
+    /// The data as bytes, without a copy where that pays; of a JSON stream one array. Once.
     #[napi(catch_unwind, ts_return_type = "Uint8Array")]
     pub fn bytes(&mut self, env: Env) -> napi::Result<Raw> {
-        let data = self.whole.take().unwrap_or_else(|| self.batch.bytes());
+        let data = self.take();
         value::bytes(env, data)
     }
 
@@ -486,7 +488,8 @@ impl Batch {
         Self { batch, whole: None }
     }
 
-    fn data(&self) -> Bytes {
-        self.whole.clone().unwrap_or_else(|| self.batch.bytes())
+    /// The data. It is JavaScript's now: the garbage collector, which comes late and knows nothing of it, must not keep it here.
+    fn take(&mut self) -> Bytes {
+        self.whole.take().unwrap_or_else(|| self.batch.take_bytes())
     }
 }

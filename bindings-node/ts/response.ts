@@ -58,8 +58,12 @@ export interface StreamResponse<TJson = unknown> extends AsyncIterable<TJson>, A
   unref(): this
 }
 
-/** Options of a read, with the defaults that its response tells of. */
-type Asked = StreamOptions & { url: string; live: LiveMode; offset: Offset | Checkpoint }
+/** What a response keeps of the options of its read, with the defaults that it tells of. */
+interface Asked extends Pick<StreamOptions, "parse" | "reviver" | "pauseWhenHidden" | "signal"> {
+  url: string
+  live: LiveMode
+  offset: Offset | Checkpoint
+}
 
 export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
   readonly url: string
@@ -72,9 +76,10 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
   readonly #options: Asked
   readonly #handler: Handler
   readonly #release: (() => void)[] = []
-  readonly #closed: Promise<void>
-  #resolveClosed!: () => void
-  #rejectClosed!: (error: unknown) => void
+  /** Made when somebody asks for it: most never do, and programs follow many streams at once. */
+  #closed: Promise<void> | undefined
+  #settleClosed: (() => void) | undefined
+  #failure: { error: unknown } | undefined
   #consumer: string | undefined
   /** The last batch handed over, and how much of it. */
   #last: Batch | undefined
@@ -107,12 +112,6 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
     this.#answered = position.offset ?? this.startOffset
     // The tail has a name once the server has told it.
     this.#offset = this.startOffset === "now" ? this.#answered : this.startOffset
-    this.#closed = new Promise((resolve, reject) => {
-      this.#resolveClosed = resolve
-      this.#rejectClosed = reject
-    })
-    // Nobody has to look at it.
-    this.#closed.catch(() => {})
     if (signal !== undefined) {
       const abort = (): void => this.#abort(signal.reason)
       signal.addEventListener("abort", abort, { once: true })
@@ -246,6 +245,16 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
   }
 
   get closed(): Promise<void> {
+    if (this.#closed === undefined) {
+      this.#closed = new Promise((resolve, reject) => {
+        this.#settleClosed = () => (this.#failure === undefined ? resolve() : reject(this.#failure.error))
+      })
+      // Nobody has to look at it.
+      this.#closed.catch(() => {})
+      if (this.#ended) {
+        this.#settleClosed?.()
+      }
+    }
     return this.#closed
   }
 
@@ -294,19 +303,18 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
 
   /** The read is over; the request, if there is one, is aborted. */
   finish(): void {
-    this.#end()
-    this.#resolveClosed()
-  }
-
-  fail(error: unknown): void {
-    this.#end()
-    this.#rejectClosed(error)
-  }
-
-  #end(): void {
     this.#ended = true
     this.#reader.close()
     this.#release.splice(0).forEach((release) => release())
+    this.#settleClosed?.()
+  }
+
+  /** As `finish`. An error after the end is nobody's. */
+  fail(error: unknown): void {
+    if (!this.#ended) {
+      this.#failure = { error }
+    }
+    this.finish()
   }
 
   #abort(reason: unknown): void {

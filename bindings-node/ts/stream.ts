@@ -24,10 +24,18 @@ export async function stream<TJson = unknown>(options: StreamOptions): Promise<S
   warnIfUsingHttpInBrowser(options.url, options.warnOnHttp)
   const url = String(options.url)
   const { offset = "-1", live = true, signal, sseResilience } = options
-  const asked = { ...options, url, live, offset }
-  const native = nativeStream(asked)
-  // Written out: an object that begins with the properties of another takes twice the memory, and programs follow many
-  // streams at once.
+  // Written out, as the others are: each object that begins with the properties of another has a shape of its own in V8,
+  // which is larger than itself, and programs follow many streams at once.
+  const native = nativeStream({
+    url,
+    headers: options.headers,
+    params: options.params,
+    fetch: options.fetch,
+    backoffOptions: options.backoffOptions,
+    onError: options.onError,
+    timeoutMs: options.timeoutMs,
+    shareAcrossTabs: options.shareAcrossTabs,
+  })
   const read = {
     offset: typeof offset === "string" ? offset : undefined,
     checkpoint: typeof offset === "string" ? undefined : JSON.stringify(offset),
@@ -50,6 +58,8 @@ export async function stream<TJson = unknown>(options: StreamOptions): Promise<S
     const reader = await withSignals([signal], (abort) =>
       native.stream.read(read, abort),
     )
+    const { parse, reviver, pauseWhenHidden } = options
+    const asked = { url, live, offset, parse, reviver, pauseWhenHidden, signal }
     return new StreamResponseImpl<TJson>(asked, reader, native.handler)
   } catch (error) {
     throw native.handler.take(error)

@@ -89,8 +89,11 @@ async fn opening_waits_for_the_first_good_answer_and_takes_nothing_away() {
     reader.open().await.unwrap();
     assert_eq!((reader.response().unwrap().status.as_u16(), reader.content_type()), (200, Some("text/plain")));
     assert_eq!(reader.checkpoint(), &Checkpoint::default(), "nothing was handed over");
-    let batch = reader.next().await.unwrap().unwrap();
+    let mut batch = reader.next().await.unwrap().unwrap();
     assert_eq!((&batch.bytes()[..], batch.units()), (&b"abc"[..], 3));
+    // What is taken out is nobody else's, and the place stays.
+    assert!(batch.take_bytes().is_unique() && batch.bytes().is_empty());
+    assert_eq!((batch.len(), batch.units(), batch.is_json(), batch.is_empty()), (0, 3, false, false));
     assert_eq!(batch.checkpoint_at(2), Checkpoint { skip: 2, ..Checkpoint::default() });
     assert_eq!(&batch.checkpoint_at(3), reader.checkpoint());
 

@@ -32,14 +32,15 @@ pub struct Reader {
     target: Target,
     session: ReadSession,
     exchange: Exchange,
-    prefetched: Option<Prefetched>,
+    /// In a box, as is `ready`: both are rare, and programs follow many streams.
+    prefetched: Option<Box<Prefetched>>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Of the last answer.
     head: Option<Arc<ResponseHead>>,
     /// What the last refusal said.
     refusal: Bytes,
     /// What came in while the reader was only to be opened.
-    ready: Option<Batch>,
+    ready: Option<Box<Batch>>,
     delivered: Checkpoint,
     up_to_date: bool,
     closed: bool,
@@ -213,7 +214,7 @@ impl Reader {
     fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
         while self.ready.is_none() && !self.ended && !self.session.is_receiving() {
             match self.poll_session(context) {
-                Poll::Ready(Some(Ok(batch))) => self.ready = Some(batch),
+                Poll::Ready(Some(Ok(batch))) => self.ready = Some(Box::new(batch)),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => break,
                 Poll::Pending if self.session.is_receiving() => break,
@@ -225,7 +226,7 @@ impl Reader {
 
     fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Batch>>> {
         let next = match self.ready.take() {
-            Some(batch) => Some(Ok(batch)),
+            Some(batch) => Some(Ok(*batch)),
             None => ready!(self.poll_session(context)),
         };
         if let Some(Ok(batch)) = &next {
@@ -326,7 +327,7 @@ impl Reader {
             && let Some(request) = self.session.prefetch()
         {
             let sending = self.send(request.clone(), true);
-            self.prefetched = Some(Prefetched { request, sending, is_answered: false });
+            self.prefetched = Some(Box::new(Prefetched { request, sending, is_answered: false }));
         }
         if let Some(prefetched) = self.prefetched.as_mut().filter(|it| !it.is_answered)
             && let Poll::Ready(answer) = prefetched.sending.as_mut().poll(context)

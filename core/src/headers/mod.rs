@@ -13,9 +13,12 @@ mod full {
         IF_NONE_MATCH, RETRY_AFTER,
     };
 
-    /// The same with memory of its own. Values as they come from a connection are parts of what it read, and hold all of that.
+    /// The same with memory of its own, and no more than it takes. Values as they come from a connection are parts of what it
+    /// read, and hold all of that; the map has room for as many headers again.
     #[cfg(feature = "driver")]
-    pub(crate) fn detached(mut headers: HeaderMap) -> HeaderMap {
+    pub(crate) fn detached(headers: HeaderMap) -> HeaderMap {
+        // A copy is as large as what is in it.
+        let mut headers = headers.clone();
         let mut memory = bytes::BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
         for value in headers.values_mut() {
             memory.extend_from_slice(value.as_bytes());

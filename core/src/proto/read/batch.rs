@@ -42,6 +42,11 @@ pub(super) enum Payload {
         text: Arc<dyn HostBody>,
         array: ParsedArray,
     },
+    /// What was there, and how much of it.
+    Taken {
+        units: u64,
+        is_json: bool,
+    },
 }
 
 impl Payload {
@@ -60,6 +65,7 @@ impl Payload {
                 let messages = json::messages(&text).unwrap_or_default();
                 Some((text, Cow::Owned(messages)))
             }
+            Self::Taken { is_json, .. } => is_json.then(Default::default),
         }
     }
 
@@ -68,6 +74,7 @@ impl Payload {
             Self::Bytes(bytes) => bytes.is_empty(),
             Self::Json { messages, .. } => messages.is_empty(),
             Self::Array { array, .. } => array.len == 0,
+            Self::Taken { units, .. } => *units == 0,
         }
     }
 }
@@ -80,7 +87,7 @@ impl Batch {
 
     /// Whether the stream is one of JSON messages.
     pub fn is_json(&self) -> bool {
-        !matches!(self.payload, Payload::Bytes(_))
+        !matches!(self.payload, Payload::Bytes(_) | Payload::Taken { is_json: false, .. })
     }
 
     /// What the host made of it ([`ReadOptions::parsed_by_host`](crate::ReadOptions::parsed_by_host)); `None` where it was not
@@ -89,7 +96,7 @@ impl Batch {
     pub fn parsed(&self) -> Option<&ParsedArray> {
         match &self.payload {
             Payload::Array { array, .. } => Some(array),
-            Payload::Bytes(_) | Payload::Json { .. } => None,
+            Payload::Bytes(_) | Payload::Json { .. } | Payload::Taken { .. } => None,
         }
     }
 
@@ -141,14 +148,23 @@ impl Batch {
                 array.extend_from_slice(if messages.is_empty() { b"[]" } else { b"]" });
                 array.freeze()
             }
+            Payload::Taken { .. } => Bytes::new(),
         }
+    }
+
+    /// As [`bytes`](Self::bytes), and the batch does not hold them any longer: then it has no messages and no bytes, while all
+    /// that tells of its place stays as it was. For one who keeps the batch for that, such as for a checkpoint later.
+    pub fn take_bytes(&mut self) -> Bytes {
+        let bytes = self.bytes();
+        self.payload = Payload::Taken { units: self.units(), is_json: self.is_json() };
+        bytes
     }
 
     /// Bytes of data, before any decoding.
     pub fn len(&self) -> usize {
         match &self.payload {
             Payload::Bytes(bytes) => bytes.len(),
-            Payload::Json { .. } | Payload::Array { .. } => {
+            Payload::Json { .. } | Payload::Array { .. } | Payload::Taken { .. } => {
                 self.payload.found().map_or(0, |(_, messages)| messages.iter().map(ExactSizeIterator::len).sum())
             }
         }
@@ -160,6 +176,7 @@ impl Batch {
             Payload::Bytes(bytes) => bytes.len() as u64,
             Payload::Json { messages, .. } => messages.len() as u64,
             Payload::Array { array, .. } => array.len,
+            Payload::Taken { units, .. } => *units,
         }
     }
 

@@ -652,7 +652,7 @@ fn batch(bench: &mut Bench) -> Option<Batch> {
 fn a_whole_array_is_what_the_host_made_of_it() {
     let mut bench = parsing(1 << 20);
     assert_eq!(hosted(&mut bench, JSON, "5", false, &["[1,2", ",3]"]), 7, "nobody had to look at it");
-    let whole = batch(&mut bench).expect("there is data");
+    let mut whole = batch(&mut bench).expect("there is data");
     let parsed = whole.parsed().expect("the host takes it");
     assert_eq!(parsed.value.downcast_ref::<String>().map(String::as_str), Some("1,2,3"));
     assert_eq!((whole.units(), whole.len(), whole.is_json(), whole.is_empty()), (3, 3, true, false));
@@ -660,6 +660,11 @@ fn a_whole_array_is_what_the_host_made_of_it() {
     assert_eq!(whole.json::<u8>().expect("they are numbers"), [1, 2, 3]);
     assert_eq!(whole.messages().collect::<Vec<_>>(), ["1", "2", "3"]);
     assert_eq!(whole.checkpoint_at(2).skip, 2);
+
+    assert_eq!(whole.take_bytes(), "[1,2,3]");
+    assert!(whole.parsed().is_none() && whole.bytes().is_empty());
+    assert_eq!((whole.len(), whole.messages().len()), (0, 0));
+    assert_eq!((whole.units(), whole.is_json(), whole.is_empty(), whole.checkpoint_at(2).skip), (3, true, false, 2));
 
     hosted(&mut bench, JSON, "6", true, &["[]"]);
     let empty = batch(&mut bench).expect("the position moved");
