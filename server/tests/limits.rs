@@ -3,18 +3,24 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use everstream_server::config::{Config, Limits};
-use everstream_server::{RunningServer, Server};
+use everstream_server::storage::LogStorage;
+use everstream_server::{RunningServer, Server, ServerBuilder};
 use support::{Client, Connection, JSON, TEXT, request};
 
 const SHORT: Duration = Duration::from_millis(100);
 
 async fn limited(change: impl FnOnce(&mut Limits)) -> RunningServer {
+    builder(change).start().await.unwrap()
+}
+
+fn builder(change: impl FnOnce(&mut Limits)) -> ServerBuilder {
     let mut config = Config::default();
     change(&mut config.limits);
-    Server::builder().config(config).bind(([127, 0, 0, 1], 0)).start().await.unwrap()
+    Server::builder().config(config).bind(([127, 0, 0, 1], 0))
 }
 
 #[tokio::test]
@@ -95,22 +101,28 @@ async fn a_body_that_does_not_get_on_is_given_up_and_appends_nothing() {
 
 #[tokio::test]
 async fn a_reader_that_takes_nothing_is_cut_off() {
-    let server = limited(|limits| limits.write_timeout = SHORT).await;
-    let client = Client(&server);
-    client.put("s", &[TEXT], "").await;
-    // More than the buffers of both sockets take.
-    let piece = "x".repeat(1 << 20);
-    for _ in 0..16 {
-        client.post("s", &[TEXT], &piece).await;
-    }
-    for live in ["", "&live=sse"] {
-        let mut stalled = Connection::open(&server).await;
+    let folder = tempfile::tempdir().unwrap();
+    let in_memory = limited(|limits| limits.write_timeout = SHORT).await;
+    // Where the same is asked for again, answers go out of the file.
+    let on_disk = builder(|limits| limits.write_timeout = SHORT);
+    let on_disk = on_disk.storage(Arc::new(LogStorage::open(folder.path()).unwrap())).start().await.unwrap();
+    for server in [in_memory, on_disk] {
+        let client = Client(&server);
+        client.put("s", &[TEXT], "").await;
+        // More than the buffers of both sockets take.
+        let piece = "x".repeat(1 << 20);
         for _ in 0..16 {
-            stalled.start("GET", &format!("/v1/stream/s?offset=-1{live}"), &[], b"").await;
+            client.post("s", &[TEXT], &piece).await;
         }
-        support::eventually("the server gives up", async || stalled.is_cut().await).await;
+        for live in ["", "&live=sse"] {
+            let mut stalled = Connection::open(&server).await;
+            for _ in 0..16 {
+                stalled.start("GET", &format!("/v1/stream/s?offset=-1{live}"), &[], b"").await;
+            }
+            support::eventually("the server gives up", async || stalled.is_cut().await).await;
+        }
+        assert_eq!(client.get("s").await.body.len(), 1 << 20);
     }
-    assert_eq!(client.get("s").await.body.len(), 1 << 20);
 }
 
 #[tokio::test]

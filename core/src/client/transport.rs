@@ -68,7 +68,8 @@ pub struct HttpResponse {
 pub struct TransportError {
     /// Whether the request provably never left: then even a plain append may be sent again.
     pub not_sent: bool,
-    /// Whether the server's certificate was refused, an address is malformed and the like: no retry helps.
+    /// Whether an address is malformed and the like: no retry helps. A certificate that is refused may be renewed meanwhile, and is no
+    /// such case.
     pub permanent: bool,
     /// What happened.
     pub source: Box<dyn std::error::Error + Send + Sync>,
