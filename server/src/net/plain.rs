@@ -68,11 +68,16 @@ impl Socket for Plain {
             return Poll::Ready(Ok(0));
         }
         self.poll_with(cx, |socket| {
-            socket.try_io(Interest::WRITABLE, || match rustix::fs::sendfile(socket, file, Some(&mut at), len) {
-                // Tokio's word for it, and another try.
-                Err(Errno::AGAIN | Errno::INTR) => Err(io::ErrorKind::WouldBlock.into()),
-                // If it is the socket that fails, so will the next write.
-                sent => Ok(sent.unwrap_or(0)),
+            socket.try_io(Interest::WRITABLE, || {
+                loop {
+                    match rustix::fs::sendfile(socket, file, Some(&mut at), len) {
+                        // Tokio's word for it.
+                        Err(Errno::AGAIN) => return Err(io::ErrorKind::WouldBlock.into()),
+                        Err(Errno::INTR) => {}
+                        // If it is the socket that fails, so will the next write.
+                        sent => return Ok(sent.unwrap_or(0)),
+                    }
+                }
             })
         })
     }
