@@ -205,3 +205,26 @@ async fn idle(activity: &Activity, timeout: Duration) {
         begun = now;
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream as Peer};
+
+    use rustix::net::sockopt::tcp_congestion;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_of_one_machine_are_not_paced() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let _peer = Peer::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        // What paces, where the system has it; else whatever it has.
+        let _ = rustix::net::sockopt::set_tcp_congestion(&socket, "bbr");
+        let socket = TcpStream::from_std(socket).unwrap();
+        unpace(&socket);
+        assert_eq!(tcp_congestion(&socket).unwrap(), "reno");
+    }
+}

@@ -19,7 +19,6 @@
 mod blocks;
 pub mod log;
 mod memory;
-mod span;
 
 use std::fmt;
 use std::future::Future;
@@ -30,9 +29,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-pub use self::log::{Disk, DiskFile, Folder, LogOptions, LogSteps, LogStorage};
+pub use self::log::{Disk, DiskFile, FileSpan, Folder, LogOptions, LogSteps, LogStorage};
 pub use self::memory::MemoryStorage;
-pub use self::span::FileSpan;
 use crate::clock::Millis;
 use crate::engine::{AppendShape, Commit, ForkPoint, Lifetime, Messages, Position, References, Removal, StoredState};
 use crate::metrics::StorageMetrics;

@@ -15,8 +15,8 @@ use super::drain::Drains;
 use super::format::{data_name, segment_name};
 use super::pieces::Pieces;
 use super::run::{Part, RunRef};
+use super::span::{FileSpan, Trust};
 use crate::storage::blocks::Place;
-use crate::storage::span::{FileSpan, Trust};
 
 /// How many files are open at most.
 const OPEN: usize = 64;

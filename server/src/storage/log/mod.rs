@@ -40,6 +40,7 @@ mod queue;
 mod recover;
 mod run;
 mod segment;
+mod span;
 #[cfg(test)]
 mod tests;
 
@@ -64,6 +65,7 @@ pub use self::fsck::{Checked, check};
 use self::health::Health;
 use self::opening::Opening;
 use self::queue::{Op, Queue};
+pub use self::span::FileSpan;
 use super::{Listed, Loaded, NewStream, Reply, Storage, StorageError, StorageErrorKind, StreamId};
 use crate::engine::{Commit, Removal};
 use crate::metrics::StorageMetrics;

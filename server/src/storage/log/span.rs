@@ -1,5 +1,5 @@
-//! Stored bytes that lie in a file as well. The kernel sends them from there without a copy (`sendfile`), which takes a third
-//! off what a catch-up costs.
+//! Stored bytes that lie in a file as well. The kernel sends them from there without a copy (`sendfile`), and a catch-up costs
+//! about half.
 //!
 //! # What is sent
 //! The bytes of an answer are in memory, checked. What the kernel sends is what it has of the file at that moment, and nobody looks
@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::log::DiskFile;
+use super::disk::DiskFile;
+use super::files::name_of;
 
 /// How long a comparison holds.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -79,12 +80,18 @@ impl FileSpan {
             match self.file.read_at_once(at, part.len()) {
                 Ok(read) if read == part => {}
                 Ok(_) => {
-                    tracing::error!(file = self.number, at, "a file has other bytes than were read from it before");
+                    let file = name_of(self.number);
+                    tracing::error!(
+                        file,
+                        at,
+                        "damaged: the file has other bytes than memory, which are served; stop the server and run `everstream fsck`"
+                    );
                     return false;
                 }
                 Err(error) => {
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        tracing::warn!(file = self.number, at, %error, "bytes in memory cannot be read from their file");
+                        let file = name_of(self.number);
+                        tracing::warn!(file, at, %error, "what memory has cannot be read from its file; it is served from memory");
                     }
                     return false;
                 }
@@ -182,10 +189,11 @@ mod tests {
     use everstream::proto::content_type::StreamFormat;
     use rustix::io::pread;
 
-    use super::super::log::{Disk as _, Folder, LogOptions, LogStorage};
-    use super::super::{Loaded, NewStream, Piece, ReadRange, Storage as _, StreamId, StreamMeta};
+    use super::super::disk::{Disk as _, Folder};
+    use super::super::{LogOptions, LogStorage};
     use super::*;
     use crate::engine::{Commit, Lifetime, Messages, Position};
+    use crate::storage::{Loaded, NewStream, Piece, ReadRange, Storage as _, StreamId, StreamMeta};
 
     const LEN: usize = 3 * COMPARED + 5;
 
