@@ -100,17 +100,27 @@ export class Composer {
         this.#onClosed()
       }
     } catch (error) {
-      // Back to where it can be mended, unless something else is being written already.
-      if (this.#input.value === '') {
-        this.#input.value = text
-        sessionStorage.setItem(this.#draft, text)
-        this.#grow()
-      }
-      this.#error.textContent = error instanceof Abandoned ? `The message was ${error.message}.` : `Not sent: ${error.message}.`
+      const why = error instanceof Abandoned ? `The message was ${error.message}.` : `Not sent: ${error.message}.`
+      this.#giveBack(text, why)
       if (error.status === 409 && error.headers.has('stream-closed')) this.#onClosed()
     } finally {
       this.#pending -= 1
     }
+  }
+
+  /** Back to where it can be mended, unless something else is being written already. */
+  #giveBack(text, why) {
+    if (!this.element.isConnected) {
+      // Its page was left meanwhile: said where it is seen, and kept for whoever comes back.
+      if (!sessionStorage.getItem(this.#draft)) sessionStorage.setItem(this.#draft, text)
+      return notify(`${this.#path}: ${why}`, 'error')
+    }
+    if (this.#input.value === '') {
+      this.#input.value = text
+      sessionStorage.setItem(this.#draft, text)
+      this.#grow()
+    }
+    this.#error.textContent = why
   }
 
   /** The body of the request; null if there is nothing to send. */

@@ -78,10 +78,31 @@ grants = [{ streams = ["open/**"], allow = ["read", "admin"] }]
 
   await useToken(other, 'a-little')
   await other.getByText('This token may not list all streams').waitFor()
+  // The address names this stream already, so it is shown; the search opens it anew once the server has been asked.
+  await other.locator('.stream-page').evaluate((shown) => shown.setAttribute('data-before', ''))
   await enter(other.getByLabel('Search streams'), 'open/a')
-  await other.locator('[aria-label="Message 2"]').waitFor()
+  await other.locator('.stream-page:not([data-before]) [aria-label="Message 2"]').waitFor()
   await enter(other.getByLabel('Message', { exact: true }), '3')
-  await other.getByText('this token may not do that').waitFor()
+  await other.getByText('Not sent: this token may not do that').waitFor()
+
+  // Whoever leaves before the answer is there hears of it too, and finds the message where it was written.
+  let answer
+  const asked = new Promise((resolve) => {
+    other.route('**/v1/stream/open/a', (route) => {
+      if (route.request().method() !== 'POST') return route.continue()
+      answer = () => route.continue()
+      resolve()
+    })
+  })
+  await enter(other.getByLabel('Message', { exact: true }), '4')
+  await asked
+  await other.goto(`${server.url}/ui/#/`)
+  await other.locator('.home').waitFor()
+  answer()
+  await other.getByText('open/a: Not sent: this token may not do that').waitFor()
+  await other.goto(streamPage(server, 'open/a'))
+  await other.locator('[aria-label="Message 2"]').waitFor()
+  assert.equal(await other.getByLabel('Message', { exact: true }).inputValue(), '4')
 
   await other.getByRole('button', { name: 'Token' }).click()
   await useToken(other, 'one-folder')
