@@ -10,7 +10,16 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import pytest
 
-from everstream import AsyncClient, AsyncDurableStream, BufferFullError, DurableStream, IdempotentProducer, astream
+from everstream import (
+    AsyncClient,
+    AsyncDurableStream,
+    BufferFullError,
+    DurableStream,
+    IdempotentProducer,
+    StreamClosedError,
+    StreamNotFoundError,
+    astream,
+)
 from everstream.testing import Server
 
 from .children import LIMIT, eventually
@@ -83,17 +92,21 @@ async def test_a_timeout_is_a_timeout_and_aborts_the_request() -> None:
         await reaches(lambda: server.hangups == len(server.requests))
 
 
-async def test_a_handle_is_usable_after_every_kind_of_cancelled_call(durable_stream_server: Server) -> None:
-    url = durable_stream_server.stream_url("usable-after-cancel")
-    handle = await AsyncDurableStream.create(url, content_type="text/plain")
-    for name, call in REQUESTS.items():
-        durable_stream_server.inject_fault("/v1/stream/usable-after-cancel", delay_ms=60_000, count=1)
-        await cancel(asyncio.ensure_future(call(handle)))
-        durable_stream_server.clear_faults()
-        assert (await handle.head()).exists, name
-    await handle.append("a")
-    async with handle.stream(live=False) as response:
-        assert b"a" in await response.read_bytes()
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_a_handle_is_usable_after_every_kind_of_cancelled_call(durable_stream_server: Server, name: str) -> None:
+    path = f"/v1/stream/usable-after-{name}"
+    handle = await AsyncDurableStream.create(durable_stream_server.url + path, content_type="text/plain")
+    durable_stream_server.inject_fault(path, delay_ms=60_000, count=1)
+    await cancel(asyncio.ensure_future(REQUESTS[name](handle)))
+    durable_stream_server.clear_faults()
+    # What was on its way when it was given up may arrive after that, and be done.
+    done = {"close_stream": StreamClosedError, "delete": StreamNotFoundError}.get(name, ())
+    try:
+        await handle.append("a")
+        async with handle.stream(live=False) as response:
+            assert b"a" in await response.read_bytes()
+    except done:
+        pass
 
 
 @pytest.mark.parametrize("live", [False, "long-poll", "sse"])
