@@ -10,6 +10,7 @@ use napi::{Env, sys};
 use crate::abort::{Abort, or_aborted};
 use crate::error;
 use crate::events::Events;
+use crate::here::Here;
 use crate::runtime::runtime;
 use crate::value::{Raw, check};
 
@@ -75,7 +76,18 @@ pub(crate) fn call<T: Send + 'static>(
     future: impl Future<Output = everstream::Result<T>> + Send + 'static,
     convert: impl FnOnce(Env, T) -> napi::Result<Raw> + Send + 'static,
 ) -> napi::Result<Raw> {
-    run(env, true, abort, future, convert)
+    run(env, None, true, abort, future, convert)
+}
+
+/// [`call`] that the thread of JavaScript carries itself, if there is a `here`.
+pub(crate) fn call_here<T: Send + 'static>(
+    env: Env,
+    here: Option<&Here>,
+    abort: Option<&Abort>,
+    future: impl Future<Output = everstream::Result<T>> + Send + 'static,
+    convert: impl FnOnce(Env, T) -> napi::Result<Raw> + Send + 'static,
+) -> napi::Result<Raw> {
+    run(env, here, true, abort, future, convert)
 }
 
 /// [`call`] that the process does not wait for: something else that it waits for needs it.
@@ -84,11 +96,12 @@ pub(crate) fn call_unheld<T: Send + 'static>(
     future: impl Future<Output = everstream::Result<T>> + Send + 'static,
     convert: impl FnOnce(Env, T) -> napi::Result<Raw> + Send + 'static,
 ) -> napi::Result<Raw> {
-    run(env, false, None, future, convert)
+    run(env, None, false, None, future, convert)
 }
 
 fn run<T: Send + 'static>(
     env: Env,
+    here: Option<&Here>,
     hold: bool,
     abort: Option<&Abort>,
     future: impl Future<Output = everstream::Result<T>> + Send + 'static,
@@ -96,13 +109,17 @@ fn run<T: Send + 'static>(
 ) -> napi::Result<Raw> {
     let (promise, value) = Promise::new(env, hold)?;
     let abort = abort.cloned();
-    runtime()?.spawn(async move {
+    let carried = async move {
         let outcome = AssertUnwindSafe(or_aborted(abort, future)).catch_unwind().await;
         let outcome = outcome.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "everstream panicked")));
         promise.settle(move |env| match outcome {
             Ok(it) => convert(env, it).map_err(|failed| error::of_napi(env, failed)),
             Err(failed) => Err(error::value(env, &failed)),
         });
-    });
+    };
+    match here {
+        Some(here) => here.begin(carried),
+        None => drop(runtime()?.spawn(carried)),
+    }
     Ok(value)
 }

@@ -8,6 +8,7 @@ use napi_derive::napi;
 
 use crate::error;
 use crate::fetch::FetchTransport;
+use crate::here::Here;
 use crate::options::set_duration;
 use crate::value::{Kept, Raw};
 
@@ -15,6 +16,8 @@ use crate::value::{Kept, Raw};
 #[napi]
 pub struct Client {
     core: CoreClient,
+    /// Carries short calls over plain `http:`.
+    here: Option<Here>,
 }
 
 /// What connections are like.
@@ -32,6 +35,16 @@ pub struct ConnectionOptions {
     pub gzip: Option<bool>,
 }
 
+impl ConnectionOptions {
+    /// Whether requests over plain `http:` go to their servers, as they are.
+    fn is_plain(&self) -> bool {
+        let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let proxies = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+        let is_direct = self.proxy.is_none() && (self.trust_env == Some(false) || !proxies.iter().any(is_set));
+        is_direct && self.http2 != Some(true) && self.gzip != Some(true)
+    }
+}
+
 #[napi]
 impl Client {
     /// `carry` sends requests in place of connections.
@@ -41,17 +54,19 @@ impl Client {
         options: ConnectionOptions,
         #[napi(ts_arg_type = "Carry | undefined | null")] carry: Raw,
     ) -> napi::Result<Self> {
+        let is_given = carry.kind()? == napi::ValueType::Function;
+        let here = if is_given || !options.is_plain() { None } else { Here::of(env)? };
+        let mut connect_timeout = std::time::Duration::from_secs(10);
         let mut builder = CoreClient::builder();
         if let Some(url) = options.base_url {
             builder = builder.base_url(url);
         }
-        if carry.kind()? == napi::ValueType::Function {
+        if is_given {
             builder = builder.transport(Arc::new(FetchTransport::new(Kept::new(carry)?)));
         }
         if options.connect_timeout.is_some() {
-            let mut limit = std::time::Duration::ZERO;
-            set_duration(env, "connectTimeout", options.connect_timeout, &mut limit)?;
-            builder = builder.connect_timeout(limit);
+            set_duration(env, "connectTimeout", options.connect_timeout, &mut connect_timeout)?;
+            builder = builder.connect_timeout(connect_timeout);
         }
         if let Some(pem) = options.root_certificates {
             builder = builder.root_certificates_pem(pem);
@@ -71,13 +86,22 @@ impl Client {
         if options.gzip == Some(true) {
             builder = builder.gzip();
         }
+        if let Some(here) = &here {
+            let elsewhere = builder.connections().map_err(|refused| error::throw(env, &refused))?;
+            builder = builder.transport(here.carrier(elsewhere, connect_timeout));
+        }
         let core = builder.build().map_err(|refused| error::throw(env, &refused))?;
-        Ok(Self { core })
+        Ok(Self { core, here })
     }
 }
 
 impl Client {
     pub(crate) fn core(&self) -> &CoreClient {
         &self.core
+    }
+
+    /// What carries short calls to this address, if not the runtime.
+    pub(crate) fn here(&self, url: &str) -> Option<Here> {
+        self.here.clone().filter(|_| url.starts_with("http:"))
     }
 }

@@ -1,7 +1,8 @@
 //! The way from the threads of the runtime to a thread of JavaScript: one queue per environment.
 //!
 //! Whoever has something to do there puts it into the queue, and wakes the event loop if the queue was empty. So a burst
-//! of results costs one wake-up. An environment that is torn down closes its queue: what comes later is dropped.
+//! of results costs one wake-up. What the event loop itself has called does it at once ([`Events::turn`]). An environment that is
+//! torn down closes its queue: what comes later is dropped.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -31,6 +32,8 @@ struct Shared {
     waking: Mutex<()>,
     /// What the event loop has to wait for.
     pending: AtomicU32,
+    /// As what Node's `async_hooks` see a turn.
+    turns: AtomicPtr<sys::napi_async_context__>,
     /// Makes an error of JavaScript from one of the core.
     error_factory: Mutex<Option<Arc<Kept>>>,
 }
@@ -38,6 +41,8 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     jobs: Vec<Job>,
+    /// Somebody does the jobs without being woken.
+    is_turn: bool,
     /// The environment is torn down.
     closed: bool,
 }
@@ -74,10 +79,11 @@ impl Events {
             wake: AtomicPtr::default(),
             waking: Mutex::default(),
             pending: AtomicU32::new(0),
+            turns: AtomicPtr::default(),
             error_factory: Mutex::default(),
         }));
         let name = "everstream";
-        let (mut label, mut wake) = (ptr::null_mut(), ptr::null_mut());
+        let (mut label, mut wake, mut turns) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
         let context = Arc::as_ptr(&events.0).cast_mut().cast::<c_void>();
         // SAFETY: `context` lives until `close`, which leaks a reference for calls that are on their way. The hook is
         // added after the function, so that it runs before the function is gone.
@@ -97,6 +103,8 @@ impl Events {
                 &raw mut wake,
             ))?;
             check(sys::napi_unref_threadsafe_function(env, wake))?;
+            check(sys::napi_async_init(env, ptr::null_mut(), label, &raw mut turns))?;
+            events.0.turns.store(turns, Ordering::Relaxed);
             events.0.wake.store(wake, Ordering::Release);
             check(sys::napi_add_env_cleanup_hook(env, Some(close), Arc::into_raw(events.0.clone()).cast_mut().cast()))?;
         }
@@ -115,7 +123,7 @@ impl Events {
                 return;
             }
             queue.jobs.push(Box::new(job));
-            if queue.jobs.len() > 1 {
+            if queue.jobs.len() > 1 || queue.is_turn {
                 return;
             }
         }
@@ -125,6 +133,35 @@ impl Events {
             // SAFETY: the function is there as long as its lock is held. It is not bounded, so that this cannot fail for
             // lack of space.
             unsafe { sys::napi_call_threadsafe_function(wake, ptr::null_mut(), 0) };
+        }
+    }
+
+    /// Runs a function that the event loop has called by itself, and then does what is in the queue. Called in the thread of
+    /// JavaScript, when nothing of JavaScript runs.
+    pub(crate) fn turn(&self, run: impl FnOnce()) {
+        let (env, turns) = (self.0.env, self.0.turns.load(Ordering::Relaxed));
+        let (mut handles, mut scope) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: this is the environment's thread, and the context is there until the environment is torn down. Both scopes are closed
+        // below, in order. The end of the inner one does what promises that were settled have to do.
+        unsafe {
+            if turns.is_null() || sys::napi_open_handle_scope(env, &raw mut handles) != sys::Status::napi_ok {
+                return run();
+            }
+            if sys::napi_open_callback_scope(env, ptr::null_mut(), turns, &raw mut scope) == sys::Status::napi_ok {
+                lock(&self.0.queue).is_turn = true;
+                run();
+                let jobs = {
+                    let mut queue = lock(&self.0.queue);
+                    // What comes from now on is for another turn of the loop.
+                    queue.is_turn = false;
+                    std::mem::take(&mut queue.jobs)
+                };
+                do_all(env, jobs);
+                sys::napi_close_callback_scope(env, scope);
+            } else {
+                run();
+            }
+            sys::napi_close_handle_scope(env, handles);
         }
     }
 
@@ -170,6 +207,10 @@ unsafe extern "C" fn drain(env: sys::napi_env, _: sys::napi_value, context: *mut
     // SAFETY: the context is the `Shared` that this function was made with.
     let shared = unsafe { &*context.cast::<Shared>() };
     let jobs = std::mem::take(&mut lock(&shared.queue).jobs);
+    do_all(env, jobs);
+}
+
+fn do_all(env: sys::napi_env, jobs: Vec<Job>) {
     for job in jobs {
         let mut scope = ptr::null_mut();
         // SAFETY: opened and closed in order, around values that nobody keeps.
@@ -194,6 +235,8 @@ unsafe extern "C" fn close(context: *mut c_void) {
         std::mem::take(&mut queue.jobs)
     };
     let factory = lock(&shared.error_factory).take();
+    // SAFETY: this is the environment's thread, and no turn is under way.
+    unsafe { sys::napi_async_destroy(shared.env, shared.turns.swap(ptr::null_mut(), Ordering::Relaxed)) };
     ALL.with_borrow_mut(|all| all.remove(&(shared.env as usize)));
     // Dropping them may want to push.
     drop((jobs, factory));

@@ -1,7 +1,8 @@
 //! The native half of the npm package `everstream`: extract, call the core, convert.
 //!
-//! No rule of the protocol is here. What takes time runs in a tokio runtime of the process; what comes of it reaches
-//! JavaScript through one queue per environment ([`events`]), so that many results cost one wake-up.
+//! No rule of the protocol is here. What takes time runs in a tokio runtime of the process, or, if it is short, in
+//! the thread of JavaScript itself ([`here`]); what comes of it reaches JavaScript through one queue per environment
+//! ([`events`]), so that many results cost one wake-up.
 
 #![cfg_attr(test, allow(dead_code, reason = "nothing is exported to Node from a test binary"))]
 #![allow(unreachable_pub, reason = "napi exports what is `pub`, whether Rust can reach it or not")]
@@ -16,6 +17,11 @@ mod data;
 mod error;
 mod events;
 mod fetch;
+#[cfg(target_os = "linux")]
+mod here;
+#[cfg(not(target_os = "linux"))]
+#[path = "here_absent.rs"]
+mod here;
 mod options;
 mod producer;
 mod reader;

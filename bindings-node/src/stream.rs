@@ -8,11 +8,12 @@ use napi::{Env, ValueType};
 use napi_derive::napi;
 
 use crate::abort::Abort;
-use crate::call::call;
+use crate::call::call_here;
 use crate::callback::{self, Given, ask};
 use crate::client::Client;
 use crate::data::Data;
 use crate::error;
+use crate::here::Here;
 use crate::options::{NativeProducerOptions, NativeReadOptions, NewStreamOptions, RetryOptions, set_duration};
 use crate::producer::Producer;
 use crate::reader::Reader;
@@ -23,6 +24,8 @@ use crate::value::{Kept, Raw};
 #[napi]
 pub struct Stream {
     core: DurableStream,
+    /// Carries short calls.
+    here: Option<Here>,
 }
 
 /// What a handle is like.
@@ -91,7 +94,8 @@ impl Stream {
         if options.idempotent == Some(true) {
             core = core.idempotent();
         }
-        Ok(Self { core })
+        let here = client.here(core.url());
+        Ok(Self { core, here })
     }
 
     #[napi(getter)]
@@ -110,7 +114,7 @@ impl Stream {
         let mut options = options.build(env)?;
         options.body = body.map(|body| body.0);
         let stream = self.core.clone();
-        call(env, abort, async move { stream.create(&options).await }, |env, created| {
+        call_here(env, self.here.as_ref(), abort, async move { stream.create(&options).await }, |env, created| {
             let mut it = Object::new(&env)?;
             it.set("created", created.created)?;
             it.set("offset", created.offset.map(|offset| offset.to_string()))?;
@@ -123,7 +127,7 @@ impl Stream {
     #[napi(catch_unwind, ts_return_type = "Promise<StreamInfo>")]
     pub fn head(&self, env: Env, abort: Option<&Abort>) -> napi::Result<Raw> {
         let stream = self.core.clone();
-        call(env, abort, async move { stream.head().await }, |env, info| {
+        call_here(env, self.here.as_ref(), abort, async move { stream.head().await }, |env, info| {
             let mut it = Object::new(&env)?;
             it.set("offset", info.offset.map(|offset| offset.to_string()))?;
             it.set("contentType", info.content_type)?;
@@ -158,7 +162,7 @@ impl Stream {
                 true => self.core.append_json_text(data.0, &append),
             }
         };
-        call(env, abort, future, appended)
+        call_here(env, self.here.as_ref(), abort, future, appended)
     }
 
     /// The whole body is in the pieces that `next` gives until it gives nothing.
@@ -173,7 +177,7 @@ impl Stream {
         let body = body(Arc::new(Kept::new(next)?));
         let options = AppendOptions { seq: options.seq, content_type: options.content_type };
         let stream = self.core.clone();
-        call(env, abort, async move { stream.append_stream(body, &options).await }, appended)
+        call_here(env, self.here.as_ref(), abort, async move { stream.append_stream(body, &options).await }, appended)
     }
 
     /// The final offset.
@@ -193,13 +197,15 @@ impl Stream {
                 Some(data) => self.core.close_with(data.0, &options),
             }
         };
-        call(env, abort, future, |env, closed| Raw::of(env, closed.final_offset.map(|it| it.to_string())))
+        call_here(env, self.here.as_ref(), abort, future, |env, closed| {
+            Raw::of(env, closed.final_offset.map(|it| it.to_string()))
+        })
     }
 
     #[napi(catch_unwind, ts_return_type = "Promise<void>")]
     pub fn delete(&self, env: Env, abort: Option<&Abort>) -> napi::Result<Raw> {
         let stream = self.core.clone();
-        call(env, abort, async move { stream.delete().await }, |env, ()| error::nothing(env))
+        call_here(env, self.here.as_ref(), abort, async move { stream.delete().await }, |env, ()| error::nothing(env))
     }
 
     /// A [`Reader`] whose first answer has begun.

@@ -134,8 +134,9 @@ describe("docs/node.md", () => {
     }
     const running = run(example("everstream/subscriptions").replace(DEFAULT_ROOT, root()), { signal: controller.signal, work })
     await until(async () => (await new Subscriptions({ url: root() }).list()).some((it) => it.id === "workers"))
+    const ended = expect(running).rejects.toThrow("enough")
     await DurableStream.create({ url: `${root()}/jobs/a`, contentType: "application/json", body: [1, 2] })
-    await expect(running).rejects.toThrow("enough")
+    await ended
     expect(seen).toEqual(["jobs/a", [1, 2], false])
     await new Subscriptions({ url: root() }).delete("workers")
   })

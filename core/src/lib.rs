@@ -50,7 +50,7 @@ pub use self::client::{
     RequestBody, StreamInfo, Transport, TransportError, set_host,
 };
 #[cfg(feature = "client")]
-pub use self::client::{CheckpointFile, Lease, Subscriptions, WebhookVerifier, Worker};
+pub use self::client::{CheckpointFile, Lease, Spawner, Subscriptions, WebhookVerifier, Worker, spawning_by};
 pub use self::error::{BatchFailure, Error, ErrorKind, ErrorResponse, Result};
 pub use self::options::{AppendOptions, CreateOptions, Fork, LiveMode, ProducerOptions, ReadOptions, SseResilience};
 pub use self::proto::offset::{Offset, ReadFrom};

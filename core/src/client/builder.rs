@@ -108,6 +108,18 @@ impl ClientBuilder {
         self
     }
 
+    /// What carries the requests of a client with these settings, for a transport that carries only some of them itself.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    #[cfg(feature = "client")]
+    pub fn connections(&self) -> Result<Arc<dyn Transport>> {
+        Ok(match &self.transport {
+            Some(transport) => transport.clone(),
+            None => Arc::new(self.connections.connect()?),
+        })
+    }
+
     /// Adds headers and parameters; they win over those that are there.
     pub fn extras(mut self, extras: &Extras) -> Self {
         self.extras = self.extras.merged(extras);
@@ -127,14 +139,11 @@ impl ClientBuilder {
     /// `InvalidArgument` for a setting that cannot be used, naming it; `Internal` when TLS cannot be set up.
     pub fn build(self) -> Result<Client> {
         self.retry.validate()?;
-        let transport = match &self.transport {
-            Some(transport) => transport.clone(),
-            #[cfg(feature = "client")]
-            None => Arc::new(self.connections.connect()?),
-            #[cfg(not(feature = "client"))]
-            None => {
-                return Err(Error::invalid_argument("transport: there is none, and this build has none of its own"));
-            }
+        #[cfg(feature = "client")]
+        let transport = self.connections()?;
+        #[cfg(not(feature = "client"))]
+        let Some(transport) = self.transport.clone() else {
+            return Err(Error::invalid_argument("transport: there is none, and this build has none of its own"));
         };
         let request_timeout = self.request_timeout.unwrap_or(Duration::from_secs(30));
         let core = Core::new(

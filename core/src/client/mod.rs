@@ -39,6 +39,8 @@ pub use self::list::ListedStream;
 pub use self::producer::{Delivery, Producer, Queued};
 pub use self::read::Reader;
 pub use self::runtime::{Host, set_host};
+#[cfg(feature = "client")]
+pub use self::runtime::{Spawner, spawning_by};
 pub use self::stream::{Appended, Closed, Created, DurableStream, StreamInfo};
 #[cfg(feature = "client")]
 pub use self::subscriptions::{Lease, Subscriptions, WebhookVerifier, Worker};

@@ -15,3 +15,5 @@ pub use self::host::{Host, set_host};
 pub(super) use self::native::{
     AbortHandle, Clock, JoinSet, Sleep, random, sleep_until, spawn, system_time, timeout, yield_now,
 };
+#[cfg(feature = "client")]
+pub use self::native::{Spawner, spawning_by};
