@@ -138,6 +138,7 @@ impl Events {
 
     /// Runs a function that the event loop has called by itself, and then does what is in the queue. Called in the thread of
     /// JavaScript, when nothing of JavaScript runs.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "what the event loop calls is in `here`"))]
     pub(crate) fn turn(&self, run: impl FnOnce()) {
         let (env, turns) = (self.0.env, self.0.turns.load(Ordering::Relaxed));
         let (mut handles, mut scope) = (ptr::null_mut(), ptr::null_mut());
