@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use everstream::Client as CoreClient;
+use everstream::{Client as CoreClient, ClientBuilder};
 use napi::Env;
 use napi_derive::napi;
 
@@ -35,16 +35,6 @@ pub struct ConnectionOptions {
     pub gzip: Option<bool>,
 }
 
-impl ConnectionOptions {
-    /// Whether requests over plain `http:` go to their servers, as they are.
-    fn is_plain(&self) -> bool {
-        let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let proxies = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
-        let is_direct = self.proxy.is_none() && (self.trust_env == Some(false) || !proxies.iter().any(is_set));
-        is_direct && self.http2 != Some(true) && self.gzip != Some(true)
-    }
-}
-
 #[napi]
 impl Client {
     /// `carry` sends requests in place of connections.
@@ -54,14 +44,12 @@ impl Client {
         options: ConnectionOptions,
         #[napi(ts_arg_type = "Carry | undefined | null")] carry: Raw,
     ) -> napi::Result<Self> {
-        let is_given = carry.kind()? == napi::ValueType::Function;
-        let here = if is_given || !options.is_plain() { None } else { Here::of(env)? };
-        let mut connect_timeout = std::time::Duration::from_secs(10);
+        let mut connect_timeout = ClientBuilder::CONNECT_TIMEOUT;
         let mut builder = CoreClient::builder();
         if let Some(url) = options.base_url {
             builder = builder.base_url(url);
         }
-        if is_given {
+        if carry.kind()? == napi::ValueType::Function {
             builder = builder.transport(Arc::new(FetchTransport::new(Kept::new(carry)?)));
         }
         if options.connect_timeout.is_some() {
@@ -86,6 +74,7 @@ impl Client {
         if options.gzip == Some(true) {
             builder = builder.gzip();
         }
+        let here = if builder.is_plain() { Here::of(env)? } else { None };
         if let Some(here) = &here {
             let elsewhere = builder.connections().map_err(|refused| error::throw(env, &refused))?;
             builder = builder.transport(here.carrier(elsewhere, connect_timeout));

@@ -150,7 +150,8 @@ impl Events {
             }
             if sys::napi_open_callback_scope(env, ptr::null_mut(), turns, &raw mut scope) == sys::Status::napi_ok {
                 lock(&self.0.queue).is_turn = true;
-                run();
+                // A panic of ours must not leave the turn open.
+                let _ = catch_unwind(AssertUnwindSafe(run));
                 let jobs = {
                     let mut queue = lock(&self.0.queue);
                     // What comes from now on is for another turn of the loop.

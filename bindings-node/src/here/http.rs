@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use everstream::{BoxFuture, HttpRequest, HttpResponse, RequestBody, Transport, TransportError};
+use everstream::{BoxFuture, ClientBuilder, HttpRequest, HttpResponse, RequestBody, Transport, TransportError};
 use futures_util::StreamExt as _;
 use http::{HeaderValue, Request, Uri, header};
 use http_body_util::{BodyDataStream, Full};
@@ -19,9 +19,7 @@ use super::Here;
 use super::socket::Socket;
 use crate::runtime::{lock, runtime};
 
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("everstream/", env!("CARGO_PKG_VERSION")));
-/// As of the core's own connections.
-const IDLE: Duration = Duration::from_secs(4);
+const USER_AGENT: HeaderValue = HeaderValue::from_static(ClientBuilder::USER_AGENT);
 
 /// Carries what is asked for in the thread of JavaScript; everything else goes where it went without it.
 pub(super) struct Carrier {
@@ -38,7 +36,7 @@ impl Carrier {
         http.set_connect_timeout(Some(connect_timeout));
         let client = Client::builder(Executor(here.clone()))
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(ClientBuilder::IDLE_TIMEOUT)
             .build(Connector { here: here.clone(), http });
         Self { elsewhere, client, last: Mutex::default() }
     }

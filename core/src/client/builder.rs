@@ -22,7 +22,7 @@ pub struct ClientBuilder {
     retry: RetryPolicy,
     on_error: Option<ErrorHook>,
     on_failed_attempt: Option<AttemptHook>,
-    transport: Option<Arc<dyn Transport>>,
+    pub(super) transport: Option<Arc<dyn Transport>>,
     request_timeout: Option<Duration>,
     #[cfg(feature = "client")]
     pub(super) connections: Connections,

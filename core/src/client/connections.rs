@@ -23,6 +23,24 @@ pub(super) struct Connections {
 }
 
 impl ClientBuilder {
+    /// How long a connection may take to be made if nothing else is said.
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+    /// How long a connection is kept without a request: common servers hang up after 5 s, and what is sent at that moment has an
+    /// unknown outcome.
+    pub const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+    /// What requests call themselves.
+    pub const USER_AGENT: &str = concat!("everstream/", env!("CARGO_PKG_VERSION"));
+
+    /// Whether requests to `http:` addresses go to their servers themselves, as HTTP/1.1, and answers come as they are stored. Then
+    /// a transport that can do no more can carry them.
+    pub fn is_plain(&self) -> bool {
+        let Connections { proxy, ignore_environment, http2_prior_knowledge, gzip, .. } = &self.connections;
+        let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let from_environment = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"].iter().any(is_set);
+        let by_proxy = proxy.is_some() || (!ignore_environment && from_environment);
+        self.transport.is_none() && !by_proxy && !http2_prior_knowledge && !gzip
+    }
+
     /// How long a connection may take to be made. Default 10 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connections.connect_timeout = Some(limit);
@@ -72,11 +90,10 @@ impl Connections {
         let _ = ring::default_provider().install_default();
         let invalid = |what: &str, error: reqwest::Error| Error::invalid_argument(format!("{what}: {error}"));
         let mut builder = reqwest::Client::builder()
-            .connect_timeout(self.connect_timeout.unwrap_or(Duration::from_secs(10)))
-            .user_agent(concat!("everstream/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(self.connect_timeout.unwrap_or(ClientBuilder::CONNECT_TIMEOUT))
+            .user_agent(ClientBuilder::USER_AGENT)
             .tcp_nodelay(true)
-            // Common servers hang up after 5 s without a request; one that is sent at that moment has an unknown outcome.
-            .pool_idle_timeout(Duration::from_secs(4))
+            .pool_idle_timeout(ClientBuilder::IDLE_TIMEOUT)
             .gzip(self.gzip)
             // A redirect would turn a POST into a GET; the machines classify it as an unexpected status.
             .redirect(reqwest::redirect::Policy::none());
