@@ -3,13 +3,13 @@ import { Worker } from "node:worker_threads"
 
 import { DurableStream } from "everstream"
 import { Server } from "everstream/testing"
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, onTestFinished } from "vitest"
 
 import { output } from "./processes.js"
 import { scripted } from "./scripted.js"
 import { failure, useServer } from "./support.js"
 
-const { address, text } = useServer()
+const { address, json, server, text } = useServer()
 
 const PACKAGE = new URL("..", import.meta.url).pathname
 
@@ -67,6 +67,38 @@ describe("calls in the event loop", () => {
     const parts = Array.from({ length: 100 }, (_, number) => `${number} `)
     await Promise.all(parts.map((part) => handle.append(part)))
     expect(await read(handle)).toBe(parts.join(""))
+  })
+
+  it("what the network loses of an idempotent handle is sent again, and stored once", async () => {
+    const { url } = await json()
+    const faults = [{ dropConnection: true }, { status: 503 }, { delayMs: 5, dropConnection: true }]
+    let set = 0
+    let failed = 0
+    const spoil = (probability: number): void => {
+      const fault = faults[(set += 1) % faults.length]
+      server.injectFault(new URL(url).pathname, { ...fault, method: "POST", count: 3, probability })
+    }
+    spoil(1)
+    const timer = setInterval(spoil, 10, 0.5)
+    onTestFinished(() => clearInterval(timer))
+    const writers = [0, 1, 2, 3]
+    await Promise.all(
+      writers.map(async (writer) => {
+        const backoffOptions = { initialDelay: 1, maxDelay: 20, maxRetries: 1000, onFailedAttempt: () => (failed += 1) }
+        const handle = new DurableStream({ url, contentType: "application/json", idempotent: true, backoffOptions })
+        for (let number = 0; number < 300; number += 1) {
+          await handle.append({ writer, number })
+        }
+      }),
+    )
+    clearInterval(timer)
+    expect(failed).toBeGreaterThan(2)
+    const response = await new DurableStream({ url }).stream<{ writer: number; number: number }>({ live: false })
+    const stored = await response.json()
+    for (const writer of writers) {
+      const numbers = stored.filter((it) => it.writer === writer).map((it) => it.number)
+      expect(numbers).toEqual(Array.from({ length: 300 }, (_, number) => number))
+    }
   })
 
   it("an answer that came while JavaScript was busy is taken", async () => {
