@@ -77,7 +77,7 @@ impl Client {
         let here = if builder.is_plain() { Here::of(env)? } else { None };
         if let Some(here) = &here {
             let elsewhere = builder.connections().map_err(|refused| error::throw(env, &refused))?;
-            builder = builder.transport(here.carrier(elsewhere, connect_timeout));
+            builder = builder.transport(here.transport(elsewhere, connect_timeout));
         }
         let core = builder.build().map_err(|refused| error::throw(env, &refused))?;
         Ok(Self { core, here })

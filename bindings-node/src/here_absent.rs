@@ -19,7 +19,7 @@ impl Here {
         match self.0 {}
     }
 
-    pub(crate) fn carrier(&self, _: Arc<dyn Transport>, _: Duration) -> Arc<dyn Transport> {
+    pub(crate) fn transport(&self, _: Arc<dyn Transport>, _: Duration) -> Arc<dyn Transport> {
         match self.0 {}
     }
 }

@@ -8,7 +8,7 @@ use napi::{Env, ValueType};
 use napi_derive::napi;
 
 use crate::abort::Abort;
-use crate::call::call_here;
+use crate::call::{call, call_here};
 use crate::callback::{self, Given, ask};
 use crate::client::Client;
 use crate::data::Data;
@@ -177,7 +177,7 @@ impl Stream {
         let body = body(Arc::new(Kept::new(next)?));
         let options = AppendOptions { seq: options.seq, content_type: options.content_type };
         let stream = self.core.clone();
-        call_here(env, self.here.as_ref(), abort, async move { stream.append_stream(body, &options).await }, appended)
+        call(env, abort, async move { stream.append_stream(body, &options).await }, appended)
     }
 
     /// The final offset.

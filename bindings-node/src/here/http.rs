@@ -22,14 +22,15 @@ use crate::runtime::{lock, runtime};
 const USER_AGENT: HeaderValue = HeaderValue::from_static(ClientBuilder::USER_AGENT);
 
 /// Carries what is asked for in the thread of JavaScript; everything else goes where it went without it.
-pub(super) struct Carrier {
+pub(super) struct HereTransport {
+    here: Here,
     elsewhere: Arc<dyn Transport>,
     client: Client<Connector, Full<Bytes>>,
     /// The last address, and whether it is one for here. A writer asks for the same one again and again.
     last: Mutex<(String, Option<Uri>)>,
 }
 
-impl Carrier {
+impl HereTransport {
     pub(super) fn new(here: &Here, elsewhere: Arc<dyn Transport>, connect_timeout: Duration) -> Self {
         let mut http = HttpConnector::new();
         http.set_nodelay(true);
@@ -38,7 +39,7 @@ impl Carrier {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(ClientBuilder::IDLE_TIMEOUT)
             .build(Connector { here: here.clone(), http });
-        Self { elsewhere, client, last: Mutex::default() }
+        Self { here: here.clone(), elsewhere, client, last: Mutex::default() }
     }
 
     /// The address, if it is one for here.
@@ -58,22 +59,19 @@ fn plain(text: &str) -> Option<Uri> {
     if !is_plain || url.as_str() != text { None } else { text.parse().ok() }
 }
 
-impl Transport for Carrier {
+impl Transport for HereTransport {
     fn send(&self, request: HttpRequest) -> BoxFuture<Result<HttpResponse, TransportError>> {
-        let (RequestBody::Bytes { on_sent: None, .. }, Some(_)) = (&request.body, Here::current()) else {
+        let (RequestBody::Bytes { data, on_sent: None }, true) = (&request.body, self.here.is_current()) else {
             return self.elsewhere.send(request);
         };
         let Some(uri) = self.parse(&request.url) else { return self.elsewhere.send(request) };
-        let HttpRequest { method, mut headers, body: RequestBody::Bytes { data, .. }, .. } = request else {
-            return self.elsewhere.send(request);
-        };
-        headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
-        let mut request = Request::new(Full::new(data));
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
-        let answer = self.client.request(request);
+        let mut plain = Request::new(Full::new(data.clone()));
+        *plain.method_mut() = request.method;
+        *plain.uri_mut() = uri;
+        *plain.headers_mut() = request.headers;
+        plain.headers_mut().entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        plain.headers_mut().entry(header::USER_AGENT).or_insert(USER_AGENT);
+        let answer = self.client.request(plain);
         Box::pin(async move {
             let failed = |not_sent, source| TransportError { not_sent, permanent: false, source };
             let (head, body) = answer.await.map_err(|error| failed(error.is_connect(), error.into()))?.into_parts();
@@ -92,7 +90,7 @@ struct Executor(Here);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Executor {
     fn execute(&self, task: F) {
-        self.0.spawn(Box::pin(task));
+        self.0.connect(Box::pin(task));
     }
 }
 

@@ -5,7 +5,7 @@
 //! here, and libuv tells of their answers.
 //!
 //! ```text
-//! call ──> Here::begin ──> future of the core ──> http::Carrier ──> hyper ──> Socket ──> the kernel
+//! call ──> Here::begin ──> future of the core ──> HereTransport ──> hyper ──> Socket ──> the kernel
 //!              ▲                                                                │
 //!              └──────────────── run <── libuv: the socket can be read <────────┘
 //! ```
@@ -22,7 +22,7 @@ mod uv;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
@@ -50,14 +50,21 @@ pub(crate) struct Here(Arc<Shared>);
 struct Shared {
     events: Events,
     event_loop: AtomicPtr<c_void>,
-    /// Locked in the thread of JavaScript only.
-    tasks: Mutex<FuturesUnordered<BoxFuture<()>>>,
-    begun: Mutex<Vec<BoxFuture<()>>>,
+    /// They go on first: an answer that is there comes before the end of the time for it, however long JavaScript was busy.
+    connections: Tasks,
+    calls: Tasks,
     bell: Arc<Bell>,
     /// Sockets that libuv has not let go of.
     sockets: AtomicUsize,
     /// What the end of the environment waits for; null before it.
     end: AtomicPtr<sys::napi_async_cleanup_hook_handle__>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    begun: Mutex<Vec<BoxFuture<()>>>,
+    /// Locked in the thread of JavaScript only.
+    under_way: Mutex<FuturesUnordered<BoxFuture<()>>>,
 }
 
 /// Is rung when a task can go on.
@@ -95,8 +102,8 @@ impl Here {
         let here = Self(Arc::new_cyclic(|here| Shared {
             events,
             event_loop: AtomicPtr::new(event_loop.cast()),
-            tasks: Mutex::default(),
-            begun: Mutex::default(),
+            connections: Tasks::default(),
+            calls: Tasks::default(),
             bell: Arc::new(Bell {
                 here: here.clone(),
                 has_rung: AtomicBool::new(false),
@@ -111,29 +118,25 @@ impl Here {
         Ok(here)
     }
 
-    /// Whose task asks.
-    fn current() -> Option<Self> {
-        CURRENT.with_borrow(Option::clone)
-    }
-
+    /// Whether one of its tasks asks.
     fn is_current(&self) -> bool {
         CURRENT.with_borrow(|current| current.as_ref().is_some_and(|it| Arc::ptr_eq(&it.0, &self.0)))
     }
 
     /// Begins a task, and goes on with it as far as it comes. To be called in the thread of JavaScript.
     pub(crate) fn begin(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.push(Box::pin(task));
+        self.0.calls.push(Box::pin(task));
         self.run(|| {});
     }
 
     /// A transport that carries here what is asked for here, if it can; `elsewhere` carries the rest.
-    pub(crate) fn carrier(&self, elsewhere: Arc<dyn Transport>, connect_timeout: Duration) -> Arc<dyn Transport> {
-        Arc::new(http::Carrier::new(self, elsewhere, connect_timeout))
+    pub(crate) fn transport(&self, elsewhere: Arc<dyn Transport>, connect_timeout: Duration) -> Arc<dyn Transport> {
+        Arc::new(http::HereTransport::new(self, elsewhere, connect_timeout))
     }
 
-    /// Begins a task when this goes on.
-    fn spawn(&self, task: BoxFuture<()>) {
-        self.0.push(task);
+    /// Begins a connection when this goes on.
+    fn connect(&self, task: BoxFuture<()>) {
+        self.0.connections.push(task);
         self.0.bell.ring();
     }
 
@@ -147,7 +150,10 @@ impl Here {
         let _timers = runtime.enter();
         first();
         let here = self.clone();
-        let spawner: Spawner = Rc::new(move |task| here.spawn(task));
+        let spawner: Spawner = Rc::new(move |task| {
+            here.0.calls.push(task);
+            here.0.bell.ring();
+        });
         let is_done = spawning_by(&spawner, || (0..ROUNDS).any(|_| self.poll()));
         CURRENT.set(outer);
         if !is_done {
@@ -162,12 +168,12 @@ impl Here {
 
     /// Polls each task that can go on once; whether there is none left.
     fn poll(&self) -> bool {
-        let Shared { tasks, begun, bell, .. } = &*self.0;
+        let Shared { connections, calls, bell, .. } = &*self.0;
         bell.has_rung.store(false, Ordering::Relaxed);
         let waker = Waker::from(bell.clone());
-        let mut tasks = lock(tasks);
-        tasks.extend(lock(begun).drain(..));
-        while let Poll::Ready(Some(())) = tasks.poll_next_unpin(&mut Context::from_waker(&waker)) {}
+        let cx = &mut Context::from_waker(&waker);
+        connections.poll(cx);
+        calls.poll(cx);
         !bell.has_rung.load(Ordering::Acquire)
     }
 
@@ -198,11 +204,26 @@ impl Here {
     }
 }
 
-impl Shared {
+impl Tasks {
     fn push(&self, task: BoxFuture<()>) {
         // A panic of ours must not unwind into Node, and costs one task only.
         lock(&self.begun).push(Box::pin(AssertUnwindSafe(task).catch_unwind().map(drop)));
-        self.bell.has_rung.store(true, Ordering::Release);
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) {
+        let mut under_way = lock(&self.under_way);
+        under_way.extend(lock(&self.begun).drain(..));
+        while let Poll::Ready(Some(())) = under_way.poll_next_unpin(cx) {}
+    }
+
+    /// Drops them all; whether there were none.
+    fn end(&self) -> bool {
+        let under_way = std::mem::take(&mut *lock(&self.under_way));
+        let begun = std::mem::take(&mut *lock(&self.begun));
+        let is_empty = under_way.is_empty() && begun.is_empty();
+        // A panic must not unwind into Node.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop((under_way, begun))));
+        is_empty
     }
 }
 
@@ -254,14 +275,6 @@ unsafe extern "C" fn end(handle: sys::napi_async_cleanup_hook_handle, context: *
     ALL.with_borrow_mut(|all| all.remove(&env));
     here.0.end.store(handle, Ordering::Relaxed);
     // A task that is dropped may begin another one, or wake one.
-    loop {
-        let tasks = std::mem::take(&mut *lock(&here.0.tasks));
-        let begun = std::mem::take(&mut *lock(&here.0.begun));
-        if tasks.is_empty() && begun.is_empty() {
-            break;
-        }
-        // A panic must not unwind into Node.
-        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| drop((tasks, begun))));
-    }
+    while !(here.0.calls.end() & here.0.connections.end()) {}
     here.end_if_closed();
 }

@@ -135,3 +135,18 @@ impl Connections {
         Ok(ReqwestTransport::new(client))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_these_connections_can_do_is_not_plain() {
+        let builder = || ClientBuilder::default().ignore_environment();
+        assert!(builder().is_plain());
+        assert!(builder().connect_timeout(Duration::ZERO).is_plain());
+        for other in [builder().proxy("http://127.0.0.1:1"), builder().gzip(), builder().http2_prior_knowledge()] {
+            assert!(!other.is_plain());
+        }
+    }
+}
