@@ -232,21 +232,21 @@ impl StreamState {
     ///
     /// # Errors
     /// The row of T-POST, T-CLOSE or T-PROD that refuses it.
-    pub fn decide(&self, append: &Append, now: Millis) -> Result<Decision, EngineError> {
+    pub fn decide(&self, append: Append, now: Millis) -> Result<Decision, EngineError> {
         if append.payload == Payload::Empty {
-            return if append.close { self.decide_close(append, now) } else { Err(EngineError::EmptyBody) };
+            return if append.close { self.decide_close(&append, now) } else { Err(EngineError::EmptyBody) };
         }
         let content_type = append.content_type.as_deref().ok_or(EngineError::MissingContentType)?;
         if self.is_expired(now) {
             return Err(EngineError::NotFound);
         }
         if let Some(closure) = &self.stored.closed {
-            return self.decide_on_closed(closure, append).map(Decision::Answer);
+            return self.decide_on_closed(closure, &append).map(Decision::Answer);
         }
         if !self.accepts(content_type) {
             return Err(EngineError::ContentTypeDiffers);
         }
-        if let Some(answer) = self.check_producer(append)? {
+        if let Some(answer) = self.check_producer(&append)? {
             return Ok(Decision::Answer(answer));
         }
         if let (Some(last), Some(seq)) = (&self.stored.stream_seq, &append.stream_seq)
@@ -254,10 +254,10 @@ impl StreamState {
         {
             return Err(EngineError::SeqRegression);
         }
-        let messages = match &append.payload {
+        let messages = match append.payload {
             Payload::Framed(messages) if messages.is_empty() => return Err(EngineError::EmptyArray),
-            Payload::Framed(messages) => messages.clone(),
-            Payload::Invalid(error) => return Err(error.clone().into()),
+            Payload::Framed(messages) => messages,
+            Payload::Invalid(error) => return Err(error.into()),
             Payload::Empty => return Err(EngineError::EmptyBody),
         };
         let receipt = Receipt {
@@ -266,13 +266,8 @@ impl StreamState {
             closed: append.close,
             producer: append.producer.as_ref().map(|tag| (tag.epoch, tag.seq)),
         };
-        let commit = Commit {
-            at: now,
-            messages,
-            producer: append.producer.clone(),
-            stream_seq: append.stream_seq.clone(),
-            close: append.close,
-        };
+        let Append { producer, stream_seq, close, .. } = append;
+        let commit = Commit { at: now, messages, producer, stream_seq, close };
         Ok(Decision::Commit(commit, receipt))
     }
 

@@ -53,7 +53,7 @@ impl With for Append {
 
 /// Decides, applies what is to be committed, and gives the receipt.
 fn run(state: &mut StreamState, append: &Append) -> Result<Receipt, EngineError> {
-    match state.decide(append, 0)? {
+    match state.decide(append.clone(), 0)? {
         Decision::Commit(commit, receipt) => {
             state.apply(&commit);
             assert_eq!(receipt.next, state.tail(), "a receipt names the tail after its commit");
@@ -66,7 +66,7 @@ fn run(state: &mut StreamState, append: &Append) -> Result<Receipt, EngineError>
 
 /// Asserts that a request is refused and that nothing changed (S-APPEND-5).
 fn refused(state: &StreamState, append: &Append) -> EngineError {
-    state.decide(append, 0).unwrap_err()
+    state.decide(append.clone(), 0).unwrap_err()
 }
 
 #[test]
@@ -98,9 +98,9 @@ fn an_expired_stream_is_not_there() {
     let mut config = StreamConfig::new("text/plain");
     config.lifetime = Lifetime::Ttl(1);
     let state = StreamState::new(config);
-    assert!(state.decide(&append("x"), 999).is_ok());
-    assert_eq!(state.decide(&append("x"), 1000), Err(EngineError::NotFound));
-    assert_eq!(state.decide(&Append::close_only(), 1000), Err(EngineError::NotFound));
+    assert!(state.decide(append("x"), 999).is_ok());
+    assert_eq!(state.decide(append("x"), 1000), Err(EngineError::NotFound));
+    assert_eq!(state.decide(Append::close_only(), 1000), Err(EngineError::NotFound));
 }
 
 #[test]
@@ -108,10 +108,10 @@ fn a_commit_restarts_the_window_and_a_refusal_does_not() {
     let mut config = StreamConfig::new("text/plain");
     config.lifetime = Lifetime::Ttl(1);
     let mut state = StreamState::new(config);
-    let Decision::Commit(commit, _) = state.decide(&append("x"), 500).unwrap() else { panic!() };
+    let Decision::Commit(commit, _) = state.decide(append("x"), 500).unwrap() else { panic!() };
     state.apply(&commit);
     assert_eq!(state.deadline(), Some(1500));
-    assert!(state.decide(&append(""), 900).is_err());
+    assert!(state.decide(append(""), 900).is_err());
     assert_eq!(state.deadline(), Some(1500));
 }
 

@@ -174,7 +174,7 @@ impl Stream {
     pub fn begin_append(self: &Arc<Self>, append: Append) -> Result<Appending, EngineError> {
         let mut core = self.live_core()?;
         let now = self.clock.now();
-        let (outcome, number) = match core.decided.decide(&append, now) {
+        let (outcome, number) = match core.decided.decide(append, now) {
             Ok(Decision::Commit(commit, _)) if self.is_too_much(&core, &commit) => {
                 (Err(EngineError::StreamFull { limit: self.max_bytes }), core.issued)
             }

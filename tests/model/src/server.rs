@@ -83,7 +83,7 @@ impl Server {
             producer,
             stream_seq: text(names::STREAM_SEQ),
         };
-        match self.state.decide(&append, 0) {
+        match self.state.decide(append, 0) {
             Ok(Decision::Commit(commit, receipt)) => {
                 self.state.apply(&commit);
                 let base = self.data.len() as u64;
