@@ -21,6 +21,7 @@ from everstream.testing import Server
 from .scripted import Scripted, head
 
 ONCE = Retry(max_retries=0)
+TWICE = Retry(max_retries=1)
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUEST_METHOD")
 
 
@@ -73,11 +74,23 @@ def tls_server(certificates: Certificates, *, ask_for_client: bool = False) -> I
         yield server
 
 
-def test_an_unknown_certificate_is_refused(certificates: Certificates) -> None:
+def test_an_unknown_certificate_is_refused_at_once(certificates: Certificates) -> None:
     with tls_server(certificates) as server:
-        with pytest.raises(NetworkError, match="(?i)certificate"):
-            DurableStream(server.url, retry=ONCE).head()
+        with pytest.raises(NetworkError, match="certificate is not trusted"):
+            DurableStream(server.url).head()
         assert server.requests == []
+        assert server.connections == 1
+
+
+def test_a_certificate_is_waited_for_where_settings_have_proved_sound(certificates: Certificates) -> None:
+    with tls_server(certificates) as server:
+        client = Client(verify=certificates.authority)
+        assert client.handle(server.url).head().exists
+        elsewhere = server.url.replace("127.0.0.1", "localhost")
+        with pytest.raises(NetworkError, match="(?i)certificate"):
+            client.handle(elsewhere, retry=TWICE).head()
+        assert len(server.requests) == 1
+        assert server.connections == 1 + 2
 
 
 @pytest.mark.parametrize("as_text", [True, False])

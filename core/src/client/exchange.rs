@@ -157,9 +157,7 @@ impl Core {
                 let head = ResponseHead::new(answer.status, answer.headers, runtime::system_time());
                 Ok(Answer { head, body: answer.body })
             }
-            Err(error) if error.permanent => {
-                Err(Failure::Fatal(Error::invalid_argument(error.to_string()).with_source(error)))
-            }
+            Err(error) if error.permanent => Err(Failure::Fatal(permanent(error))),
             Err(error) => Err(Failure::Lost(disconnect(error))),
         }
     }
@@ -213,7 +211,7 @@ impl Core {
             .await;
             let (step, body) = match outcome {
                 Ok(Ok((head, body))) => (call.handle_response(head, self.now()), body),
-                Ok(Err(Failure::Fatal(error))) => return Err(error),
+                Ok(Err(Failure::Fatal(error))) => return Err(call.handle_fatal(error)),
                 Ok(Err(Failure::Lost(cause))) => (call.handle_disconnect(cause, self.now()), Bytes::new()),
                 Err(_) => {
                     self.try_failed();
@@ -256,6 +254,17 @@ impl fmt::Debug for Core {
 }
 
 /// How the machines hear of a transport error.
+/// What no retry mends: as the transport itself says it, or else something about the request that cannot be.
+fn permanent(error: TransportError) -> Error {
+    match error.source.downcast::<Error>() {
+        Ok(said) => *said,
+        Err(source) => {
+            let error = TransportError { source, ..error };
+            Error::invalid_argument(error.to_string()).with_source(error)
+        }
+    }
+}
+
 pub(super) fn disconnect(error: TransportError) -> Disconnect {
     let what = if error.not_sent { "no connection to the server" } else { "the connection broke" };
     Disconnect {

@@ -1,7 +1,10 @@
 //! The transport of everyday use: reqwest with rustls.
 
+use std::error::Error as StdError;
+use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,6 +12,7 @@ use futures_core::Stream;
 use reqwest::Url;
 
 use super::transport::{BoxFuture, HttpRequest, HttpResponse, OnSent, RequestBody, Transport, TransportError};
+use crate::error::{Error, ErrorKind};
 use crate::proto::read::Piece;
 
 /// Carries requests over a [`reqwest::Client`].
@@ -17,11 +21,13 @@ pub(super) struct ReqwestTransport {
     /// The address of the last request. A writer asks for the same one again and again, and taking an address apart is a
     /// twentieth of what an append costs here.
     last: Mutex<Option<Url>>,
+    /// Whether there was an answer yet.
+    is_proven: Arc<AtomicBool>,
 }
 
 impl ReqwestTransport {
     pub(super) fn new(client: reqwest::Client) -> Self {
-        Self { client, last: Mutex::default() }
+        Self { client, last: Mutex::default(), is_proven: Arc::default() }
     }
 
     /// The address in its parts, if it is one.
@@ -52,20 +58,47 @@ impl Transport for ReqwestTransport {
         if let Some(body) = body {
             builder = builder.body(body);
         }
+        let is_proven = self.is_proven.clone();
         Box::pin(async move {
-            let (head, body) = http::Response::from(builder.send().await.map_err(refused)?).into_parts();
+            let answer = builder.send().await.map_err(|error| refused(error, is_proven.load(Ordering::Relaxed)))?;
+            is_proven.store(true, Ordering::Relaxed);
+            let (head, body) = http::Response::from(answer).into_parts();
             Ok(HttpResponse { status: head.status, headers: head.headers, body: Box::pin(Body(body)) })
         })
     }
 }
 
-fn refused(error: reqwest::Error) -> TransportError {
-    TransportError {
-        not_sent: error.is_connect() || error.is_builder(),
-        permanent: error.is_builder(),
-        // The address is named by the error that wraps this one, without credentials.
-        source: error.without_url().into(),
+/// What an error means. A certificate that nobody trusts is a setting to be mended, and told at once; if the client has had
+/// answers already, so that its settings are sound, it is a server's trouble that may pass like any other.
+fn refused(error: reqwest::Error, is_proven: bool) -> TransportError {
+    let not_sent = error.is_connect() || error.is_builder();
+    let permanent = error.is_builder();
+    // The address is named by the error that wraps this one, without credentials.
+    let error = error.without_url();
+    if let Some(why) = mistrust(&error).filter(|_| !is_proven) {
+        let message =
+            format!("the server's certificate is not trusted: {why}; trust who issued it, or use the name it is for");
+        let source = Error::new(ErrorKind::Network, message).with_source(error);
+        return TransportError { not_sent, permanent: true, source: source.into() };
     }
+    TransportError { not_sent, permanent, source: error.into() }
+}
+
+/// Why a server's certificate was refused, if that is what happened.
+fn mistrust(error: &reqwest::Error) -> Option<&rustls::CertificateError> {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+            return Some(why);
+        }
+        // What an error of I/O holds is not its source: that is the source of what it holds.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match held {
+            Some(held) => Some(held),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 /// The data frames of an answer.

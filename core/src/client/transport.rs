@@ -68,10 +68,10 @@ pub struct HttpResponse {
 pub struct TransportError {
     /// Whether the request provably never left: then even a plain append may be sent again.
     pub not_sent: bool,
-    /// Whether an address is malformed and the like: no retry helps. A certificate that is refused may be renewed meanwhile, and is no
-    /// such case.
+    /// No retry helps: the address is malformed, nobody trusts the certificate, and the like.
     pub permanent: bool,
-    /// What happened.
+    /// What happened. If it is [`Error`](crate::Error) and `permanent`, callers get just that; any other is
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) to them then.
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 

@@ -76,6 +76,17 @@ impl Call {
         self.again(cause.error, cause.not_sent || self.request.repeat == Repeat::Safe, now)
     }
 
+    /// A try could not be made, and no other will be. What became of those before it may still be unknown.
+    pub fn handle_fatal(&self, error: Error) -> Error {
+        let unknown = error.outcome_unknown() || self.may_have_acted();
+        error.with_outcome_unknown(unknown)
+    }
+
+    /// Whether a try that had no answer may have changed something.
+    fn may_have_acted(&self) -> bool {
+        self.unanswered && !self.request.method.is_safe()
+    }
+
     fn again(&mut self, error: Error, allowed: bool, now: Instant) -> Step {
         let delay = match allowed {
             true => self.retry.failed(&self.policy, error.retry_after(), &mut self.jitter, now),
@@ -83,10 +94,7 @@ impl Call {
         };
         match delay {
             Some(delay) => Step::Retry(now.saturating_add(delay), error),
-            None => {
-                let is_write = !self.request.method.is_safe();
-                Step::Done(Err(error.with_outcome_unknown(is_write && self.unanswered)))
-            }
+            None => Step::Done(Err(error.with_outcome_unknown(self.may_have_acted()))),
         }
     }
 }
@@ -148,6 +156,20 @@ mod tests {
         assert!(matches!(call.handle_disconnect(lost(false), NOW), Step::Retry(..)));
         assert!(error(call.handle_response(answer(409), NOW)).outcome_unknown());
         assert!(!error(append(Some("1")).handle_response(answer(409), NOW)).outcome_unknown());
+    }
+
+    #[test]
+    fn what_a_lost_try_did_is_unknown_also_where_no_other_can_be_made() {
+        let fatal = || Error::invalid_argument("no header");
+        let mut call = append(Some("1"));
+        assert!(!call.handle_fatal(fatal()).outcome_unknown());
+        assert!(matches!(call.handle_disconnect(lost(true), NOW), Step::Retry(..)));
+        assert!(!call.handle_fatal(fatal()).outcome_unknown());
+        assert!(matches!(call.handle_disconnect(lost(false), NOW), Step::Retry(..)));
+        assert!(call.handle_fatal(fatal()).outcome_unknown());
+        let mut head = Call::new(Request::head(), RetryPolicy::default(), 7);
+        assert!(matches!(head.handle_disconnect(lost(false), NOW), Step::Retry(..)));
+        assert!(!head.handle_fatal(fatal()).outcome_unknown());
     }
 
     #[test]
