@@ -81,7 +81,7 @@ class Scripted:
         self.hangups = 0
         """How many clients hung up on an answer that was held."""
         self._script = script
-        self._tls = tls
+        self.tls = tls
         self._open: set[socket.socket] = set()
         self._closing = False
         self._threads: list[threading.Thread] = []
@@ -91,7 +91,7 @@ class Scripted:
 
     @property
     def origin(self) -> str:
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:
@@ -143,7 +143,7 @@ class Scripted:
 
     def _serve(self, plain: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError):
-            connection = self._tls.wrap_socket(plain, server_side=True) if self._tls else plain
+            connection = self.tls.wrap_socket(plain, server_side=True) if self.tls else plain
             self._open.add(connection)
             with connection, connection.makefile("rb") as source:
                 while (request := Request.read(source)) is not None:

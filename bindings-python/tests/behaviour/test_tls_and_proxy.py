@@ -82,13 +82,18 @@ def test_an_unknown_certificate_is_refused_at_once(certificates: Certificates) -
         assert server.connections == 1
 
 
-def test_a_certificate_is_waited_for_where_settings_have_proved_sound(certificates: Certificates) -> None:
+def test_a_host_that_was_trusted_before_is_tried_again(certificates: Certificates) -> None:
     with tls_server(certificates) as server:
-        client = Client(verify=certificates.authority)
-        assert client.handle(server.url).head().exists
-        elsewhere = server.url.replace("127.0.0.1", "localhost")
+        assert server.tls is not None
+        # Without them each connection has to show the certificate.
+        server.tls.num_tickets = 0
+        handle = Client(verify=certificates.authority).handle(server.url, retry=TWICE)
+        assert handle.head().exists
+        # It is for nobody's name.
+        server.tls.load_cert_chain(certificates.client)
+        server.hang_up()
         with pytest.raises(NetworkError, match="(?i)certificate"):
-            client.handle(elsewhere, retry=TWICE).head()
+            handle.head()
         assert len(server.requests) == 1
         assert server.connections == 1 + 2
 

@@ -1,9 +1,9 @@
 //! The transport of everyday use: reqwest with rustls.
 
+use std::collections::HashSet;
 use std::error::Error as StdError;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -21,13 +21,12 @@ pub(super) struct ReqwestTransport {
     /// The address of the last request. A writer asks for the same one again and again, and taking an address apart is a
     /// twentieth of what an append costs here.
     last: Mutex<Option<Url>>,
-    /// Whether there was an answer yet.
-    is_proven: Arc<AtomicBool>,
+    trusted: Arc<Trusted>,
 }
 
 impl ReqwestTransport {
     pub(super) fn new(client: reqwest::Client) -> Self {
-        Self { client, last: Mutex::default(), is_proven: Arc::default() }
+        Self { client, last: Mutex::default(), trusted: Arc::default() }
     }
 
     /// The address in its parts, if it is one.
@@ -58,24 +57,44 @@ impl Transport for ReqwestTransport {
         if let Some(body) = body {
             builder = builder.body(body);
         }
-        let is_proven = self.is_proven.clone();
+        let trusted = self.trusted.clone();
         Box::pin(async move {
-            let answer = builder.send().await.map_err(|error| refused(error, is_proven.load(Ordering::Relaxed)))?;
-            is_proven.store(true, Ordering::Relaxed);
+            let answer = builder.send().await.map_err(|error| refused(error, &trusted))?;
+            trusted.note(answer.url());
             let (head, body) = http::Response::from(answer).into_parts();
             Ok(HttpResponse { status: head.status, headers: head.headers, body: Box::pin(Body(body)) })
         })
     }
 }
 
-/// What an error means. A certificate that nobody trusts is a setting to be mended, and told at once; if the client has had
-/// answers already, so that its settings are sound, it is a server's trouble that may pass like any other.
-fn refused(error: reqwest::Error, is_proven: bool) -> TransportError {
+/// Hosts that have answered over TLS: they are the right ones, and so are the certificates that are trusted.
+#[derive(Default)]
+struct Trusted(Mutex<HashSet<Box<str>>>);
+
+impl Trusted {
+    fn note(&self, url: &Url) {
+        if let ("https", Some(host)) = (url.scheme(), url.host_str()) {
+            let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if !hosts.contains(host) {
+                hosts.insert(host.into());
+            }
+        }
+    }
+
+    fn has(&self, url: &Url) -> bool {
+        url.host_str().is_some_and(|host| self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(host))
+    }
+}
+
+/// What an error means. A certificate that is not trusted is a setting to be mended, and told at once; of a host whose
+/// certificate was trusted before, it is a trouble that may pass like any other.
+fn refused(error: reqwest::Error, trusted: &Trusted) -> TransportError {
     let not_sent = error.is_connect() || error.is_builder();
     let permanent = error.is_builder();
+    let is_known = error.url().is_some_and(|url| trusted.has(url));
     // The address is named by the error that wraps this one, without credentials.
     let error = error.without_url();
-    if let Some(why) = mistrust(&error).filter(|_| !is_proven) {
+    if let Some(why) = mistrust(&error).filter(|_| !is_known) {
         let message =
             format!("the server's certificate is not trusted: {why}; trust who issued it, or use the name it is for");
         let source = Error::new(ErrorKind::Network, message).with_source(error);
