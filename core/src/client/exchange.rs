@@ -253,7 +253,6 @@ impl fmt::Debug for Core {
     }
 }
 
-/// How the machines hear of a transport error.
 /// What no retry mends: as the transport itself says it, or else something about the request that cannot be.
 fn permanent(error: TransportError) -> Error {
     match error.source.downcast::<Error>() {
@@ -265,6 +264,7 @@ fn permanent(error: TransportError) -> Error {
     }
 }
 
+/// How the machines hear of a transport error.
 pub(super) fn disconnect(error: TransportError) -> Disconnect {
     let what = if error.not_sent { "no connection to the server" } else { "the connection broke" };
     Disconnect {
