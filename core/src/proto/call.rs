@@ -78,12 +78,12 @@ impl Call {
 
     /// A try could not be made, and no other will be. What became of those before it may still be unknown.
     pub fn handle_fatal(&self, error: Error) -> Error {
-        let unknown = error.outcome_unknown() || self.may_have_acted();
+        let unknown = error.outcome_unknown() || self.outcome_unknown();
         error.with_outcome_unknown(unknown)
     }
 
     /// Whether a try that had no answer may have changed something.
-    fn may_have_acted(&self) -> bool {
+    fn outcome_unknown(&self) -> bool {
         self.unanswered && !self.request.method.is_safe()
     }
 
@@ -94,7 +94,7 @@ impl Call {
         };
         match delay {
             Some(delay) => Step::Retry(now.saturating_add(delay), error),
-            None => Step::Done(Err(error.with_outcome_unknown(self.may_have_acted()))),
+            None => Step::Done(Err(error.with_outcome_unknown(self.outcome_unknown()))),
         }
     }
 }
