@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use everstream::proto::content_type::StreamFormat;
 use everstream::proto::names;
-use everstream::proto::response::ResponseHead;
+use everstream::proto::response::{KeptHead, ResponseHead};
 use everstream::{Batch as CoreBatch, Error, ErrorKind, Reader as CoreReader, Result};
 use futures_util::{FutureExt, StreamExt};
 use napi::Env;
@@ -41,7 +41,7 @@ struct State {
     closed: bool,
     /// Nothing comes any more.
     ended: bool,
-    head: Option<Arc<ResponseHead>>,
+    head: Option<Arc<KeptHead>>,
     content_type: Option<String>,
     /// Whether the caller says that it is JSON.
     json: bool,
@@ -229,8 +229,8 @@ impl Reader {
     }
 
     /// Of the last answer.
-    fn head(&self) -> Option<Arc<ResponseHead>> {
-        lock(&self.0.state).head.clone()
+    fn head(&self) -> Option<ResponseHead> {
+        lock(&self.0.state).head.as_ref().map(|head| head.head())
     }
 }
 

@@ -3,12 +3,16 @@ import type { Batch } from "./backend.js"
 
 /** What iterators need of a read. */
 interface Source {
-  next(): Promise<Batch | null>
+  pull(): Promise<Batch | null>
+  refused(error: unknown): unknown
+  checkAborted(): void
   parse<T>(batch: Batch): T[]
   handOver(batch: Batch, units?: number): void
   finish(): void
   fail(error: unknown): void
 }
+
+const NONE: readonly never[] = []
 
 abstract class ReadIterator<T> implements AsyncIterableIterator<T> {
   constructor(protected readonly source: Source) {}
@@ -29,6 +33,27 @@ abstract class ReadIterator<T> implements AsyncIterableIterator<T> {
     return this
   }
 
+  /** What a batch gives at once; `undefined` if that is nothing. */
+  protected abstract take(batch: Batch): IteratorResult<T> | undefined
+
+  /** What the next batches give. No async function: each of many reads has one waiting, and would keep its frame. */
+  protected advance(): Promise<IteratorResult<T>> {
+    return this.source.pull().then(this.#received, this.#failed)
+  }
+
+  readonly #received = (batch: Batch | null): IteratorResult<T> | Promise<IteratorResult<T>> => {
+    this.source.checkAborted()
+    if (batch === null) {
+      this.source.finish()
+      return { done: true, value: undefined }
+    }
+    return this.take(batch) ?? this.advance()
+  }
+
+  readonly #failed = (error: unknown): never => {
+    throw this.source.refused(error)
+  }
+
   /** All of a batch is the caller's. After the last one the read is over, whether the caller asks for more or not. */
   protected handOver(batch: Batch): void {
     this.source.handOver(batch)
@@ -47,35 +72,46 @@ export class BatchIterator<T> extends ReadIterator<T> {
     super(source)
   }
 
-  async next(): Promise<IteratorResult<T>> {
-    for (let batch = await this.source.next(); batch !== null; batch = await this.source.next()) {
-      const value = this.convert(batch)
-      this.handOver(batch)
-      if (value !== undefined) {
-        return { done: false, value }
-      }
-    }
-    this.source.finish()
-    return { done: true, value: undefined }
+  next(): Promise<IteratorResult<T>> {
+    return this.advance()
+  }
+
+  protected take(batch: Batch): IteratorResult<T> | undefined {
+    const value = this.convert(batch)
+    this.handOver(batch)
+    return value === undefined ? undefined : { done: false, value }
   }
 }
 
 /** The messages of a JSON stream, one by one. */
 export class ItemIterator<T> extends ReadIterator<T> {
-  #items: T[] = []
+  #items: readonly T[] = NONE
   #batch: Batch | undefined
   #given = 0
 
   next(): Promise<IteratorResult<T>> {
-    if (this.#given < this.#items.length) {
-      return Promise.resolve(this.#give())
-    }
-    return this.#refill()
+    return this.#given < this.#items.length ? Promise.resolve(this.#give()) : this.advance()
   }
 
   override return(value?: unknown): Promise<IteratorResult<T>> {
-    this.#items = []
+    this.#items = NONE
     return super.return(value)
+  }
+
+  protected take(batch: Batch): IteratorResult<T> | undefined {
+    try {
+      this.#items = this.source.parse<T>(batch)
+    } catch (error) {
+      this.source.fail(error)
+      throw error
+    }
+    this.#batch = batch
+    this.#given = 0
+    if (this.#items.length > 0) {
+      return this.#give()
+    }
+    this.handOver(batch)
+    return undefined
   }
 
   #give(): IteratorResult<T> {
@@ -84,27 +120,10 @@ export class ItemIterator<T> extends ReadIterator<T> {
     if (this.#given < this.#items.length) {
       this.source.handOver(this.#batch as Batch, this.#given)
     } else {
+      // The next ones may be long in coming, and there may be many reads.
+      this.#items = NONE
       this.handOver(this.#batch as Batch)
     }
     return { done: false, value }
-  }
-
-  async #refill(): Promise<IteratorResult<T>> {
-    for (let batch = await this.source.next(); batch !== null; batch = await this.source.next()) {
-      try {
-        this.#items = this.source.parse<T>(batch)
-      } catch (error) {
-        this.source.fail(error)
-        throw error
-      }
-      this.#batch = batch
-      this.#given = 0
-      if (this.#items.length > 0) {
-        return this.#give()
-      }
-      this.handOver(batch)
-    }
-    this.source.finish()
-    return { done: true, value: undefined }
   }
 }

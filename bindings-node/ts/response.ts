@@ -181,7 +181,7 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
     this.#consume("json")
     this.#requireJson()
     let items: T[] = []
-    for (let batch = await this.next(); batch !== null; batch = await this.next()) {
+    for (let batch = await this.#next(); batch !== null; batch = await this.#next()) {
       const more = this.parse<T>(batch)
       if (items.length === 0) {
         items = more
@@ -273,8 +273,29 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
   }
 
   /** The next batch; `null` at the end. */
-  next(): Promise<Batch | null> {
-    return this.#wait("next")
+  pull(): Promise<Batch | null> {
+    try {
+      const batch = this.#ended ? null : this.#reader.nextNow()
+      return this.#ended || batch !== null ? Promise.resolve(batch) : this.#reader.next()
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /** What to throw in the place of an error that the reader threw, which ends the read. */
+  refused(error: unknown): unknown {
+    if (this.#aborted !== undefined) {
+      return this.#aborted.reason
+    }
+    const failed = this.#handler.take(error)
+    this.fail(failed)
+    return failed
+  }
+
+  checkAborted(): void {
+    if (this.#aborted !== undefined) {
+      throw this.#aborted.reason
+    }
   }
 
   parse<T>(batch: Batch): T[] {
@@ -323,7 +344,7 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
   }
 
   async #whole(): Promise<Batch | null> {
-    const batch = await this.#wait("whole")
+    const batch = await this.#await(this.#ended ? null : this.#reader.whole())
     if (batch !== null) {
       this.handOver(batch)
     }
@@ -331,24 +352,20 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
     return batch
   }
 
-  /** What the reader gives, unless the signal was aborted. One function and no closure: each of many reads has one waiting. */
-  async #wait(what: "next" | "whole"): Promise<Batch | null> {
+  #next(): Promise<Batch | null> {
+    return this.#await(this.pull())
+  }
+
+  /** What the reader gives, unless the signal was aborted. */
+  async #await(coming: Promise<Batch | null> | null): Promise<Batch | null> {
+    let batch: Batch | null
     try {
-      let batch: Batch | null = null
-      if (!this.#ended) {
-        batch = (what === "next" ? this.#reader.nextNow() : null) ?? (await this.#reader[what]())
-      }
-      if (this.#aborted === undefined) {
-        return batch
-      }
+      batch = await coming
     } catch (error) {
-      if (this.#aborted === undefined) {
-        const failed = this.#handler.take(error)
-        this.fail(failed)
-        throw failed
-      }
+      throw this.refused(error)
     }
-    throw this.#aborted.reason
+    this.checkAborted()
+    return batch
   }
 
   #consume(method: string): void {
@@ -397,7 +414,7 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
     let subscribed = true
     const run = async (): Promise<void> => {
       try {
-        for (let batch = await this.next(); batch !== null && subscribed; batch = await this.next()) {
+        for (let batch = await this.#next(); batch !== null && subscribed; batch = await this.#next()) {
           this.handOver(batch)
           await tell(batch)
         }

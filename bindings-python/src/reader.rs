@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use everstream::proto::response::ResponseHead;
+use everstream::proto::response::{KeptHead, ResponseHead};
 use everstream::{Error, ErrorKind, Reader as CoreReader, Result};
 use futures_util::Stream as _;
 use pyo3::intern;
@@ -33,7 +33,7 @@ pub(crate) struct Reader {
 
 struct Shared {
     inbox: Arc<AsyncMutex<Inbox>>,
-    head: Mutex<Option<Arc<ResponseHead>>>,
+    head: Mutex<Option<Arc<KeptHead>>>,
     content_type: Mutex<Option<String>>,
     not_modified: AtomicBool,
     /// Whether the messages are wanted as objects.
@@ -198,8 +198,8 @@ impl Reader {
 
 impl Reader {
     /// Of the last answer.
-    fn head(&self) -> Option<Arc<ResponseHead>> {
-        lock(&self.shared.here()?.head).clone()
+    fn head(&self) -> Option<ResponseHead> {
+        lock(&self.shared.here()?.head).as_ref().map(|head| head.head())
     }
 }
 

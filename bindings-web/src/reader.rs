@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use everstream::proto::content_type::StreamFormat;
 use everstream::proto::names;
-use everstream::proto::response::ResponseHead;
+use everstream::proto::response::{KeptHead, ResponseHead};
 use everstream::{Batch as CoreBatch, Reader as CoreReader, Result, Span};
 use futures_util::StreamExt as _;
 use js_sys::{Array, JsString, Object, Promise, Uint8Array};
@@ -62,7 +62,7 @@ struct State {
     closed: bool,
     /// Nothing comes any more.
     ended: bool,
-    head: Option<Arc<ResponseHead>>,
+    head: Option<Arc<KeptHead>>,
     content_type: Option<String>,
     /// Whether the caller says that it is JSON.
     json: bool,
@@ -199,8 +199,8 @@ fn reason(status: u16) -> Option<&'static str> {
 
 impl Reader {
     /// Of the last answer.
-    fn head(&self) -> Option<Arc<ResponseHead>> {
-        self.0.state.borrow().head.clone()
+    fn head(&self) -> Option<ResponseHead> {
+        self.0.state.borrow().head.as_ref().map(|head| head.head())
     }
 }
 

@@ -87,7 +87,7 @@ async fn opening_waits_for_the_first_good_answer_and_takes_nothing_away() {
     });
     let mut reader = script.client().stream(URL).unwrap().read(catch_up());
     reader.open().await.unwrap();
-    assert_eq!((reader.response().unwrap().status.as_u16(), reader.content_type()), (200, Some("text/plain")));
+    assert_eq!((reader.response().unwrap().head().status.as_u16(), reader.content_type()), (200, Some("text/plain")));
     assert_eq!(reader.checkpoint(), &Checkpoint::default(), "nothing was handed over");
     let mut batch = reader.next().await.unwrap().unwrap();
     assert_eq!((&batch.bytes()[..], batch.units()), (&b"abc"[..], 3));

@@ -17,7 +17,7 @@ use crate::options::ReadOptions;
 use crate::proto::offset::{Offset, ReadFrom};
 use crate::proto::read::{Batch, Piece, ReadEvent, ReadSession};
 use crate::proto::request::{Operation, Request};
-use crate::proto::response::ResponseHead;
+use crate::proto::response::{KeptHead, ResponseHead};
 
 /// A live request has time to wait for a free connection: one that is made for nothing is held for seconds.
 const LIVE_TURNS: u32 = 8;
@@ -36,7 +36,7 @@ pub struct Reader {
     prefetched: Option<Box<Prefetched>>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Of the last answer.
-    head: Option<Arc<ResponseHead>>,
+    head: Option<Arc<KeptHead>>,
     /// What the last refusal said.
     refusal: Bytes,
     /// What came in while the reader was only to be opened.
@@ -201,8 +201,8 @@ impl Reader {
         self.session.status()
     }
 
-    /// Status and headers of the last answer; of an event stream, of its opening.
-    pub fn response(&self) -> Option<&Arc<ResponseHead>> {
+    /// Status and headers of the last answer; of an event stream, of its opening. Another answer is another `Arc`.
+    pub fn response(&self) -> Option<&Arc<KeptHead>> {
         self.head.as_ref()
     }
 
@@ -366,13 +366,13 @@ impl Reader {
             Progress::Refused(head, body) => {
                 self.exchange = Exchange::Idle;
                 self.session.handle_response(&head, now);
-                self.head = Some(Arc::new(head.detached()));
+                self.head = Some(Arc::new(KeptHead::of(head)));
                 self.refusal = body;
             }
             Progress::Answered(Ok(answer)) => {
                 self.exchange = Exchange::Receiving(answer.body);
                 self.session.handle_response(&answer.head, now);
-                self.head = Some(Arc::new(answer.head.detached()));
+                self.head = Some(Arc::new(KeptHead::of(answer.head)));
             }
             Progress::Answered(Err(Failure::Lost(cause))) => {
                 self.exchange = Exchange::Idle;

@@ -199,10 +199,20 @@ impl<'a> IntoIterator for &'a HeaderMap {
     }
 }
 
-/// Nothing holds on to what a connection has read.
+/// Headers that are kept for long: they are small already.
 #[cfg(feature = "driver")]
-pub(crate) fn detached(headers: HeaderMap) -> HeaderMap {
-    headers
+#[derive(Clone)]
+pub(crate) struct Kept(HeaderMap);
+
+#[cfg(feature = "driver")]
+impl Kept {
+    pub(crate) fn of(headers: HeaderMap) -> Self {
+        Self(headers)
+    }
+
+    pub(crate) fn map(&self) -> HeaderMap {
+        self.0.clone()
+    }
 }
 
 #[cfg(test)]

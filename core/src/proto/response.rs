@@ -1,5 +1,7 @@
 //! Answers: status and headers to a typed outcome (PROTOCOL.md section 20). Bodies never decide (C-ERR-3).
 
+#[cfg(feature = "driver")]
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
@@ -30,12 +32,6 @@ impl ResponseHead {
     pub fn new(status: StatusCode, headers: HeaderMap, now: SystemTime) -> Self {
         let retry_after = headers.get(RETRY_AFTER).and_then(|value| parse_retry_after(value.to_str().ok()?, now));
         Self { status, headers, retry_after }
-    }
-
-    /// The same with memory of its own. Values as they come from a connection are parts of what it read, and hold all of that.
-    #[cfg(feature = "driver")]
-    pub(crate) fn detached(self) -> Self {
-        Self { headers: headers::detached(self.headers), ..self }
     }
 
     /// A header as text, if it is there and is text.
@@ -140,6 +136,33 @@ impl ResponseHead {
             }
             _ => (ErrorKind::ContentTypeConflict, "the content type differs from the stream's".to_owned()),
         }
+    }
+}
+
+/// A [`ResponseHead`] as a reader keeps it: a read may last for hours, and a program may have many.
+#[cfg(feature = "driver")]
+pub struct KeptHead {
+    status: StatusCode,
+    headers: headers::Kept,
+    retry_after: Option<Duration>,
+}
+
+#[cfg(feature = "driver")]
+impl KeptHead {
+    pub(crate) fn of(head: ResponseHead) -> Self {
+        Self { status: head.status, headers: headers::Kept::of(head.headers), retry_after: head.retry_after }
+    }
+
+    /// The head itself, made anew with every call.
+    pub fn head(&self) -> ResponseHead {
+        ResponseHead { status: self.status, headers: self.headers.map(), retry_after: self.retry_after }
+    }
+}
+
+#[cfg(feature = "driver")]
+impl fmt::Debug for KeptHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.head().fmt(f)
     }
 }
 
