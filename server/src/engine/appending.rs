@@ -1,44 +1,52 @@
 //! An append between its decision and its durability.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use super::error::EngineError;
 use super::state::Receipt;
-use super::stream::Stream;
+use super::stream::Settling;
 use crate::run_to_end::RunToEnd;
 
-/// An append that has its place in the order of its stream.
+/// An append that has its place in the order of its stream. As a future, it resolves when the outcome is durable.
+///
+/// # Cancel safety
+/// The append takes its course even if this is dropped.
+///
+/// # Errors
+/// The row of T-POST that refuses it, or a failure of the storage.
 #[must_use = "its outcome is not durable yet"]
 pub struct Appending {
-    pub(super) outcome: Result<Receipt, EngineError>,
-    pub(super) rest: Rest,
+    outcome: Option<Result<Receipt, EngineError>>,
+    rest: Rest,
 }
 
 /// What is to happen before the outcome of an append is durable.
 pub(super) enum Rest {
     Nothing,
     /// The storage answers.
-    Reply(RunToEnd<Result<(), EngineError>>),
-    /// The commits of the stream up to this one are durable.
-    Settled(Arc<Stream>, u64),
+    Reply(RunToEnd<Settling>),
+    /// The commits of the stream up to this one are durable. Seldom, and larger than all the rest.
+    Settled(Pin<Box<dyn Future<Output = Result<(), EngineError>> + Send>>),
 }
 
 impl Appending {
-    /// Resolves when the outcome is durable.
-    ///
-    /// # Cancel safety
-    /// The append takes its course even if the future is dropped.
-    ///
-    /// # Errors
-    /// The row of T-POST that refuses it, or a failure of the storage.
-    pub async fn durable(self) -> Result<Receipt, EngineError> {
-        match self.rest {
+    pub(super) fn new(outcome: Result<Receipt, EngineError>, rest: Rest) -> Self {
+        Self { outcome: Some(outcome), rest }
+    }
+}
+
+impl Future for Appending {
+    type Output = Result<Receipt, EngineError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        match &mut this.rest {
             Rest::Nothing => {}
-            Rest::Reply(reply) => reply.await?,
-            // Seldom, and larger than all the rest.
-            Rest::Settled(stream, number) => Box::pin(stream.settled(number)).await?,
+            Rest::Reply(reply) => ready!(Pin::new(reply).poll(cx))?,
+            Rest::Settled(settled) => ready!(settled.as_mut().poll(cx))?,
         }
-        self.outcome
+        this.outcome.take().map_or(Poll::Pending, Poll::Ready)
     }
 }
 

@@ -187,7 +187,7 @@ impl Engine {
             return making::confirm(&stream, &request).map(|()| Created { stream, is_new: false });
         }
         let (engine, name) = (self.clone(), Arc::from(name));
-        RunToEnd::new(async move { engine.create_slow(name, request).await }).await
+        RunToEnd::boxed(async move { engine.create_slow(name, request).await }).await
     }
 
     /// Deletes a stream, softly if it has forks (S-DEL-2).
@@ -199,7 +199,7 @@ impl Engine {
     /// [`EngineError::NotFound`], [`EngineError::SoftDeleted`], or a failure of the storage.
     pub async fn delete(&self, name: &str) -> Result<(), EngineError> {
         let (engine, name) = (self.clone(), Arc::from(name));
-        RunToEnd::new(async move {
+        RunToEnd::boxed(async move {
             let mut reservation = engine.load_reserved(name).await?;
             let stream = reservation.stream().cloned().ok_or(EngineError::NotFound)?;
             stream.check_live()?;

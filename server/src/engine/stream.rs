@@ -7,7 +7,9 @@
 //!
 //! There is no task per stream. A stream at rest is only data.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use everstream::proto::content_type::StreamFormat;
@@ -163,14 +165,14 @@ impl Stream {
     /// # Errors
     /// The row of T-POST that refuses it, or a failure of the storage.
     pub async fn append(self: &Arc<Self>, append: Append) -> Result<Receipt, EngineError> {
-        self.begin_append(append)?.durable().await
+        self.begin_append(append)?.await
     }
 
     /// Decides about an append and gives it its place in the order of the stream: whatever is begun after it comes after it.
     /// It takes its course even if what is returned is dropped.
     ///
     /// # Errors
-    /// The stream cannot be used. What T-POST refuses is said by [`Appending::durable`].
+    /// The stream cannot be used. What T-POST refuses is said by the [`Appending`].
     pub fn begin_append(self: &Arc<Self>, append: Append) -> Result<Appending, EngineError> {
         let mut core = self.live_core()?;
         let now = self.clock.now();
@@ -189,10 +191,10 @@ impl Stream {
                         Rest::Nothing
                     }
                     Reply::Later(_) | Reply::Pending(_) => {
-                        Rest::Reply(RunToEnd::new(Arc::clone(self).await_reply(issued)))
+                        Rest::Reply(RunToEnd::new(Settling { stream: Arc::clone(self), issued }))
                     }
                 };
-                return Ok(Appending { outcome: Ok(receipt), rest });
+                return Ok(Appending::new(Ok(receipt), rest));
             }
             Ok(Decision::Answer(receipt)) => {
                 self.touch(&mut core, now);
@@ -203,8 +205,13 @@ impl Stream {
         // The answer may rest on commits that are not durable, so it waits for them.
         let is_settled = core.settled >= number;
         drop(core);
-        let rest = if is_settled { Rest::Nothing } else { Rest::Settled(Arc::clone(self), number) };
-        Ok(Appending { outcome, rest })
+        let rest = if is_settled {
+            Rest::Nothing
+        } else {
+            let stream = Arc::clone(self);
+            Rest::Settled(Box::pin(async move { stream.settled(number).await }))
+        };
+        Ok(Appending::new(outcome, rest))
     }
 
     /// Reads whole messages from `from`, at most `max_bytes` but at least one message. A position inside
@@ -466,14 +473,6 @@ impl Stream {
         }
     }
 
-    /// Waits for storage and publishes what it says.
-    async fn await_reply(self: Arc<Self>, issued: Issued) -> Result<(), EngineError> {
-        let result = issued.reply.await;
-        let result = self.core.lock().settle(issued.number, issued.tail, result);
-        self.publish(&result, issued.tail.0, issued.grows);
-        result
-    }
-
     /// Tells followers, and whoever observes all streams, what came of a commit.
     fn publish(&self, result: &Result<(), EngineError>, tail: Position, grows: bool) {
         self.wake.all();
@@ -483,7 +482,7 @@ impl Stream {
     }
 
     /// Waits until commit `number` and all before it are durable.
-    pub(super) async fn settled(&self, number: u64) -> Result<(), EngineError> {
+    async fn settled(&self, number: u64) -> Result<(), EngineError> {
         let look = || {
             let core = self.core.lock();
             match &core.failed {
@@ -515,7 +514,9 @@ impl Stream {
                 let _ = core.settle(issued.number, issued.tail, result.unwrap_or(Ok(())));
             }
             // Nobody waits for it: dropping `RunToEnd` hands it to the runtime.
-            Reply::Later(_) | Reply::Pending(_) => drop(RunToEnd::new(Arc::clone(self).await_reply(issued))),
+            Reply::Later(_) | Reply::Pending(_) => {
+                drop(RunToEnd::new(Settling { stream: Arc::clone(self), issued }));
+            }
         }
     }
 
@@ -538,6 +539,24 @@ struct Issued {
     /// Whether it appends data.
     grows: bool,
     reply: Reply<()>,
+}
+
+/// Waits for storage and publishes what it says.
+pub(super) struct Settling {
+    stream: Arc<Stream>,
+    issued: Issued,
+}
+
+impl Future for Settling {
+    type Output = Result<(), EngineError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { stream, issued } = self.get_mut();
+        let said = ready!(Pin::new(&mut issued.reply).poll(cx));
+        let result = stream.core.lock().settle(issued.number, issued.tail, said);
+        stream.publish(&result, issued.tail.0, issued.grows);
+        Poll::Ready(result)
+    }
 }
 
 impl Core {

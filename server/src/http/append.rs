@@ -10,16 +10,24 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::body::{self, Body};
 use super::error::HttpError;
 use super::{App, Turn, extract, stream_headers, truth};
-use crate::engine::{Append, Outcome, Payload};
+use crate::engine::{Append, Appending, Outcome, Payload, Receipt, Stream};
 use crate::metrics;
 
-pub(super) async fn handle<B>(
+/// An append that has its place in the order of its stream.
+pub(super) struct Begun {
+    stream: Arc<Stream>,
+    appending: Appending,
+    body_bytes: u64,
+}
+
+/// Takes the request in and begins the append.
+pub(super) async fn begin<B>(
     app: &Arc<App>,
     name: &str,
     parts: &Parts,
     body: B,
     turn: &Turn,
-) -> Result<Response<Body>, HttpError>
+) -> Result<Begun, HttpError>
 where
     B: http_body::Body<Data = Bytes>,
 {
@@ -42,26 +50,36 @@ where
     };
     let appending = stream.begin_append(append)?;
     turn.pass();
-    let receipt = appending.durable().await?;
-    match receipt.outcome {
-        Outcome::Appended => metrics::count(&app.metrics().appended_bytes, body_bytes),
-        Outcome::Duplicate => metrics::count(&app.metrics().duplicate_appends, 1),
-        Outcome::Closed => {}
+    Ok(Begun { stream, appending, body_bytes })
+}
+
+impl Begun {
+    /// Ready when it is durable.
+    pub(super) fn durable(&mut self) -> &mut Appending {
+        &mut self.appending
     }
 
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = match receipt.outcome {
-        Outcome::Appended if receipt.producer.is_some() => StatusCode::OK,
-        Outcome::Appended | Outcome::Closed | Outcome::Duplicate => StatusCode::NO_CONTENT,
-    };
-    let headers = response.headers_mut();
-    stream_headers(headers, &stream, receipt.next);
-    if receipt.closed {
-        headers.insert(names::STREAM_CLOSED, truth());
+    pub(super) fn answer(&self, app: &App, receipt: &Receipt) -> Response<Body> {
+        match receipt.outcome {
+            Outcome::Appended => metrics::count(&app.metrics().appended_bytes, self.body_bytes),
+            Outcome::Duplicate => metrics::count(&app.metrics().duplicate_appends, 1),
+            Outcome::Closed => {}
+        }
+
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = match receipt.outcome {
+            Outcome::Appended if receipt.producer.is_some() => StatusCode::OK,
+            Outcome::Appended | Outcome::Closed | Outcome::Duplicate => StatusCode::NO_CONTENT,
+        };
+        let headers = response.headers_mut();
+        stream_headers(headers, &self.stream, receipt.next);
+        if receipt.closed {
+            headers.insert(names::STREAM_CLOSED, truth());
+        }
+        if let Some((epoch, seq)) = receipt.producer {
+            headers.insert(names::PRODUCER_EPOCH, HeaderValue::from(epoch));
+            headers.insert(names::PRODUCER_SEQ, HeaderValue::from(seq));
+        }
+        response
     }
-    if let Some((epoch, seq)) = receipt.producer {
-        headers.insert(names::PRODUCER_EPOCH, HeaderValue::from(epoch));
-        headers.insert(names::PRODUCER_SEQ, HeaderValue::from(seq));
-    }
-    Ok(response)
 }

@@ -333,7 +333,11 @@ impl App {
         }
         match (target, parts.method.as_str()) {
             (Target::Stream(name), "PUT") => Box::pin(create::handle(self, &name, parts, body, caller)).await,
-            (Target::Stream(name), "POST") => Box::pin(append::handle(self, &name, parts, body, turn)).await,
+            (Target::Stream(name), "POST") => {
+                let mut begun = Box::pin(append::begin(self, &name, parts, body, turn)).await?;
+                let receipt = begun.durable().await?;
+                Ok(begun.answer(self, &receipt))
+            }
             (Target::Stream(name), "GET") => Box::pin(read::handle(self, &name, parts, turn)).await,
             (Target::Stream(name), "HEAD") => head::handle(self, &name).await,
             (Target::Stream(name), "DELETE") => Box::pin(delete::handle(self, &name)).await,

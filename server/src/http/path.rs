@@ -31,11 +31,16 @@ pub(super) fn target<'a>(root: &str, path: &'a str) -> Target<'a> {
     let Some(raw) = path.strip_prefix(root).and_then(|rest| rest.strip_prefix('/')) else {
         return Target::Elsewhere;
     };
-    if !is_well_encoded(raw) {
-        return Target::Invalid("the path has a percent sign that encodes nothing");
-    }
-    let Ok(name) = percent_decode_str(raw).decode_utf8() else {
-        return Target::Invalid("the path is not UTF-8");
+    let name = if raw.contains('%') {
+        if !is_well_encoded(raw) {
+            return Target::Invalid("the path has a percent sign that encodes nothing");
+        }
+        let Ok(name) = percent_decode_str(raw).decode_utf8() else {
+            return Target::Invalid("the path is not UTF-8");
+        };
+        name
+    } else {
+        Cow::Borrowed(raw)
     };
     let name = match name {
         Cow::Borrowed(name) => Cow::Borrowed(name.strip_suffix('/').unwrap_or(name)),
@@ -70,7 +75,12 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     if name.len() > LONGEST_NAME {
         return Err("the path is too long");
     }
-    if name.chars().any(char::is_control) {
+    let is_control = if name.is_ascii() {
+        name.bytes().any(|byte| byte.is_ascii_control())
+    } else {
+        name.chars().any(char::is_control)
+    };
+    if is_control {
         return Err("the path has a control character");
     }
     if name.split('/').any(|segment| matches!(segment, "" | "." | "..")) {

@@ -86,7 +86,7 @@ impl Shared {
     /// Once polled, it takes its course even if the future is dropped.
     pub(super) async fn settled(self: &Arc<Self>, ticket: Ticket) -> Result<(), Refusal> {
         let shared = Arc::clone(self);
-        RunToEnd::new(async move { shared.write(ticket).await }).await
+        RunToEnd::boxed(async move { shared.write(ticket).await }).await
     }
 
     async fn write(self: Arc<Self>, ticket: Ticket) -> Result<(), Refusal> {

@@ -24,6 +24,7 @@
 //! Where a request ends decides what the next one is. So only requests are taken that can be read in one way
 //! (`request`), and at the first other one hyper gets the connection, with all bytes from there on, and keeps it.
 
+mod answering;
 mod arriving;
 mod request;
 mod response;
@@ -40,6 +41,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::io::ReadBuf;
 
+use self::answering::{Answered, Answering};
 use self::arriving::Arriving;
 use self::request::Next;
 pub(crate) use self::response::chunk_of;
@@ -47,7 +49,7 @@ use self::response::{Framing, Output};
 use super::activity::{Activity, Busy};
 use super::socket::Socket;
 use crate::engine::Sink;
-use crate::http::{App, Body, Cut, Part, Peer, Turn};
+use crate::http::{App, Body, Part, Peer, Turn};
 use crate::metrics;
 
 /// So many bytes are read at once.
@@ -55,8 +57,6 @@ const READ: usize = 16 << 10;
 /// So many bytes of a connection may wait for their turn, be in requests under way, or in answers that are not taken. One
 /// request always fits.
 const HELD: usize = 80 << 10;
-/// Allocations up to this size are cheap: glibc has lists of them for each thread.
-const LISTED: usize = 1032;
 /// So many requests of a connection may be under way.
 const DEPTH: usize = 64;
 
@@ -107,19 +107,18 @@ struct Live {
     _busy: Busy,
 }
 
-type Answered = Result<Response<Body>, Cut>;
-
 enum Answer {
-    Later(Pin<Box<dyn Future<Output = Answered> + Send>>),
+    Later(Answering),
     There(Answered),
 }
 
 impl Answer {
     fn poll(&mut self, cx: &mut Context<'_>) {
         if let Self::Later(future) = self
-            && let Poll::Ready(answered) = future.as_mut().poll(cx)
+            && let Poll::Ready(answered) = future.poll(cx)
+            && let Self::Later(ended) = std::mem::replace(self, Self::There(answered))
         {
-            *self = Self::There(answered);
+            answering::keep(ended);
         }
     }
 }
@@ -359,8 +358,7 @@ impl<S: Socket> Pipeline<S> {
                 Box::pin(app.answer(request.map(Body::from), &peer, &turn)).await
             }
         };
-        debug_assert!(size_of_val(&future) <= LISTED, "an answer holds {} bytes", size_of_val(&future));
-        let mut answer = Answer::Later(Box::pin(future));
+        let mut answer = Answer::Later(answering::boxed(future));
         answer.poll(cx);
         self.held += size;
         self.under_way.push_back(Exchange { answer, busy, is_head, is_live, size });

@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, StatusCode, header};
 
 use super::super::socket::Socket;
+use crate::clock;
 use crate::http::Block;
 
 /// Smaller blocks are copied behind the head, so that they go out together.
@@ -226,7 +227,7 @@ fn put_date(out: &mut Vec<u8>) {
     thread_local! {
         static LAST: Cell<(u64, [u8; LENGTH])> = const { Cell::new((u64::MAX, [b' '; LENGTH])) };
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = clock::coarse() / 1000;
     let (mut at, mut text) = LAST.get();
     if at != now {
         let made = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
