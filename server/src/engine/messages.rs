@@ -8,17 +8,26 @@ use bytes::Bytes;
 use everstream::proto::content_type::StreamFormat;
 use everstream::proto::json::{self, JsonError};
 
-/// Bodies below this size are copied into a block of their own, so that a small message does not keep
-/// a whole network buffer alive.
+/// Whoever keeps messages below this size copies them, so that a small message does not keep a whole network buffer alive.
 const COPY_BELOW: usize = 64 * 1024;
 
 /// Zero or more messages, ready to store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Messages {
     data: Bytes,
     /// Ends of the messages within `data`; left empty when there is at most one message.
     ends: Vec<u32>,
+    /// Whether `data` is a part of what was read from a connection.
+    is_part: bool,
 }
+
+impl PartialEq for Messages {
+    fn eq(&self, other: &Self) -> bool {
+        self.data == other.data && self.ends == other.ends
+    }
+}
+
+impl Eq for Messages {}
 
 impl Messages {
     /// Frames a request body. An empty body, like an empty JSON array, gives no messages.
@@ -31,10 +40,7 @@ impl Messages {
         }
         match format {
             StreamFormat::Json => Self::frame_json(&body),
-            StreamFormat::Binary | StreamFormat::Text if body.len() < COPY_BELOW => {
-                Ok(Self { data: Bytes::copy_from_slice(&body), ends: Vec::new() })
-            }
-            StreamFormat::Binary | StreamFormat::Text => Ok(Self { data: body, ends: Vec::new() }),
+            StreamFormat::Binary | StreamFormat::Text => Ok(Self { data: body, ends: Vec::new(), is_part: true }),
         }
     }
 
@@ -53,7 +59,7 @@ impl Messages {
             } else {
                 found.iter().map(|range| end_of(range.end + 1 - first.start)).collect()
             };
-            return Ok(Self { data: data.into(), ends });
+            return Ok(Self { data: data.into(), ends, is_part: false });
         }
         let mut data = Vec::with_capacity(body.len() + 1);
         let mut ends = Vec::with_capacity(found.len());
@@ -62,7 +68,7 @@ impl Messages {
             data.push(b',');
             ends.push(end_of(data.len()));
         }
-        Ok(Self { data: data.into(), ends })
+        Ok(Self { data: data.into(), ends, is_part: false })
     }
 
     /// Messages as they were stored: `ends` is what [`inner_ends`](Self::inner_ends) gave. `None` if they do
@@ -71,7 +77,7 @@ impl Messages {
         let ordered = ends.windows(2).all(|pair| pair[0] < pair[1]) && ends.first() != Some(&0);
         let complete = ends.last().is_none_or(|last| *last as usize == data.len());
         let bounded = data.len() <= crate::config::LARGEST_BODY + 1;
-        (ordered && complete && bounded).then_some(Self { data, ends })
+        (ordered && complete && bounded).then_some(Self { data, ends, is_part: false })
     }
 
     /// Where each message ends, or nothing when there is at most one.
@@ -82,6 +88,16 @@ impl Messages {
     /// The stored bytes of all messages.
     pub fn data(&self) -> &Bytes {
         &self.data
+    }
+
+    /// [`data`](Self::data) for whoever keeps it for longer than the commit takes. The copy is made in the thread that will free
+    /// it: memory that one thread takes and another gives back makes them wait for each other.
+    pub fn kept(&self) -> Bytes {
+        if self.is_part && self.data.len() < COPY_BELOW {
+            Bytes::copy_from_slice(&self.data)
+        } else {
+            self.data.clone()
+        }
     }
 
     /// Where each message ends, counted from the start of [`data`](Self::data).
@@ -123,6 +139,20 @@ mod tests {
         assert_eq!(frame(" [ 1 , [2, 3] ] "), ("1,[2, 3],".into(), vec![2, 9]));
         assert_eq!(frame("{\"a\":1}"), ("{\"a\":1},".into(), vec![8]));
         assert_eq!(frame("[]"), (String::new(), vec![]));
+    }
+
+    #[test]
+    fn a_small_message_that_is_kept_does_not_keep_the_buffer_that_it_came_in() {
+        let lengths = [1, COPY_BELOW - 1, COPY_BELOW];
+        let keeps = lengths.map(|len| {
+            let buffer = Bytes::from(vec![b'x'; 2 * COPY_BELOW]);
+            let messages = Messages::frame(StreamFormat::Binary, buffer.slice(..len)).unwrap();
+            let kept = messages.kept();
+            drop(messages);
+            assert_eq!(kept, buffer[..len]);
+            !buffer.is_unique()
+        });
+        assert_eq!(keeps, [false, false, true]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::body::{self, Body};
 use super::error::HttpError;
-use super::{App, Turn, extract, stream_headers, truth};
+use super::{App, MOST_HEADERS, Turn, extract, spare, stream_headers, truth};
 use crate::engine::{Append, Appending, Outcome, Payload, Receipt, Stream};
 use crate::metrics;
 
@@ -71,6 +71,7 @@ impl Begun {
             Outcome::Appended if receipt.producer.is_some() => StatusCode::OK,
             Outcome::Appended | Outcome::Closed | Outcome::Duplicate => StatusCode::NO_CONTENT,
         };
+        *response.headers_mut() = spare::headers(MOST_HEADERS);
         let headers = response.headers_mut();
         stream_headers(headers, &self.stream, receipt.next);
         if receipt.closed {

@@ -24,6 +24,7 @@ mod path;
 mod probes;
 mod rate;
 mod read;
+pub(crate) mod spare;
 mod sse;
 mod subscriptions;
 mod trace;
@@ -207,6 +208,7 @@ impl App {
             if parts.method == Method::HEAD {
                 *response.body_mut() = Body::Empty;
             }
+            spare::keep(parts.headers);
             Ok(response)
         }
     }

@@ -179,7 +179,7 @@ impl Blocks {
             // Many streams never get a second one.
             self.blocks.reserve_exact(1);
         }
-        self.blocks.push(Block { start: at.0, data: messages.data().clone(), ends, level: 0, place });
+        self.blocks.push(Block { start: at.0, data: messages.kept(), ends, level: 0, place });
         self.merge();
     }
 

@@ -49,7 +49,7 @@ use self::response::{Framing, Output};
 use super::activity::{Activity, Busy};
 use super::socket::Socket;
 use crate::engine::Sink;
-use crate::http::{App, Body, Part, Peer, Turn};
+use crate::http::{App, Body, Part, Peer, Turn, spare};
 use crate::metrics;
 
 /// So many bytes are read at once.
@@ -270,6 +270,7 @@ impl<S: Socket> Pipeline<S> {
             && !matches!(self.next, Next::Whole(..));
         let common = self.app.common_headers().map_or(&[][..], |common| common);
         self.output.put_head(parts.status, &parts.headers, common, framing, is_last);
+        spare::keep(parts.headers);
         metrics::count(&self.app.metrics().served_bytes, length.unwrap_or(0));
         match body {
             Body::Empty => {}

@@ -4,8 +4,10 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf as _, Bytes};
 use everstream::proto::names;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use httparse::Status;
+
+use crate::http::spare;
 
 /// Larger heads, and heads with more fields, are left to hyper.
 const LARGEST_HEAD: usize = 8 << 10;
@@ -85,7 +87,7 @@ fn plain(input: &Bytes, head: &httparse::Request<'_, '_>) -> Option<(Request<Byt
     };
     *request.uri_mut() = Uri::from_maybe_shared(input.slice_ref(path.as_bytes())).ok()?;
     let mut body_len = None;
-    let mut headers = HeaderMap::with_capacity(head.headers.len());
+    let mut headers = spare::headers(head.headers.len());
     for field in &*head.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
         match name.as_str() {
