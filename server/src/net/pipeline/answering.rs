@@ -41,3 +41,36 @@ pub(super) fn keep(ended: Answering) {
         }
     });
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_box_of_an_answer_that_was_given_serves_the_next_one_and_holds_nothing_of_the_first() {
+        let request = Arc::new(());
+        let answer = |request: Arc<()>| async move {
+            tokio::task::yield_now().await;
+            drop(request);
+            Ok(Response::new(Body::Empty))
+        };
+        let kept = || SPARE.with_borrow(Vec::len);
+        for _ in 0..3 {
+            let mut answering = boxed(answer(Arc::clone(&request)));
+            assert_eq!(kept(), 0);
+            assert!((&mut answering).now_or_never().is_none());
+            assert!((&mut answering).now_or_never().unwrap().is_ok());
+            assert_eq!(Arc::strong_count(&request), 1);
+            keep(answering);
+            assert_eq!(kept(), 1);
+        }
+        let waiting: Vec<_> = (0..2 * KEPT).map(|_| boxed(answer(Arc::clone(&request)))).collect();
+        waiting.into_iter().for_each(keep);
+        assert_eq!(kept(), KEPT);
+    }
+}
