@@ -1,3 +1,6 @@
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
+
 import { DurableStreamError, stream, type Checkpoint, type LiveMode } from "everstream"
 import { describe, expect, it } from "vitest"
 
@@ -214,5 +217,39 @@ describe("giving up", () => {
   it("needs an address", async () => {
     expect(await failure(stream({} as never))).toMatchObject({ code: "BAD_REQUEST" })
     expect(await failure(stream({ url: address() }))).toMatchObject({ status: 404 })
+  })
+})
+
+describe("a read that rests", () => {
+  it("may be told without end that there is nothing, and keeps none of it", async () => {
+    setFlagsFromString("--expose-gc")
+    const gc = runInNewContext("gc") as () => void
+    const used = (): number => {
+      gc()
+      return process.memoryUsage().heapUsed
+    }
+    const { ItemIterator } = (await import("../dist/iterators.js")) as {
+      ItemIterator: new (source: object) => AsyncIterator<number>
+    }
+    const rounds = 200_000
+    let [pulled, before, after] = [0, 0, 0]
+    const items = new ItemIterator({
+      pull: async () => {
+        pulled += 1
+        if (pulled === 100) {
+          before = used()
+        } else if (pulled === rounds) {
+          after = used()
+        }
+        return { last: false }
+      },
+      parse: () => (pulled === rounds ? [7] : []),
+      checkAborted: () => {},
+      handOver: () => {},
+    })
+    expect(await items.next()).toEqual({ done: false, value: 7 })
+    expect(pulled).toBe(rounds)
+    // A promise for each would be more than 100 bytes each.
+    expect(after - before).toBeLessThan(rounds * 20)
   })
 })

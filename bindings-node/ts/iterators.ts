@@ -41,17 +41,30 @@ abstract class ReadIterator<T> implements AsyncIterableIterator<T> {
     return this.source.pull().then(this.#received, this.#failed)
   }
 
-  readonly #received = (batch: Batch | null): IteratorResult<T> | Promise<IteratorResult<T>> => {
+  readonly #received = (batch: Batch | null): IteratorResult<T> | Promise<IteratorResult<T>> =>
+    this.#from(batch) ?? this.#goOn()
+
+  readonly #failed = (error: unknown): never => {
+    throw this.source.refused(error)
+  }
+
+  /** A loop: batches without data may come without end while a stream rests, and a promise for each would keep them all. */
+  async #goOn(): Promise<IteratorResult<T>> {
+    for (;;) {
+      const given = this.#from(await this.source.pull().catch(this.#failed))
+      if (given !== undefined) {
+        return given
+      }
+    }
+  }
+
+  #from(batch: Batch | null): IteratorResult<T> | undefined {
     this.source.checkAborted()
     if (batch === null) {
       this.source.finish()
       return { done: true, value: undefined }
     }
-    return this.take(batch) ?? this.advance()
-  }
-
-  readonly #failed = (error: unknown): never => {
-    throw this.source.refused(error)
+    return this.take(batch)
   }
 
   /** All of a batch is the caller's. After the last one the read is over, whether the caller asks for more or not. */

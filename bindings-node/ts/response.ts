@@ -275,8 +275,8 @@ export class StreamResponseImpl<TJson> implements StreamResponse<TJson> {
   /** The next batch; `null` at the end. */
   pull(): Promise<Batch | null> {
     try {
-      const batch = this.#ended ? null : this.#reader.nextNow()
-      return this.#ended || batch !== null ? Promise.resolve(batch) : this.#reader.next()
+      const batch = this.#ended ? null : (this.#reader.nextNow() ?? this.#reader.next())
+      return Promise.resolve(batch)
     } catch (error) {
       return Promise.reject(error)
     }
