@@ -138,20 +138,23 @@ def test_event_loops_and_cancelled_calls(durable_stream_url: str) -> None:
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_reading_64_mb_takes_no_64_mb(live: bool, durable_stream_url: str) -> None:
+def test_reading_128_mb_takes_a_few_chunks_of_4_mb(live: bool, durable_stream_url: str) -> None:
     handle = DurableStream.create(durable_stream_url, content_type="application/octet-stream")
     chunk = bytes(4_000_000)
-    for _ in range(16):
+    for _ in range(32):
         handle.append(chunk)
     handle.close_stream()
+    # Three or four chunks are on their way; what the allocator keeps beside them varies: 27 to 39 MB
+    # in all. One that kept what it has read would take 128.
     code = f"""
+    handle.head()
     before = resident()
     most = total = 0
     for chunk in stream(url, live={live}):
         total += len(chunk)
         most = max(most, resident() - before)
-    assert total == 64 * MB, total
-    assert most < 40 * MB, f"grew by {{most / 1e6:.1f}} MB"
+    assert total == 128 * MB, total
+    assert most < 64 * MB, f"grew by {{most / 1e6:.1f}} MB"
     """
     measured(code, durable_stream_url)
 
