@@ -3,18 +3,28 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{Piece, ReadRange};
 use crate::engine::{AppendShape, Messages, Position};
 
 /// A run of consecutive appends.
 ///
-/// An append is one block, stored without copying. So that many small appends do not cost a block each
-/// for ever, every [`FAN_IN`] small blocks of one level are merged into one of the next.
+/// A large append is a block of its own, stored without copying. Small ones are put together: the last of them lie in memory
+/// that grows, from which readers get copies, and when that is full it becomes a block.
 #[derive(Default)]
 pub(super) struct Blocks {
     blocks: Vec<Block>,
+    /// Behind them all.
+    open: Open,
+}
+
+/// The last small appends.
+#[derive(Default)]
+struct Open {
+    start: u64,
+    data: Vec<u8>,
+    ends: Vec<End>,
 }
 
 /// Whole appends that lie together. Cheap to clone.
@@ -22,9 +32,7 @@ pub(super) struct Blocks {
 pub(super) struct Block {
     start: u64,
     data: Bytes,
-    ends: Ends,
-    /// How many merges lie behind it.
-    level: u8,
+    ends: Arc<[End]>,
     place: Option<Place>,
 }
 
@@ -35,11 +43,13 @@ pub(super) struct Place {
     pub(super) offset: u32,
 }
 
-/// Where the messages of a block end; one append of one message, the frequent case, needs no allocation.
-#[derive(Clone)]
-enum Ends {
-    One(End),
-    Many(Arc<[End]>),
+/// Appends as a reader sees them.
+struct View<'a> {
+    start: u64,
+    data: &'a [u8],
+    ends: &'a [End],
+    /// The same data, if it can be shared.
+    block: Option<&'a Block>,
 }
 
 /// Where a message ends within a block; the highest bit says that an append ends there too. Bodies are
@@ -47,8 +57,8 @@ enum Ends {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct End(pub(super) u32);
 
-const FAN_IN: usize = 32;
-/// Blocks of this size and above stay as they are: they are few already, and copying them would cost more than they do.
+/// Appends of this size and above stay as they are, and smaller ones are put together up to it: blocks of this size are few,
+/// and copying them would cost more than they do.
 pub(super) const MERGED: usize = 32 * 1024;
 
 impl End {
@@ -116,7 +126,7 @@ pub(super) fn append_after(ends: &[End], start: u64, at: usize) -> Option<Append
 
 impl Block {
     pub(super) fn from_parts(start: u64, data: Bytes, ends: Vec<End>) -> Self {
-        Self { start, data, ends: Ends::Many(ends.into()), level: 0, place: None }
+        Self { start, data, ends: ends.into(), place: None }
     }
 
     /// The appends from a position on, at which one begins.
@@ -125,7 +135,7 @@ impl Block {
             return self.clone();
         };
         let before = before as usize;
-        let ends = self.ends().iter().filter(|end| end.at() > before).map(|end| End(end.0 - before as u32)).collect();
+        let ends = self.ends.iter().filter(|end| end.at() > before).map(|end| End(end.0 - before as u32)).collect();
         let place = self.place.map(|place| Place { offset: place.offset + before as u32, ..place });
         Self { place, ..Self::from_parts(from, self.data.slice(before..), ends) }
     }
@@ -147,9 +157,54 @@ impl Block {
     }
 
     pub(super) fn ends(&self) -> &[End] {
-        match &self.ends {
-            Ends::One(end) => std::slice::from_ref(end),
-            Ends::Many(ends) => ends,
+        &self.ends
+    }
+}
+
+impl Open {
+    fn push(&mut self, at: Position, messages: &Messages) {
+        if self.data.is_empty() {
+            self.start = at.0;
+            // Many streams never get a second append.
+            self.data.reserve_exact(messages.len());
+            self.ends.reserve_exact(1);
+        }
+        put_ends(&mut self.ends, messages, self.data.len());
+        self.data.extend_from_slice(messages.data());
+    }
+
+    fn take(&mut self) -> Option<Block> {
+        let Self { start, data, ends } = std::mem::take(self);
+        (!data.is_empty()).then(|| Block::from_parts(start, data.into_boxed_slice().into(), ends))
+    }
+}
+
+/// Adds where messages end that come after `before` bytes.
+fn put_ends(ends: &mut Vec<End>, messages: &Messages, before: usize) {
+    ends.extend(messages.ends().map(|end| End(end).shifted(before)));
+    if let Some(last) = ends.last_mut() {
+        last.0 |= End::APPEND;
+    }
+}
+
+impl<'a> View<'a> {
+    fn of_block(block: &'a Block) -> Self {
+        Self { start: block.start, data: &block.data, ends: &block.ends, block: Some(block) }
+    }
+
+    fn of_open(open: &'a Open) -> Option<Self> {
+        let Open { start, data, ends } = open;
+        (!data.is_empty()).then(|| Self { start: *start, data, ends, block: None })
+    }
+
+    fn end(&self) -> u64 {
+        self.start + self.data.len() as u64
+    }
+
+    fn slice(&self, cut: Cut) -> Bytes {
+        match self.block {
+            Some(block) => block.data.slice(cut.begin..cut.end),
+            None => Bytes::copy_from_slice(&self.data[cut.begin..cut.end]),
         }
     }
 }
@@ -161,59 +216,41 @@ impl Blocks {
     }
 
     /// As [`Self::push`], of messages that lie in the log as well. They have at least [`MERGED`] bytes, since the place is lost
-    /// when blocks are merged.
+    /// when appends are put together.
     pub(super) fn push_placed(&mut self, at: Position, messages: &Messages, place: Option<Place>) {
-        let mut ends = messages.ends().map(End);
-        let ends = match (ends.next(), ends.next()) {
-            (None, _) => return,
-            (Some(only), None) => Ends::One(End(only.0 | End::APPEND)),
-            _ => {
-                let mut ends: Vec<End> = messages.ends().map(End).collect();
-                if let Some(last) = ends.last_mut() {
-                    last.0 |= End::APPEND;
-                }
-                Ends::Many(ends.into())
-            }
-        };
-        if self.blocks.is_empty() {
-            // Many streams never get a second one.
-            self.blocks.reserve_exact(1);
+        if messages.is_empty() {
+            return;
         }
-        self.blocks.push(Block { start: at.0, data: messages.kept(), ends, level: 0, place });
-        self.merge();
+        if self.open.data.len() + messages.len() > MERGED {
+            self.close();
+        }
+        if messages.len() < MERGED {
+            return self.open.push(at, messages);
+        }
+        let mut ends = Vec::new();
+        put_ends(&mut ends, messages, 0);
+        self.blocks.push(Block { place, ..Block::from_parts(at.0, messages.kept(), ends) });
     }
 
-    fn merge(&mut self) {
-        while let Some(first) = self.blocks.len().checked_sub(FAN_IN) {
-            let run = &self.blocks[first..];
-            let level = run[0].level;
-            if run.iter().any(|block| block.level != level || block.data.len() >= MERGED) {
-                return;
-            }
-            let mut data = BytesMut::with_capacity(run.iter().map(|block| block.data.len()).sum());
-            let mut ends = Vec::with_capacity(run.iter().map(|block| block.ends().len()).sum());
-            for block in run {
-                ends.extend(block.ends().iter().map(|end| end.shifted(data.len())));
-                data.extend_from_slice(&block.data);
-            }
-            let merged = Block {
-                start: run[0].start,
-                data: data.freeze(),
-                ends: Ends::Many(ends.into()),
-                level: level.saturating_add(1),
-                place: None,
-            };
-            self.blocks.truncate(first);
-            self.blocks.push(merged);
-        }
+    /// Makes a block of the last small appends.
+    fn close(&mut self) {
+        self.blocks.extend(self.open.take());
     }
 
-    /// Where the last block ends.
+    /// The appends that end behind a position.
+    fn views(&self, behind: u64) -> impl Iterator<Item = View<'_>> {
+        let first = self.blocks.partition_point(|block| block.end() <= behind);
+        let blocks = self.blocks[first..].iter().map(View::of_block);
+        blocks.chain(View::of_open(&self.open).filter(|open| open.end() > behind))
+    }
+
+    /// Where the last append ends.
     pub(super) fn end(&self) -> Option<u64> {
-        self.blocks.last().map(Block::end)
+        let open = View::of_open(&self.open).map(|open| open.end());
+        open.or_else(|| self.blocks.last().map(Block::end))
     }
 
-    /// Drops blocks that end at `upto` or before it.
+    /// Drops appends that were given by [`since`](Self::since), up to a position at which one of its blocks ends.
     pub(super) fn drop_front(&mut self, upto: u64) {
         let gone = self.blocks.partition_point(|block| block.end() <= upto);
         if gone == self.blocks.len() {
@@ -224,7 +261,8 @@ impl Blocks {
     }
 
     /// All appends from a position on, at which one begins.
-    pub(super) fn since(&self, from: u64) -> Vec<Block> {
+    pub(super) fn since(&mut self, from: u64) -> Vec<Block> {
+        self.close();
         self.blocks.iter().filter(|block| block.end() > from).map(|block| block.since(from)).collect()
     }
 
@@ -243,23 +281,19 @@ impl Blocks {
         let (from, to) = (range.from.0, range.to.0);
         let mut piece = Piece { next: Position(from.min(to)), ..Piece::default() };
         let mut left = range.max_bytes;
-        let first = self.blocks.partition_point(|block| block.end() <= from);
-        for block in self.blocks[first..].iter().take_while(|block| block.start < to) {
-            let inside = from.saturating_sub(block.start) as usize;
-            let until = usize::try_from(to - block.start).map_or(block.data.len(), |cut| cut.min(block.data.len()));
-            let Some(Cut { begin, end }) =
-                cut(block.ends(), inside, until, left, at_least_one && piece.data.is_empty())
-            else {
-                break;
-            };
-            piece.next = Position(block.start + end as u64);
+        for view in self.views(from).take_while(|view| view.start < to) {
+            let inside = from.saturating_sub(view.start) as usize;
+            let until = usize::try_from(to - view.start).map_or(view.data.len(), |cut| cut.min(view.data.len()));
+            let Some(cut) = cut(view.ends, inside, until, left, at_least_one && piece.data.is_empty()) else { break };
+            let Cut { begin, end } = cut;
+            piece.next = Position(view.start + end as u64);
             if begin == end {
                 continue;
             }
-            if let Some(place) = block.place {
+            if let Some(place) = view.block.and_then(Block::place) {
                 placed(piece.data.len(), Place { offset: place.offset + begin as u32, ..place });
             }
-            piece.data.push(block.data.slice(begin..end));
+            piece.data.push(view.slice(cut));
             left = left.saturating_sub(end - begin);
             if end < until || left == 0 {
                 break;
@@ -269,7 +303,7 @@ impl Blocks {
     }
 
     pub(super) fn append_after(&self, at: Position) -> Option<AppendShape> {
-        let block = &self.blocks[self.blocks.partition_point(|block| block.end() <= at.0)..].first()?;
-        append_after(block.ends(), block.start, at.0.saturating_sub(block.start) as usize)
+        let view = self.views(at.0).next()?;
+        append_after(view.ends, view.start, at.0.saturating_sub(view.start) as usize)
     }
 }

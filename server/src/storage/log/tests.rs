@@ -207,7 +207,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         changed in any::<prop::sample::Index>(),
     ) {
-        let (log, blocks) = placed(&sizes, 100);
+        let (log, mut blocks) = placed(&sizes, 100);
         let (mut apart, mut whole) = (Parts::default(), Parts::default());
         let run = encode(&mut apart, 3, &blocks.since(100), SEGMENT as u32);
         let other = encode(&mut whole, 3, &blocks.since(100), 0);

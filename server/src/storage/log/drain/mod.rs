@@ -124,7 +124,8 @@ impl Drain {
             }
             // What changes from here on makes it dirty again.
             inner.dirty = false;
-            let mut blocks = inner.tail.since(inner.drained);
+            let drained = inner.drained;
+            let mut blocks = inner.tail.since(drained);
             // What may stay in a later segment is left to the cut that has it.
             let later = |block: &Block| block.place().is_some_and(|at| u64::from(at.segment.get()) >= cut.next_segment);
             if let Some(first) = blocks.iter().position(later) {
