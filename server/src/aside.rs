@@ -9,31 +9,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 
 /// A set of futures; each gives one event.
 pub(crate) struct Aside<'a, T> {
     futures: Vec<Pin<Box<dyn Future<Output = T> + Send + 'a>>>,
     bell: Arc<Bell>,
+    /// The task that the bell wakes. The task polls often, and to look here takes no lock.
+    task: Option<Waker>,
 }
 
 /// Is rung by the futures.
 #[derive(Default)]
 struct Bell {
     has_rung: AtomicBool,
-    task: AtomicWaker,
+    /// It stays when it is woken: see [`Aside::poll`].
+    task: Mutex<Option<Waker>>,
 }
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         self.has_rung.store(true, Ordering::Release);
-        self.task.wake();
+        if let Some(task) = &*self.task.lock() {
+            task.wake_by_ref();
+        }
     }
 }
 
 impl<'a, T> Aside<'a, T> {
     pub(crate) fn new() -> Self {
-        Self { futures: Vec::new(), bell: Arc::default() }
+        Self { futures: Vec::new(), bell: Arc::default(), task: None }
     }
 
     pub(crate) fn add(&mut self, future: impl Future<Output = T> + Send + 'a) {
@@ -61,7 +66,10 @@ impl<'a, T> Aside<'a, T> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<T> {
         // First, so that whoever rings after the look below wakes this task.
-        self.bell.task.register(cx.waker());
+        if self.task.as_ref().is_none_or(|task| !task.will_wake(cx.waker())) {
+            self.task = Some(cx.waker().clone());
+            self.bell.task.lock().clone_from(&self.task);
+        }
         if !self.bell.has_rung.load(Ordering::Relaxed) || !self.bell.has_rung.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
         }

@@ -244,7 +244,7 @@ impl Registry {
         for events in events.chunks(PAGE) {
             let body = Value::from(events).to_string();
             let append = Append {
-                content_type: Some(Bytes::from_static(CONTENT_TYPE.as_bytes())),
+                content_type: Some(CONTENT_TYPE.as_bytes()),
                 payload: Payload::frame(StreamFormat::Json, body.into()),
                 close: false,
                 producer: None,

@@ -108,11 +108,11 @@ async fn setup() -> (Arc<SlowStorage>, Engine) {
     (storage, engine)
 }
 
-fn append(body: &'static str) -> Append {
+fn append(body: &'static str) -> Append<'static> {
     Append::new("text/plain", Bytes::from_static(body.as_bytes()))
 }
 
-fn by(mut append: Append, seq: u64) -> Append {
+fn by(mut append: Append<'_>, seq: u64) -> Append<'_> {
     append.producer = Some(ProducerTag { id: Bytes::from_static(b"p"), epoch: 0, seq });
     append
 }

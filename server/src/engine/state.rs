@@ -39,9 +39,9 @@ impl StreamConfig {
 
 /// An append or a close, as it was asked for.
 #[derive(Clone, Debug)]
-pub struct Append {
+pub struct Append<'a> {
     /// The request's content type.
-    pub content_type: Option<Bytes>,
+    pub content_type: Option<&'a [u8]>,
     /// What is to be appended.
     pub payload: Payload,
     /// Whether the stream is to be closed with it.
@@ -52,13 +52,12 @@ pub struct Append {
     pub stream_seq: Option<Bytes>,
 }
 
-impl Append {
+impl<'a> Append<'a> {
     /// A plain append of a body in the given content type, framed by that type.
-    pub fn new(content_type: impl Into<String>, body: Bytes) -> Self {
-        let content_type = content_type.into();
+    pub fn new(content_type: &'a str, body: Bytes) -> Self {
         Self {
-            payload: Payload::frame(StreamFormat::of(&content_type), body),
-            content_type: Some(content_type.into()),
+            payload: Payload::frame(StreamFormat::of(content_type), body),
+            content_type: Some(content_type.as_bytes()),
             close: false,
             producer: None,
             stream_seq: None,
@@ -232,11 +231,11 @@ impl StreamState {
     ///
     /// # Errors
     /// The row of T-POST, T-CLOSE or T-PROD that refuses it.
-    pub fn decide(&self, append: Append, now: Millis) -> Result<Decision, EngineError> {
+    pub fn decide(&self, append: Append<'_>, now: Millis) -> Result<Decision, EngineError> {
         if append.payload == Payload::Empty {
             return if append.close { self.decide_close(&append, now) } else { Err(EngineError::EmptyBody) };
         }
-        let content_type = append.content_type.as_deref().ok_or(EngineError::MissingContentType)?;
+        let content_type = append.content_type.ok_or(EngineError::MissingContentType)?;
         if self.is_expired(now) {
             return Err(EngineError::NotFound);
         }
@@ -272,7 +271,7 @@ impl StreamState {
     }
 
     /// Judges a close without data (T-CLOSE). Content type and `Stream-Seq` do not count (S-APPEND-4, S-SEQ-5).
-    fn decide_close(&self, append: &Append, now: Millis) -> Result<Decision, EngineError> {
+    fn decide_close(&self, append: &Append<'_>, now: Millis) -> Result<Decision, EngineError> {
         if self.is_expired(now) {
             return Err(EngineError::NotFound);
         }
@@ -296,7 +295,7 @@ impl StreamState {
     }
 
     /// A closed stream answers only the repeat of its closing tuple, whatever the body (S-CLOSE-2).
-    fn decide_on_closed(&self, closure: &Closure, append: &Append) -> Result<Receipt, EngineError> {
+    fn decide_on_closed(&self, closure: &Closure, append: &Append<'_>) -> Result<Receipt, EngineError> {
         match &append.producer {
             Some(tag) if closure.by.as_ref() == Some(tag) => Ok(Receipt {
                 outcome: Outcome::Closed,
@@ -309,7 +308,7 @@ impl StreamState {
     }
 
     /// The answer to a duplicate, or `None` when the request is in order or names no producer.
-    fn check_producer(&self, append: &Append) -> Result<Option<Receipt>, EngineError> {
+    fn check_producer(&self, append: &Append<'_>) -> Result<Option<Receipt>, EngineError> {
         let Some(tag) = &append.producer else { return Ok(None) };
         match self.stored.producers.check(tag) {
             Verdict::Accept => Ok(None),

@@ -16,11 +16,11 @@ fn text() -> StreamState {
     stream("text/plain; charset=utf-8")
 }
 
-fn append(body: &'static str) -> Append {
+fn append(body: &'static str) -> Append<'static> {
     Append::new("text/plain", Bytes::from_static(body.as_bytes()))
 }
 
-fn json(body: &'static str) -> Append {
+fn json(body: &'static str) -> Append<'static> {
     Append::new(JSON, Bytes::from_static(body.as_bytes()))
 }
 
@@ -34,7 +34,7 @@ trait With {
     fn closing(self) -> Self;
 }
 
-impl With for Append {
+impl With for Append<'_> {
     fn by(mut self, id: &'static str, epoch: u64, seq: u64) -> Self {
         self.producer = Some(tag(id, epoch, seq));
         self
@@ -52,7 +52,7 @@ impl With for Append {
 }
 
 /// Decides, applies what is to be committed, and gives the receipt.
-fn run(state: &mut StreamState, append: &Append) -> Result<Receipt, EngineError> {
+fn run(state: &mut StreamState, append: &Append<'_>) -> Result<Receipt, EngineError> {
     match state.decide(append.clone(), 0)? {
         Decision::Commit(commit, receipt) => {
             state.apply(&commit);
@@ -65,7 +65,7 @@ fn run(state: &mut StreamState, append: &Append) -> Result<Receipt, EngineError>
 }
 
 /// Asserts that a request is refused and that nothing changed (S-APPEND-5).
-fn refused(state: &StreamState, append: &Append) -> EngineError {
+fn refused(state: &StreamState, append: &Append<'_>) -> EngineError {
     state.decide(append.clone(), 0).unwrap_err()
 }
 
@@ -220,7 +220,7 @@ fn every_row_of_t_close_is_answered_as_the_table_says() {
 #[test]
 fn close_only_ignores_the_content_type() {
     let mut close = Append::close_only();
-    close.content_type = Some(Bytes::from_static(b"image/png"));
+    close.content_type = Some(b"image/png");
     assert!(run(&mut text(), &close).is_ok());
 }
 

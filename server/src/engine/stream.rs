@@ -164,7 +164,7 @@ impl Stream {
     ///
     /// # Errors
     /// The row of T-POST that refuses it, or a failure of the storage.
-    pub async fn append(self: &Arc<Self>, append: Append) -> Result<Receipt, EngineError> {
+    pub async fn append(self: &Arc<Self>, append: Append<'_>) -> Result<Receipt, EngineError> {
         self.begin_append(append)?.await
     }
 
@@ -173,7 +173,7 @@ impl Stream {
     ///
     /// # Errors
     /// The stream cannot be used. What T-POST refuses is said by the [`Appending`].
-    pub fn begin_append(self: &Arc<Self>, append: Append) -> Result<Appending, EngineError> {
+    pub fn begin_append(self: &Arc<Self>, append: Append<'_>) -> Result<Appending, EngineError> {
         let mut core = self.live_core()?;
         let now = self.clock.now();
         let (outcome, number) = match core.decided.decide(append, now) {

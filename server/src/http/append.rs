@@ -42,7 +42,7 @@ where
     let content_type = parts.headers.get(header::CONTENT_TYPE);
     let body_bytes = body.len() as u64;
     let append = Append {
-        content_type: content_type.map(|value| Bytes::copy_from_slice(value.as_bytes())),
+        content_type: content_type.map(HeaderValue::as_bytes),
         payload: Payload::frame(stream.format(), body),
         close: control::is_closed(&parts.headers),
         producer,

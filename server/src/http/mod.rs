@@ -530,14 +530,14 @@ const MOST_HEADERS: usize = 6;
 fn stream_headers(headers: &mut HeaderMap, stream: &Stream, next: Position) {
     headers.reserve(MOST_HEADERS);
     headers.insert(names::STREAM_NEXT_OFFSET, position_value(next));
-    if let Ok(id) = HeaderValue::from_bytes(&stream.meta().id.to_digits()) {
+    if let Some(id) = spare::value(&stream.meta().id.to_digits()) {
         headers.insert(names::STREAM_INCARNATION, id);
     }
 }
 
 fn position_value(position: Position) -> HeaderValue {
     // Digits and `_` are always legal.
-    HeaderValue::from_str(position.to_wire().as_str()).unwrap_or(const { HeaderValue::from_static("") })
+    spare::value(position.to_wire().as_str().as_bytes()).unwrap_or(const { HeaderValue::from_static("") })
 }
 
 /// The value of flags (S-READ-4, S-READ-5).

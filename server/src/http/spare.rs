@@ -1,16 +1,22 @@
-//! Maps of headers that are used again: most requests have about as many headers, and so have most answers.
+//! Memory of headers that is used again: most requests have about as many headers, and so have most answers, whose values are
+//! written soon after they were made.
 
 use std::cell::RefCell;
 
-use http::HeaderMap;
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderValue};
 
 /// So many are kept in each thread.
 const KEPT: usize = 256;
 /// Maps for more headers, some 100 bytes each, are not kept.
 const LARGEST: usize = 16;
 
+/// So many bytes of values are taken from the allocator at once. A value that is kept keeps them all.
+const VALUES: usize = 2048;
+
 thread_local! {
     static SPARE: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+    static ROOM: RefCell<BytesMut> = RefCell::default();
 }
 
 /// An empty map with room for some headers.
@@ -36,7 +42,21 @@ pub(crate) fn keep(mut headers: HeaderMap) {
     }
 }
 
+/// A value for an answer that is on its way; `None` if the bytes are none of a header's. Many are in one piece of memory, which
+/// is used again when none of them is left.
+pub(super) fn value(bytes: &[u8]) -> Option<HeaderValue> {
+    let bytes = ROOM.with_borrow_mut(|room| {
+        if room.capacity() < bytes.len() {
+            room.reserve(VALUES.max(bytes.len()));
+        }
+        room.extend_from_slice(bytes);
+        room.split().freeze()
+    });
+    HeaderValue::from_maybe_shared(bytes).ok()
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use http::{HeaderValue, header};
 
@@ -55,5 +75,19 @@ mod tests {
         assert!(again.is_empty() && again.capacity() >= 8 && !again.contains_key(header::SET_COOKIE));
         (0..2 * KEPT).for_each(|_| keep(HeaderMap::with_capacity(4)));
         assert_eq!(SPARE.with_borrow(Vec::len), KEPT);
+    }
+
+    #[test]
+    fn values_are_their_own_and_their_memory_is_used_again() {
+        let kept = value(b"kept").unwrap();
+        let many: Vec<_> = (0..1000).map(|number| value(format!("{number}").as_bytes()).unwrap()).collect();
+        assert!(many.iter().enumerate().all(|(number, value)| value.as_bytes() == format!("{number}").as_bytes()));
+        assert_eq!(kept, "kept");
+        assert_eq!(value(&[b'x'; 2 * VALUES]).unwrap().len(), 2 * VALUES);
+        assert!(value(b"a\nb").is_none());
+        drop((kept, many));
+        let places: std::collections::HashSet<_> =
+            (0..100 * VALUES).map(|_| value(b"0123456789").unwrap().as_bytes().as_ptr()).collect();
+        assert!(places.len() < 2 * VALUES, "{} places", places.len());
     }
 }

@@ -83,6 +83,19 @@ impl Socket for Plain {
     }
 }
 
+/// Writes what the socket takes now. The C library makes each of its writes a point where a thread may be cancelled, which takes
+/// longer than much of what an answer needs otherwise.
+#[cfg(target_os = "linux")]
+fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    use rustix::net::{SendFlags, send};
+    socket.try_io(Interest::WRITABLE, || Ok(send(socket, bytes, SendFlags::NOSIGNAL)?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    socket.try_write(bytes)
+}
+
 /// Keeps SIGPIPE from this thread, once for each thread. Every other write asks the kernel not to send it, but `sendfile` cannot: a
 /// peer that has gone would end a process in which the signal has its default, such as a Python program that wants it so.
 #[cfg(target_os = "linux")]
@@ -108,7 +121,7 @@ impl AsyncRead for Plain {
 
 impl AsyncWrite for Plain {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_with(cx, |socket| socket.try_write(bytes))
+        self.poll_with(cx, |socket| send(socket, bytes))
     }
 
     fn poll_write_vectored(

@@ -51,7 +51,7 @@ impl Shared {
         }
     }
 
-    fn wake_append(&self, id: &Arc<str>, wake_id: &str) -> Option<(Arc<str>, Append)> {
+    fn wake_append(&self, id: &Arc<str>, wake_id: &str) -> Option<(Arc<str>, Append<'static>)> {
         let core = self.core.lock();
         let subscription = core.registry.find(id).ok()?;
         // A worker that claimed it unasked does not make the event false (S-PULL-1: each wake).

@@ -324,7 +324,7 @@ impl World {
         &mut self,
         server: &mut Server,
         name: String,
-        append: Append,
+        append: Append<'static>,
         sent: Sent,
         under_way: &mut Vec<(Work<Receipt>, Sent)>,
     ) {

@@ -77,7 +77,7 @@ impl Server {
             .zip(number(names::PRODUCER_SEQ))
             .map(|((id, epoch), seq)| ProducerTag { id, epoch, seq });
         let append = Append {
-            content_type: text(CONTENT_TYPE),
+            content_type: request.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes),
             payload: Payload::frame(self.state.format(), request.body.clone()),
             close: is_closed(&request.headers),
             producer,

@@ -118,7 +118,7 @@ mod tests {
     fn arriving(sent: &str, activity: &Arc<Activity>) -> Arriving {
         let mut input = Bytes::from(format!("{HEAD}{sent}"));
         let Next::Partial(partial) = take(&mut input, 10) else { panic!("the body is not all there") };
-        let arriving = Arriving::new(*partial, &mut input, Room::default(), Duration::MAX, activity.begin());
+        let arriving = Arriving::new(partial, &mut input, Room::default(), Duration::MAX, activity.begin());
         assert_eq!(input, "");
         arriving
     }

@@ -43,7 +43,7 @@ use tokio::io::ReadBuf;
 
 use self::answering::{Answered, Answering};
 use self::arriving::Arriving;
-use self::request::Next;
+use self::request::{Next, Partial};
 pub(crate) use self::response::chunk_of;
 use self::response::{Framing, Output};
 use super::activity::{Activity, Busy};
@@ -63,12 +63,10 @@ const DEPTH: usize = 64;
 /// A connection, from its first byte to its last plain request.
 pub(super) struct Pipeline<S> {
     socket: S,
-    app: Arc<App>,
-    peer: Arc<Peer>,
+    asking: Arc<Asking>,
     activity: Arc<Activity>,
-    turn: Turn,
     input: Bytes,
-    next: Next,
+    next: Waiting,
     /// The next request, as long as its body is not all there. `input` is empty then.
     arriving: Option<Box<Arriving>>,
     under_way: VecDeque<Exchange>,
@@ -83,6 +81,13 @@ pub(super) struct Pipeline<S> {
     is_closing: bool,
 }
 
+/// What the requests of a connection need to be answered.
+struct Asking {
+    app: Arc<App>,
+    peer: Arc<Peer>,
+    turn: Turn,
+}
+
 /// How a pipeline ends.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -90,6 +95,16 @@ pub(super) enum End {
     Closed,
     /// What comes next is for hyper.
     HandOver,
+}
+
+/// What has come of the next request, which cannot begin yet.
+enum Waiting {
+    Nothing,
+    /// All of it, and how many bytes that was.
+    Whole(Box<(Request<Bytes>, usize)>),
+    Partial(Box<Partial>),
+    /// It is for hyper.
+    Other,
 }
 
 /// A request under way.
@@ -134,12 +149,10 @@ impl<S: Socket> Pipeline<S> {
     ) -> Self {
         Self {
             socket,
-            app,
-            peer,
+            asking: Arc::new(Asking { app, peer, turn: Turn::new(sink) }),
             activity,
-            turn: Turn::new(sink),
             input: Bytes::new(),
-            next: Next::Begun,
+            next: Waiting::Nothing,
             arriving: None,
             under_way: VecDeque::new(),
             live: None,
@@ -153,9 +166,9 @@ impl<S: Socket> Pipeline<S> {
     /// What is under way is the last, be it only on its way here.
     pub(super) fn close(&mut self) {
         self.is_closing = true;
-        if matches!(self.next, Next::Whole(..) | Next::Partial(_)) {
+        if matches!(self.next, Waiting::Whole(_) | Waiting::Partial(_)) {
             // It has only been looked at.
-            self.next = Next::Begun;
+            self.next = Waiting::Nothing;
         }
     }
 
@@ -182,7 +195,7 @@ impl<S: Socket> Pipeline<S> {
             if is_idle && self.arriving.as_ref().is_some_and(|arriving| self.is_ended || arriving.is_refused()) {
                 return Poll::Ready(Ok(self.hand_over()));
             }
-            if is_idle && matches!(self.next, Next::Other) {
+            if is_idle && matches!(self.next, Waiting::Other) {
                 return Poll::Ready(Ok(End::HandOver));
             }
             if self.is_ended && self.is_live() {
@@ -233,7 +246,7 @@ impl<S: Socket> Pipeline<S> {
     /// Takes answers that are there, in order.
     fn take_answers(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.under_way.len() > 1
-            && !self.turn.is_passed()
+            && !self.asking.turn.is_passed()
             && let Some(last) = self.under_way.back_mut()
         {
             // The others have their places: whatever they wait for comes without their being polled.
@@ -267,11 +280,11 @@ impl<S: Socket> Pipeline<S> {
         let is_last = self.is_closing
             && self.under_way.is_empty()
             && self.arriving.is_none()
-            && !matches!(self.next, Next::Whole(..));
-        let common = self.app.common_headers().map_or(&[][..], |common| common);
+            && !matches!(self.next, Waiting::Whole(_));
+        let common = self.asking.app.common_headers().map_or(&[][..], |common| common);
         self.output.put_head(parts.status, &parts.headers, common, framing, is_last);
         spare::keep(parts.headers);
-        metrics::count(&self.app.metrics().served_bytes, length.unwrap_or(0));
+        metrics::count(&self.asking.app.metrics().served_bytes, length.unwrap_or(0));
         match body {
             Body::Empty => {}
             Body::Full(block) => self.output.put_block(block),
@@ -285,7 +298,7 @@ impl<S: Socket> Pipeline<S> {
         let Some(live) = &mut self.live else { return Poll::Pending };
         match ready!(live.body.as_mut().poll_next(cx)) {
             Some(Part::Whole(events)) => {
-                metrics::count(&self.app.metrics().served_bytes, events.len() as u64);
+                metrics::count(&self.asking.app.metrics().served_bytes, events.len() as u64);
                 self.output.put_chunk(events);
             }
             Some(Part::Rest(rest)) => self.output.put_block(rest),
@@ -303,60 +316,80 @@ impl<S: Socket> Pipeline<S> {
     }
 
     /// Takes the next request off what came, if it is there.
-    fn take_next(&mut self) {
-        let limits = &self.app.config().limits;
-        if !self.is_closing && self.arriving.is_none() && matches!(self.next, Next::Begun) && !self.input.is_empty() {
-            self.next = request::take(&mut self.input, limits.max_body_bytes);
+    fn take_next(&mut self) -> Option<(Request<Bytes>, usize)> {
+        match std::mem::replace(&mut self.next, Waiting::Nothing) {
+            Waiting::Nothing => {}
+            Waiting::Whole(whole) => return Some(*whole),
+            waiting => self.next = waiting,
+        }
+        let limits = &self.asking.app.config().limits;
+        if !self.is_closing
+            && self.arriving.is_none()
+            && matches!(self.next, Waiting::Nothing)
+            && !self.input.is_empty()
+        {
+            match request::take(&mut self.input, limits.max_body_bytes) {
+                Next::Whole(request, size) => return Some((request, size)),
+                Next::Partial(partial) => self.next = Waiting::Partial(Box::new(partial)),
+                Next::Begun => {}
+                Next::Other => self.next = Waiting::Other,
+            }
         }
         // Behind a live read it would have to wait for very long.
-        if matches!(self.next, Next::Partial(_))
+        if matches!(self.next, Waiting::Partial(_))
             && !self.is_live()
-            && let Next::Partial(partial) = std::mem::replace(&mut self.next, Next::Begun)
+            && let Waiting::Partial(partial) = std::mem::replace(&mut self.next, Waiting::Nothing)
         {
-            let (room, busy) = (self.app.room_for_body(), self.activity.begin());
+            let (room, busy) = (self.asking.app.room_for_body(), self.activity.begin());
             let arriving = Arriving::new(*partial, &mut self.input, room, limits.body_timeout, busy);
             self.arriving = Some(Box::new(arriving));
         }
-        if let Some(arriving) = self.arriving.take_if(|arriving| arriving.is_whole()) {
-            let (request, size) = arriving.into_whole();
-            self.next = Next::Whole(Box::new(request), size);
-        }
+        self.arriving.take_if(|arriving| arriving.is_whole()).map(|arriving| arriving.into_whole())
     }
 
     /// Begins the next request, if it is there and may begin.
     fn begin_next(&mut self, is_flushed: bool, cx: &mut Context<'_>) -> bool {
-        self.take_next();
-        let Next::Whole(request, _) = &self.next else { return false };
-        let is_first = self.under_way.is_empty() && self.live.is_none() && is_flushed;
-        let may_follow = request.method() == Method::POST
-            && self.live.is_none()
-            && self.under_way.len() < DEPTH
-            && self.held < HELD
-            && self.output.len() < HELD
-            && self
-                .under_way
-                .back()
-                .is_none_or(|last| matches!(last.answer, Answer::There(_)) || self.turn.is_passed());
-        if !is_first && !may_follow {
+        if matches!(&self.next, Waiting::Whole(whole) if !self.may_begin(whole.0.method(), is_flushed)) {
             return false;
         }
-        if let Next::Whole(request, size) = std::mem::replace(&mut self.next, Next::Begun) {
+        let Some((request, size)) = self.take_next() else { return false };
+        let may_begin = self.may_begin(request.method(), is_flushed);
+        if may_begin {
             self.begin(request, size, cx);
+        } else {
+            self.next = Waiting::Whole(Box::new((request, size)));
         }
-        true
+        may_begin
     }
 
-    fn begin(&mut self, request: Box<Request<Bytes>>, size: usize, cx: &mut Context<'_>) {
+    fn may_begin(&self, method: &Method, is_flushed: bool) -> bool {
+        let is_first = self.under_way.is_empty() && self.live.is_none() && is_flushed;
+        let may_follow = || {
+            method == Method::POST
+                && self.live.is_none()
+                && self.under_way.len() < DEPTH
+                && self.held < HELD
+                && self.output.len() < HELD
+                && self
+                    .under_way
+                    .back()
+                    .is_none_or(|last| matches!(last.answer, Answer::There(_)) || self.asking.turn.is_passed())
+        };
+        is_first || may_follow()
+    }
+
+    fn begin(&mut self, request: Request<Bytes>, size: usize, cx: &mut Context<'_>) {
         let busy = self.activity.begin();
         let is_head = request.method() == Method::HEAD;
         let is_live = request::may_be_live(request.uri().query());
-        let (app, peer, turn) = (Arc::clone(&self.app), Arc::clone(&self.peer), self.turn.clone());
-        turn.take();
+        let asking = Arc::clone(&self.asking);
+        asking.turn.take();
         let future = async move {
+            let Asking { app, peer, turn } = &*asking;
             if app.common_headers().is_some() {
-                app.answer_bare(request.map(Body::from), &peer, &turn).await
+                app.answer_bare(request.map(Body::from), peer, turn).await
             } else {
-                Box::pin(app.answer(request.map(Body::from), &peer, &turn)).await
+                Box::pin(app.answer(request.map(Body::from), peer, turn)).await
             }
         };
         let mut answer = Answer::Later(answering::boxed(future));

@@ -18,9 +18,9 @@ pub(super) const LARGEST_BODY: usize = 1 << 20;
 /// What received bytes begin with.
 pub(super) enum Next {
     /// A request, with so many bytes.
-    Whole(Box<Request<Bytes>>, usize),
+    Whole(Request<Bytes>, usize),
     /// A request of which some of the body is missing.
-    Partial(Box<Partial>),
+    Partial(Partial),
     /// The beginning of what may become one.
     Begun,
     /// Something else.
@@ -59,14 +59,16 @@ pub(super) fn take(input: &mut Bytes, largest_body: usize) -> Next {
     let size = head_len + body_len;
     if input.len() < size {
         return if body_len <= largest_body {
-            Next::Partial(Box::new(Partial { request, head: input.split_to(head_len), body_len }))
+            Next::Partial(Partial { request, head: input.split_to(head_len), body_len })
         } else {
             Next::Other
         };
     }
-    *request.body_mut() = input.slice(head_len..size);
-    input.advance(size);
-    Next::Whole(Box::new(request), size)
+    // The last one takes the input along, which is freed with it then, and not when more is read.
+    let mut body = if input.len() == size { std::mem::take(input) } else { input.split_to(size) };
+    body.advance(head_len);
+    *request.body_mut() = body;
+    Next::Whole(request, size)
 }
 
 /// The request and the length of its body, if nothing about it needs hyper.

@@ -1,6 +1,6 @@
 //! Answers on their way to the peer.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,8 +18,16 @@ use crate::http::Block;
 const COPY_BELOW: usize = 16 << 10;
 /// A buffer that has grown beyond this is not kept.
 const KEPT: usize = 32 << 10;
+/// So many are kept in each thread.
+const SPARE: usize = 4;
 /// So many blocks are written at once.
 const SLICES: usize = 16;
+
+thread_local! {
+    /// Buffers for `text`. Nearly all answers are written at once, so that one buffer serves all connections of a thread and
+    /// stays in the processor's cache.
+    static TEXTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What is to be written: heads and small bodies together, larger blocks as they are.
 #[derive(Default)]
@@ -53,8 +61,11 @@ impl Output {
         framing: Framing,
         is_last: bool,
     ) {
+        if self.text.capacity() == 0 {
+            self.text = TEXTS.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
         let out = &mut self.text;
-        out.reserve(1024);
+        out.reserve(2048);
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(status.as_str().as_bytes());
         out.push(b' ');
@@ -149,9 +160,15 @@ impl Output {
             self.advance(written);
         }
         ready!(Pin::new(socket).poll_flush(cx))?;
-        self.text.clear();
-        self.text.shrink_to(KEPT);
         (self.written, self.is_dirty) = (0, false);
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        text.shrink_to(KEPT);
+        TEXTS.with_borrow_mut(|texts| {
+            if texts.len() < SPARE && text.capacity() > 0 {
+                texts.push(text);
+            }
+        });
         Poll::Ready(Ok(()))
     }
 

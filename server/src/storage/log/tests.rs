@@ -147,6 +147,9 @@ proptest! {
             blocks.push(Position(tail), &messages);
             tail += *size as u64;
         }
+        let from = Position(100 + at.index((tail - 100) as usize) as u64);
+        let range = ReadRange { from, to: Position(tail), max_bytes: limit };
+        let open = (blocks.read(range, true), blocks.append_after(from));
         let mut parts = Parts::default();
         parts.small().extend_from_slice(&[9; 50]);
         let run = encode(&mut parts, 3, &blocks.since(100), 0);
@@ -154,10 +157,11 @@ proptest! {
         prop_assert_eq!(bytes.len() as u64, run.offset + run.size());
         let file = Slice(bytes.into());
         let reader = Reader::new(alone(&file), Patience::ForDisk, 3, run).unwrap();
-        let from = Position(100 + at.index((tail - 100) as usize) as u64);
-        let range = ReadRange { from, to: Position(tail), max_bytes: limit };
         let (data, next) = reader.read(range, true).unwrap().unwrap();
         let expected = blocks.read(range, true);
+        // The last small appends read alike before and after they become a block.
+        prop_assert_eq!((open.0.next, open.0.data.concat()), (expected.next, expected.data.concat()));
+        prop_assert_eq!(open.1, blocks.append_after(from));
         // Blocks give what fits of each block; together they may stop earlier than a run does, never later.
         prop_assert!(expected.next <= next);
         prop_assert!(are_in(&data, &file));
