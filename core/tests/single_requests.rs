@@ -69,6 +69,22 @@ async fn c4_an_append_whose_answer_is_lost_is_not_sent_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_no_repeat_mends_is_told_at_once_and_so_is_whether_it_may_have_been_stored() {
+    for not_sent in [false, true] {
+        let script = Script::new(move |_, _| Reply::Broken { not_sent });
+        let stream = script.client().stream(URL).unwrap().with_content_type("text/plain");
+        let error = stream.append("x").await.unwrap_err();
+        assert_eq!((error.code(), error.outcome_unknown()), ("INVALID_ARGUMENT", !not_sent));
+        assert!(!stream.head().await.unwrap_err().outcome_unknown(), "nothing is stored by asking");
+        let producer = stream.producer("p", ProducerOptions::default()).await.unwrap();
+        producer.append("x").await.unwrap();
+        let error = producer.flush().await.unwrap_err();
+        assert_eq!((error.code(), error.outcome_unknown()), ("INVALID_ARGUMENT", !not_sent));
+        assert_eq!(script.seen().len(), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_append_that_did_not_leave_is_sent_again() {
     let script = Script::new(|_, number| if number < 3 { Reply::Refused } else { answer(204, &[NEXT]) });
     let stream = script.client().stream(URL).unwrap().with_content_type("text/plain");

@@ -143,7 +143,7 @@ class Scripted:
 
     def _serve(self, plain: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError):
-            connection = self.tls.wrap_socket(plain, server_side=True) if self.tls else plain
+            connection = self._wrap(plain, self.tls) if self.tls else plain
             self._open.add(connection)
             with connection, connection.makefile("rb") as source:
                 while (request := Request.read(source)) is not None:
@@ -155,6 +155,20 @@ class Scripted:
                         connection.sendall(piece)
             self._open.discard(connection)
         self._open.discard(plain)
+
+    def _wrap(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        connection = tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+        self._open.add(connection)
+        try:
+            connection.do_handshake()
+        except ssl.SSLError:
+            # Closed with something unread, it would be reset, and why may not arrive.
+            with connection:
+                socket.socket.shutdown(connection, socket.SHUT_WR)
+                while socket.socket.recv(connection, 4096):
+                    pass
+            raise
+        return connection
 
     def _hold(self, source: BinaryIO) -> None:
         with contextlib.suppress(OSError):

@@ -134,6 +134,16 @@ def test_a_client_certificate_is_shown(certificates: Certificates) -> None:
         assert client.handle(server.url).head().exists
 
 
+def test_a_client_certificate_that_the_server_does_not_take_is_told_at_once(certificates: Certificates) -> None:
+    with tls_server(certificates, ask_for_client=True) as server:
+        trusting = Client(verify=certificates.authority)
+        with pytest.raises(NetworkError, match="does not take the client's certificate") as refused:
+            trusting.handle(server.url, content_type="text/plain").append("x")
+        assert not refused.value.outcome_unknown
+        assert server.connections == 1
+        assert server.requests == []
+
+
 def test_files_that_are_not_there_or_not_certificates_are_refused_at_once(
     certificates: Certificates, tmp_path: Path
 ) -> None:

@@ -157,7 +157,10 @@ impl Core {
                 let head = ResponseHead::new(answer.status, answer.headers, runtime::system_time());
                 Ok(Answer { head, body: answer.body })
             }
-            Err(error) if error.permanent => Err(Failure::Fatal(permanent(error))),
+            Err(error) if error.permanent => {
+                let unknown = !error.not_sent && !request.method.is_safe();
+                Err(Failure::Fatal(permanent(error).with_outcome_unknown(unknown)))
+            }
             Err(error) => Err(Failure::Lost(disconnect(error))),
         }
     }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_core::Stream;
 use reqwest::Url;
+use rustls::AlertDescription;
 
 use super::transport::{BoxFuture, HttpRequest, HttpResponse, OnSent, RequestBody, Transport, TransportError};
 use crate::error::{Error, ErrorKind};
@@ -86,29 +87,38 @@ impl Trusted {
     }
 }
 
-/// What an error means. A certificate that is not trusted is a setting to be mended, and told at once; of a host whose
-/// certificate was trusted before, it is a trouble that may pass like any other.
+/// What an error means. A certificate that one side does not trust is a setting to be mended, and told at once; with a host that
+/// has answered before, it is a trouble that may pass like any other.
 fn refused(error: reqwest::Error, trusted: &Trusted) -> TransportError {
     let not_sent = error.is_connect() || error.is_builder();
     let permanent = error.is_builder();
     let is_known = error.url().is_some_and(|url| trusted.has(url));
     // The address is named by the error that wraps this one, without credentials.
     let error = error.without_url();
-    if let Some(why) = mistrust(&error).filter(|_| !is_known) {
-        let message =
-            format!("the server's certificate is not trusted: {why}; trust who issued it, or use the name it is for");
+    if let Some(message) = mistrust(&error).filter(|_| !is_known) {
         let source = Error::new(ErrorKind::Network, message).with_source(error);
-        return TransportError { not_sent, permanent: true, source: source.into() };
+        // Nobody looks at a request before it is known whose it is.
+        return TransportError { not_sent: true, permanent: true, source: source.into() };
     }
     TransportError { not_sent, permanent, source: error.into() }
 }
 
-/// Why a server's certificate was refused, if that is what happened.
-fn mistrust(error: &reqwest::Error) -> Option<&rustls::CertificateError> {
+/// Whose certificate was refused and why, if that is what happened.
+fn mistrust(error: &reqwest::Error) -> Option<String> {
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = next {
-        if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
-            return Some(why);
+        match error.downcast_ref() {
+            Some(rustls::Error::InvalidCertificate(why)) => {
+                return Some(format!(
+                    "the server's certificate is not trusted: {why}; trust who issued it, or use the name it is for"
+                ));
+            }
+            Some(rustls::Error::AlertReceived(alert)) if is_about_certificates(*alert) => {
+                return Some(format!(
+                    "the server does not take the client's certificate ({alert:?}); show it one that it trusts"
+                ));
+            }
+            _ => {}
         }
         // What an error of I/O holds is not its source: that is the source of what it holds.
         let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
@@ -118,6 +128,21 @@ fn mistrust(error: &reqwest::Error) -> Option<&rustls::CertificateError> {
         };
     }
     None
+}
+
+/// Whether a server says by an alert that it refuses the certificate of the client, or misses one (RFC 8446 section 6.2).
+fn is_about_certificates(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::CertificateRequired
+    )
 }
 
 /// The data frames of an answer.

@@ -41,6 +41,10 @@ pub enum Reply {
     Refused,
     /// The request left, the answer did not come.
     Reset,
+    /// The request left, or not, and the transport says that no other will fare better.
+    Broken {
+        not_sent: bool,
+    },
     /// Nothing, ever.
     Silence,
     /// The head, this part of the body, then nothing.
@@ -136,6 +140,7 @@ impl Transport for Script {
                 Reply::Open { headers, body } => Ok(response(200, headers, body, true)),
                 Reply::Refused => Err(error(true)),
                 Reply::Reset => Err(error(false)),
+                Reply::Broken { not_sent } => Err(TransportError { permanent: true, ..error(not_sent) }),
                 Reply::Silence => std::future::pending().await,
                 Reply::After(..) => unreachable!("taken apart above"),
             };

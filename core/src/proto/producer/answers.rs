@@ -59,9 +59,11 @@ impl Producer {
         self.try_claim();
     }
 
-    /// A try was not sent, for a reason that no repeat mends: the caller's own function failed (C-REQ-7).
+    /// A try failed for a reason that no repeat mends: the caller's own function failed (C-REQ-7), or the transport says so. The
+    /// error says whether the try may have been stored.
     pub fn handle_fatal(&mut self, id: BatchId, attempt: u32, error: Error) {
         if let Some((at, ..)) = self.end_try(id, attempt) {
+            self.window.sent[at].1.maybe_stored |= error.outcome_unknown();
             self.halt_from(at, error);
         }
     }
