@@ -186,3 +186,33 @@ impl Files {
 pub(super) fn name_of(file: u64) -> String {
     if file & SEGMENT == 0 { data_name(file) } else { segment_name(file & !SEGMENT) }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::disk::Folder;
+    use super::*;
+
+    /// A file that is removed and still open takes room that nobody sees.
+    #[test]
+    fn a_file_that_is_removed_is_not_held_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::new(Arc::new(Folder::open(folder.path()).unwrap()), 0, Arc::default());
+        let held = || {
+            let links = std::fs::read_dir("/proc/self/fd").unwrap();
+            let links = links.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+            links.filter(|file| file.starts_with(folder.path()) && !file.ends_with("LOCK")).collect::<Vec<_>>()
+        };
+        let numbers = [1, 2, SEGMENT | 1, SEGMENT | 2];
+        for number in numbers {
+            files.disk.create(&name_of(number)).unwrap();
+            files.add(number, 10);
+            files.open(number).unwrap();
+        }
+        assert_eq!(held().len(), 4);
+        files.remove(1).unwrap();
+        files.remove(SEGMENT | 1).unwrap();
+        files.take_over(2, 10).unwrap();
+        assert_eq!(held(), [folder.path().join(name_of(2))]);
+    }
+}
