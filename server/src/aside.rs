@@ -139,4 +139,26 @@ mod tests {
         assert_eq!(aside.look().now_or_never(), Some(Some(())));
         assert_eq!(polls.load(Ordering::Relaxed), 2);
     }
+
+    #[test]
+    fn each_ring_wakes_the_task_that_polled_last() {
+        struct Woken(AtomicUsize);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let mut aside = Aside::<()>::new();
+        aside.add(pending());
+        let tasks = [0, 1].map(|_| Arc::new(Woken(AtomicUsize::new(0))));
+        for (task, rings) in [(&tasks[0], 3), (&tasks[1], 2)] {
+            let waker = Waker::from(Arc::clone(task));
+            for ring in 1..=rings {
+                assert!(aside.poll(&mut Context::from_waker(&waker)).is_pending());
+                Arc::clone(&aside.bell).wake();
+                assert_eq!(task.0.load(Ordering::Relaxed), ring);
+            }
+        }
+        assert_eq!(tasks[0].0.load(Ordering::Relaxed), 3);
+    }
 }
