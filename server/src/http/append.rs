@@ -8,8 +8,9 @@ use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::body::{self, Body};
-use super::error::HttpError;
+use super::error::{self, HttpError};
 use super::{App, MOST_HEADERS, Turn, extract, spare, stream_headers, truth};
+use crate::access::Caller;
 use crate::engine::{Append, Appending, Outcome, Payload, Receipt, Stream};
 use crate::metrics;
 
@@ -18,6 +19,8 @@ pub(super) struct Begun {
     stream: Arc<Stream>,
     appending: Appending,
     body_bytes: u64,
+    /// For the log of requests, if there is one.
+    pub(super) caller: Option<Caller>,
 }
 
 /// Takes the request in and begins the append.
@@ -50,16 +53,23 @@ where
     };
     let appending = stream.begin_append(append)?;
     turn.pass();
-    Ok(Begun { stream, appending, body_bytes })
+    Ok(Begun { stream, appending, body_bytes, caller: None })
 }
 
 impl Begun {
-    /// Ready when it is durable.
-    pub(super) fn durable(&mut self) -> &mut Appending {
-        &mut self.appending
+    /// Waits until it is durable, and answers.
+    pub(super) async fn answer(&mut self, app: &App) -> Response<Body> {
+        let mut response = match (&mut self.appending).await {
+            Ok(receipt) => self.confirm(app, &receipt),
+            Err(error) => error::response(&error.into()),
+        };
+        if let Some(caller) = self.caller.take() {
+            response.extensions_mut().insert(caller);
+        }
+        response
     }
 
-    pub(super) fn answer(&self, app: &App, receipt: &Receipt) -> Response<Body> {
+    fn confirm(&self, app: &App, receipt: &Receipt) -> Response<Body> {
         match receipt.outcome {
             Outcome::Appended => metrics::count(&app.metrics().appended_bytes, self.body_bytes),
             Outcome::Duplicate => metrics::count(&app.metrics().duplicate_appends, 1),

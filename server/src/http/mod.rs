@@ -45,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use self::access::Gate;
+use self::append::Begun;
 use self::body::Intake;
 pub(crate) use self::body::{Block, Body, Part, Room};
 use self::budget::Budget;
@@ -105,6 +106,22 @@ pub(crate) struct Peer {
 struct Asker<'a> {
     peer: &'a Peer,
     turn: &'a Turn,
+}
+
+/// How far a request has come without a look at the request any more.
+enum Routed {
+    Answered(Response<Body>),
+    /// An append that waits until it is durable.
+    Begun(Begun),
+}
+
+impl Routed {
+    async fn answer(self, app: &App) -> Response<Body> {
+        match self {
+            Self::Answered(response) => response,
+            Self::Begun(mut begun) => begun.answer(app).await,
+        }
+    }
 }
 
 /// The connection is to be cut without an answer.
@@ -194,7 +211,16 @@ impl App {
             let observation = Observation::begin(self, &parts);
             let spans = self.spans(&observation, &parts);
             let mut response = match (&self.faults, &spans) {
-                (None, None) => self.route(&parts, &mut body, asker).await,
+                (None, None) => match self.route(&parts, &mut body, asker).await {
+                    Routed::Answered(response) => response,
+                    Routed::Begun(mut begun) => {
+                        if !self.config.log.requests {
+                            // Hundreds may wait together: what this one does not need meanwhile serves the next.
+                            spare::keep(std::mem::take(&mut parts.headers));
+                        }
+                        begun.answer(self).await
+                    }
+                },
                 (faults, spans) => {
                     let (span, traced) = spans.as_deref().cloned().unwrap_or((Span::none(), Span::none()));
                     let answered = self.answer_with_faults(faults.as_ref(), &mut parts, &mut body, asker);
@@ -229,14 +255,10 @@ impl App {
     where
         B: http_body::Body<Data = Bytes>,
     {
-        let Some(faults) = faults else {
-            return Ok(self.route(parts, body, asker).await);
-        };
-        if parts.method == Method::OPTIONS || parts.uri.path() == fault::PATH {
-            return Ok(self.route(parts, body, asker).await);
-        }
-        let Some(fault) = faults.take(parts.uri.path(), &parts.method) else {
-            return Ok(self.route(parts, body, asker).await);
+        let is_spared = parts.method == Method::OPTIONS || parts.uri.path() == fault::PATH;
+        let fault = faults.filter(|_| !is_spared).and_then(|faults| faults.take(parts.uri.path(), &parts.method));
+        let Some(fault) = fault else {
+            return Ok(self.route(parts, body, asker).await.answer(self).await);
         };
         if let Some(delay) = fault.delay() {
             tokio::time::sleep(delay).await;
@@ -248,21 +270,23 @@ impl App {
             return Ok(answer);
         }
         fault.prepare(&mut parts.headers);
-        let response = self.route(parts, body, asker).await;
+        let response = self.route(parts, body, asker).await.answer(self).await;
         Ok(if parts.method == Method::GET { fault.spoil(response) } else { response })
     }
 
     /// The route table.
-    async fn route<B>(self: &Arc<Self>, parts: &Parts, body: B, asker: Asker<'_>) -> Response<Body>
+    async fn route<B>(self: &Arc<Self>, parts: &Parts, body: B, asker: Asker<'_>) -> Routed
     where
         B: http_body::Body<Data = Bytes>,
     {
         if parts.method == Method::OPTIONS {
-            return preflight();
+            return Routed::Answered(preflight());
         }
         let result = match parts.uri.path() {
-            path @ (probes::HEALTH_PATH | probes::READY_PATH) => probes::health(self, &parts.method, path),
-            path if ui::is_at(self, path) => Box::pin(ui::handle(self, parts)).await,
+            path @ (probes::HEALTH_PATH | probes::READY_PATH) => {
+                probes::health(self, &parts.method, path).map(Routed::Answered)
+            }
+            path if ui::is_at(self, path) => Box::pin(ui::handle(self, parts)).await.map(Routed::Answered),
             _ => match self.check_rate(parts, asker.peer) {
                 Ok(()) => self.admit(parts, body, asker).await,
                 Err(error) => Err(error),
@@ -274,12 +298,12 @@ impl App {
                 let allowed = HeaderValue::from_static("GET, POST, PUT, DELETE, HEAD, OPTIONS");
                 response.headers_mut().insert(header::ALLOW, allowed);
             }
-            response
+            Routed::Answered(response)
         })
     }
 
     /// Lets a request in, and keeps answers to someone known out of shared caches.
-    async fn admit<B>(self: &Arc<Self>, parts: &Parts, body: B, asker: Asker<'_>) -> Result<Response<Body>, HttpError>
+    async fn admit<B>(self: &Arc<Self>, parts: &Parts, body: B, asker: Asker<'_>) -> Result<Routed, HttpError>
     where
         B: http_body::Body<Data = Bytes>,
     {
@@ -291,15 +315,21 @@ impl App {
                     if refusal == Refusal::Forbidden { &self.metrics.forbidden } else { &self.metrics.unauthenticated };
                 metrics::count(counter, 1);
                 Box::pin(body::discard(&parts.headers, body, &self.refused_intake)).await;
-                return Ok(access::refused(refusal, access::Form::of(&target)));
+                return Ok(Routed::Answered(access::refused(refusal, access::Form::of(&target))));
             }
         };
-        let mut response = self.dispatch(parts, target, &caller, body, asker.turn).await?;
-        access::keep_private(&caller, &mut response);
-        if self.config.log.requests {
-            response.extensions_mut().insert(caller);
+        let mut routed = self.dispatch(parts, target, &caller, body, asker.turn).await?;
+        let for_log = self.config.log.requests.then(|| caller.clone());
+        match &mut routed {
+            Routed::Answered(response) => {
+                access::keep_private(&caller, response);
+                if let Some(caller) = for_log {
+                    response.extensions_mut().insert(caller);
+                }
+            }
+            Routed::Begun(begun) => begun.caller = for_log,
         }
-        Ok(response)
+        Ok(routed)
     }
 
     /// The routes that do work. They are boxed: a request would hold room for the largest of them, and many wait for long. Two
@@ -311,15 +341,17 @@ impl App {
         caller: &Caller,
         body: B,
         turn: &Turn,
-    ) -> Result<Response<Body>, HttpError>
+    ) -> Result<Routed, HttpError>
     where
         B: http_body::Body<Data = Bytes>,
     {
         match (parts.uri.path(), &self.faults) {
-            (fault::PATH, Some(faults)) => return Box::pin(self.inject(faults, parts, body)).await,
+            (fault::PATH, Some(faults)) => {
+                return Box::pin(self.inject(faults, parts, body)).await.map(Routed::Answered);
+            }
             // Beside the streams only if it has no address of its own.
             (access::METRICS_PATH, _) if self.config.admin.address.is_empty() => {
-                return probes::metrics(self, &parts.method);
+                return probes::metrics(self, &parts.method).map(Routed::Answered);
             }
             (access::METRICS_PATH, _) => return Err(HttpError::NoRoute),
             _ => {}
@@ -333,12 +365,10 @@ impl App {
             }
             Box::pin(registry.open()).await?;
         }
-        match (target, parts.method.as_str()) {
+        let answered = match (target, parts.method.as_str()) {
             (Target::Stream(name), "PUT") => Box::pin(create::handle(self, &name, parts, body, caller)).await,
             (Target::Stream(name), "POST") => {
-                let mut begun = Box::pin(append::begin(self, &name, parts, body, turn)).await?;
-                let receipt = begun.durable().await?;
-                Ok(begun.answer(self, &receipt))
+                return Box::pin(append::begin(self, &name, parts, body, turn)).await.map(Routed::Begun);
             }
             (Target::Stream(name), "GET") => Box::pin(read::handle(self, &name, parts, turn)).await,
             (Target::Stream(name), "HEAD") => head::handle(self, &name).await,
@@ -352,7 +382,8 @@ impl App {
             (Target::Control(rest), _) => Box::pin(subscriptions::handle(self, rest, parts, body)).await,
             (Target::Invalid(why), _) => Err(HttpError::BadRequest(why)),
             (Target::Elsewhere, _) => Err(HttpError::NoRoute),
-        }
+        };
+        answered.map(Routed::Answered)
     }
 
     /// Takes the request out of its client's budget.

@@ -109,7 +109,7 @@ fn is_without_sigpipe() -> bool {
 
 impl Sink for Write {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
+        send(self.0.as_ref(), bytes)
     }
 }
 
