@@ -24,7 +24,9 @@ pub(super) struct Blocks {
 struct Open {
     start: u64,
     data: Vec<u8>,
+    /// Empty for a single message, which ends at `only`: many streams never get a second one.
     ends: Vec<End>,
+    only: End,
 }
 
 /// Whole appends that lie together. Cheap to clone.
@@ -54,7 +56,7 @@ struct View<'a> {
 
 /// Where a message ends within a block; the highest bit says that an append ends there too. Bodies are
 /// at most [`crate::config::LARGEST_BODY`] (1 GiB), which leaves that bit free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct End(pub(super) u32);
 
 /// Appends of this size and above stay as they are, and smaller ones are put together up to it: blocks of this size are few,
@@ -165,17 +167,32 @@ impl Open {
     fn push(&mut self, at: Position, messages: &Messages) {
         if self.data.is_empty() {
             self.start = at.0;
-            // Many streams never get a second append.
             self.data.reserve_exact(messages.len());
-            self.ends.reserve_exact(1);
         }
-        put_ends(&mut self.ends, messages, self.data.len());
+        let before = self.data.len();
         self.data.extend_from_slice(messages.data());
+        if before == 0 && messages.ends().nth(1).is_none() {
+            self.only = End(self.data.len() as u32 | End::APPEND);
+            return;
+        }
+        if self.ends.is_empty() && before > 0 {
+            self.ends.push(self.only);
+        }
+        put_ends(&mut self.ends, messages, before);
     }
 
+    fn ends(&self) -> &[End] {
+        if self.ends.is_empty() { std::slice::from_ref(&self.only) } else { &self.ends }
+    }
+
+    /// What there is, as a block; nothing is left.
     fn take(&mut self) -> Option<Block> {
-        let Self { start, data, ends } = std::mem::take(self);
-        (!data.is_empty()).then(|| Block::from_parts(start, data.into_boxed_slice().into(), ends))
+        if self.data.is_empty() {
+            return None;
+        }
+        let Self { start, data, ends, only } = std::mem::take(self);
+        let ends = if ends.is_empty() { vec![only] } else { ends };
+        Some(Block::from_parts(start, data.into_boxed_slice().into(), ends))
     }
 }
 
@@ -193,8 +210,7 @@ impl<'a> View<'a> {
     }
 
     fn of_open(open: &'a Open) -> Option<Self> {
-        let Open { start, data, ends } = open;
-        (!data.is_empty()).then(|| Self { start: *start, data, ends, block: None })
+        (!open.data.is_empty()).then(|| Self { start: open.start, data: &open.data, ends: open.ends(), block: None })
     }
 
     fn end(&self) -> u64 {
