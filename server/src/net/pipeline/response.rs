@@ -20,6 +20,8 @@ const COPY_BELOW: usize = 16 << 10;
 const KEPT: usize = 32 << 10;
 /// So many are kept in each thread.
 const SPARE: usize = 4;
+/// Nearly all answers and events fit.
+const USUAL: usize = 2 << 10;
 /// So many blocks are written at once.
 const SLICES: usize = 16;
 
@@ -61,11 +63,7 @@ impl Output {
         framing: Framing,
         is_last: bool,
     ) {
-        if self.text.capacity() == 0 {
-            self.text = TEXTS.with_borrow_mut(Vec::pop).unwrap_or_default();
-        }
-        let out = &mut self.text;
-        out.reserve(2048);
+        let out = self.text();
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(status.as_str().as_bytes());
         out.push(b' ');
@@ -96,34 +94,42 @@ impl Output {
             out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// Where text goes; what is put there is to be written.
+    fn text(&mut self) -> &mut Vec<u8> {
+        if self.text.capacity() == 0 {
+            self.text = TEXTS.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(USUAL));
+        }
         self.is_dirty = true;
+        &mut self.text
     }
 
     pub(super) fn put_block(&mut self, block: impl Into<Block>) {
         let block = block.into();
         if block.data.len() < COPY_BELOW {
-            self.text.extend_from_slice(&block.data);
+            self.text().extend_from_slice(&block.data);
         } else {
             self.push_text();
             self.blocks.push_back(block);
+            self.is_dirty = true;
         }
-        self.is_dirty = true;
     }
 
     /// Part of a body that goes out in chunks. An empty one would be its end, and is left out.
     pub(super) fn put_chunk(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
-            put_number(&mut self.text, chunk.len() as u64, 16);
-            self.text.extend_from_slice(b"\r\n");
+            let out = self.text();
+            put_number(out, chunk.len() as u64, 16);
+            out.extend_from_slice(b"\r\n");
             self.put_block(chunk);
-            self.text.extend_from_slice(b"\r\n");
+            self.text().extend_from_slice(b"\r\n");
         }
     }
 
     /// The end of a body that goes out in chunks.
     pub(super) fn put_end_of_chunks(&mut self) {
-        self.text.extend_from_slice(b"0\r\n\r\n");
-        self.is_dirty = true;
+        self.text().extend_from_slice(b"0\r\n\r\n");
     }
 
     /// Bytes that are not written yet.
@@ -390,6 +396,25 @@ mod tests {
             b"\r\n0\r\n\r\n",
         ];
         assert_eq!(String::from_utf8_lossy(&socket.taken), String::from_utf8_lossy(&expected.concat()));
+    }
+
+    #[test]
+    fn one_buffer_serves_all_connections_and_none_keeps_it() {
+        let places: std::collections::HashSet<_> = (0..10)
+            .map(|number: u64| {
+                let (mut output, mut socket) = (Output::default(), Narrow::default());
+                if number.is_multiple_of(2) {
+                    output.put_head(StatusCode::OK, &HeaderMap::new(), b"", Framing::None, false);
+                } else {
+                    output.put_chunk(Bytes::from_static(b"event"));
+                }
+                let place = output.text.as_ptr();
+                assert!(output.poll_flush(&mut socket, &mut Context::from_waker(std::task::Waker::noop())).is_ready());
+                assert!(!socket.taken.is_empty() && output.text.capacity() == 0);
+                place
+            })
+            .collect();
+        assert_eq!(places.len(), 1);
     }
 
     #[test]
