@@ -22,6 +22,7 @@ pub mod glob;
 mod http;
 pub mod metrics;
 mod net;
+mod pool;
 mod registry;
 mod run_to_end;
 mod server;

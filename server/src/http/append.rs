@@ -1,6 +1,8 @@
 //! `POST`: append, close, or both (PROTOCOL.md section 8).
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use everstream::proto::{control, names};
@@ -57,16 +59,16 @@ where
 }
 
 impl Begun {
-    /// Waits until it is durable, and answers.
-    pub(super) async fn answer(&mut self, app: &App) -> Response<Body> {
-        let mut response = match (&mut self.appending).await {
+    /// Its answer, as soon as it is durable.
+    pub(super) fn poll(&mut self, app: &App, cx: &mut Context<'_>) -> Poll<Response<Body>> {
+        let mut response = match ready!(Pin::new(&mut self.appending).poll(cx)) {
             Ok(receipt) => self.confirm(app, &receipt),
             Err(error) => error::response(&error.into()),
         };
         if let Some(caller) = self.caller.take() {
             response.extensions_mut().insert(caller);
         }
-        response
+        Poll::Ready(response)
     }
 
     fn confirm(&self, app: &App, receipt: &Receipt) -> Response<Body> {

@@ -33,9 +33,11 @@ mod ui;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use everstream::proto::names;
@@ -119,8 +121,30 @@ impl Routed {
     async fn answer(self, app: &App) -> Response<Body> {
         match self {
             Self::Answered(response) => response,
-            Self::Begun(mut begun) => begun.answer(app).await,
+            Self::Begun(mut begun) => poll_fn(|cx| begun.poll(app, cx)).await,
         }
+    }
+}
+
+/// How far a request has come.
+pub(crate) enum Progress {
+    Answered(Response<Body>),
+    Waiting(Waiting),
+}
+
+/// A request of which there is nothing left to do but to wait until its append is durable. Hundreds wait together, so that it
+/// holds nothing that their answers do not need.
+pub(crate) struct Waiting {
+    begun: Begun,
+    observation: Observation,
+}
+
+impl Waiting {
+    /// The answer, as soon as the append is durable.
+    pub(crate) fn poll(&mut self, app: &App, cx: &mut Context<'_>) -> Poll<Response<Body>> {
+        let mut response = ready!(self.begun.poll(app, cx));
+        self.observation.count(app, &mut response);
+        Poll::Ready(response)
     }
 }
 
@@ -163,7 +187,7 @@ impl App {
         })
     }
 
-    /// Answers one request of a peer's, as [`answer_bare`](Self::answer_bare), with the headers that every answer has.
+    /// Answers one request of a peer's, as [`begin_bare`](Self::begin_bare), with the headers that every answer has.
     ///
     /// # Errors
     /// Only an injected fault: the connection is to be cut.
@@ -177,7 +201,10 @@ impl App {
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let mut response = self.answer_bare(request, peer, turn).await?;
+        let mut response = match self.begin_bare(request, peer, turn).await? {
+            Progress::Answered(response) => response,
+            Progress::Waiting(mut waiting) => poll_fn(|cx| waiting.poll(self, cx)).await,
+        };
         self.common.apply(origin.as_ref(), response.headers_mut());
         Ok(response)
     }
@@ -187,17 +214,17 @@ impl App {
         self.common.text()
     }
 
-    /// Answers one request of a peer's. From the moment when `turn` is passed on, what this request does comes before
-    /// what the next one does.
+    /// Answers one request of a peer's, or comes so far that its append only has to become durable. From the moment when
+    /// `turn` is passed on, what this request does comes before what the next one does.
     ///
     /// # Errors
     /// Only an injected fault: the connection is to be cut.
-    pub(crate) fn answer_bare<'a, B>(
+    pub(crate) fn begin_bare<'a, B>(
         self: &'a Arc<Self>,
         request: Request<B>,
         peer: &'a Peer,
         turn: &'a Turn,
-    ) -> impl Future<Output = Result<Response<Body>, Cut>> + use<'a, B>
+    ) -> impl Future<Output = Result<Progress, Cut>> + use<'a, B>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
@@ -211,14 +238,11 @@ impl App {
             let observation = Observation::begin(self, &parts);
             let spans = self.spans(&observation, &parts);
             let mut response = match (&self.faults, &spans) {
-                (None, None) => match self.route(&parts, &mut body, asker).await {
+                (None, None) if !self.config.log.requests => match self.route(&parts, &mut body, asker).await {
                     Routed::Answered(response) => response,
-                    Routed::Begun(mut begun) => {
-                        if !self.config.log.requests {
-                            // Hundreds may wait together: what this one does not need meanwhile serves the next.
-                            spare::keep(std::mem::take(&mut parts.headers));
-                        }
-                        begun.answer(self).await
+                    Routed::Begun(begun) => {
+                        spare::keep(parts.headers);
+                        return Ok(Progress::Waiting(Waiting { begun, observation }));
                     }
                 },
                 (faults, spans) => {
@@ -235,7 +259,7 @@ impl App {
                 *response.body_mut() = Body::Empty;
             }
             spare::keep(parts.headers);
-            Ok(response)
+            Ok(Progress::Answered(response))
         }
     }
 

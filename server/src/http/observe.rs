@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use everstream::proto::names;
 use http::request::Parts;
@@ -54,10 +54,19 @@ impl Observation {
         }
     }
 
-    /// Notes the answer, and gives it the id of the request.
+    /// Counts the answer, and gives it the id of the request.
+    pub(super) fn count(&self, app: &App, response: &mut Response<Body>) -> Duration {
+        let elapsed = self.started.elapsed();
+        app.metrics().answered(self.kind, response.status(), elapsed);
+        if let Some(id) = &self.id {
+            response.headers_mut().insert(REQUEST_ID, id.clone());
+        }
+        elapsed
+    }
+
+    /// As [`count`](Self::count), and writes it to the log.
     pub(super) fn end(self, app: &App, parts: &Parts, peer: &Peer, response: &mut Response<Body>) {
-        let (status, elapsed) = (response.status(), self.started.elapsed());
-        app.metrics().answered(self.kind, status, elapsed);
+        let (status, elapsed) = (response.status(), self.count(app, response));
         if app.config().log.requests {
             let caller = response.extensions_mut().remove::<Caller>();
             let client = parts.extensions.get::<Forwarded>().map(|forwarded| forwarded.client);
@@ -80,9 +89,6 @@ impl Observation {
         } else {
             let (method, path) = (&parts.method, parts.uri.path());
             tracing::debug!(%method, path, status = status.as_u16(), "answered");
-        }
-        if let Some(id) = self.id {
-            response.headers_mut().insert(REQUEST_ID, id);
         }
     }
 

@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue};
 
+use crate::pool::Pool;
+
 /// So many are kept in each thread.
 const KEPT: usize = 256;
 /// Maps for more headers, some 100 bytes each, are not kept.
@@ -15,13 +17,13 @@ const LARGEST: usize = 16;
 const VALUES: usize = 2048;
 
 thread_local! {
-    static SPARE: RefCell<Vec<HeaderMap>> = const { RefCell::new(Vec::new()) };
+    static SPARE: Pool<HeaderMap> = const { Pool::new(KEPT) };
     static ROOM: RefCell<BytesMut> = RefCell::default();
 }
 
 /// An empty map with room for some headers.
 pub(crate) fn headers(count: usize) -> HeaderMap {
-    match SPARE.with_borrow_mut(Vec::pop) {
+    match SPARE.with(Pool::take) {
         Some(mut spare) => {
             spare.reserve(count);
             spare
@@ -34,11 +36,7 @@ pub(crate) fn headers(count: usize) -> HeaderMap {
 pub(crate) fn keep(mut headers: HeaderMap) {
     if headers.capacity() <= LARGEST && headers.capacity() > 0 {
         headers.clear();
-        SPARE.with_borrow_mut(|spare| {
-            if spare.len() < KEPT {
-                spare.push(headers);
-            }
-        });
+        SPARE.with(|spare| spare.keep(headers));
     }
 }
 
@@ -70,11 +68,11 @@ mod tests {
         keep(map);
         keep(HeaderMap::with_capacity(100));
         keep(HeaderMap::new());
-        assert_eq!(SPARE.with_borrow(Vec::len), 1);
+        assert_eq!(SPARE.with(Pool::len), 1);
         let again = headers(8);
         assert!(again.is_empty() && again.capacity() >= 8 && !again.contains_key(header::SET_COOKIE));
         (0..2 * KEPT).for_each(|_| keep(HeaderMap::with_capacity(4)));
-        assert_eq!(SPARE.with_borrow(Vec::len), KEPT);
+        assert_eq!(SPARE.with(Pool::len), KEPT);
     }
 
     #[test]

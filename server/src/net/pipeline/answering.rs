@@ -1,30 +1,26 @@
-//! Futures of answers, whose memory is used again.
-//!
-//! Hundreds of requests may wait together until what they append is durable. An allocator keeps only a few pieces of each
-//! size at hand, and joins and splits the others each time.
+//! Futures of answers, whose memory is used again. Nearly every one comes to its end when it is polled first, so that one
+//! piece of memory serves all connections of a thread and stays in the processor's cache.
 
-use std::cell::RefCell;
-
-use http::Response;
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::http::{Body, Cut};
+use crate::http::{Cut, Progress};
+use crate::pool::Pool;
 
 /// So many are kept in each thread, about 1 KiB each.
-const KEPT: usize = 256;
+const KEPT: usize = 16;
 
-pub(super) type Answered = Result<Response<Body>, Cut>;
+type Begun = Result<Progress, Cut>;
 
 /// An answer to come.
-pub(super) type Answering = ReusableBoxFuture<'static, Answered>;
+pub(super) type Answering = ReusableBoxFuture<'static, Begun>;
 
 thread_local! {
-    static SPARE: RefCell<Vec<Answering>> = const { RefCell::new(Vec::new()) };
+    static SPARE: Pool<Answering> = const { Pool::new(KEPT) };
 }
 
 /// Puts a future in a box.
-pub(super) fn boxed(future: impl Future<Output = Answered> + Send + 'static) -> Answering {
-    match SPARE.with_borrow_mut(Vec::pop) {
+pub(super) fn boxed(future: impl Future<Output = Begun> + Send + 'static) -> Answering {
+    match SPARE.with(Pool::take) {
         Some(mut spare) => {
             spare.set(future);
             spare
@@ -35,11 +31,7 @@ pub(super) fn boxed(future: impl Future<Output = Answered> + Send + 'static) -> 
 
 /// Keeps the box of a future that has ended, which holds nothing any more.
 pub(super) fn keep(ended: Answering) {
-    SPARE.with_borrow_mut(|spare| {
-        if spare.len() < KEPT {
-            spare.push(ended);
-        }
-    });
+    SPARE.with(|spare| spare.keep(ended));
 }
 
 #[cfg(test)]
@@ -48,8 +40,10 @@ mod tests {
     use std::sync::Arc;
 
     use futures_util::FutureExt as _;
+    use http::Response;
 
     use super::*;
+    use crate::http::Body;
 
     #[test]
     fn the_box_of_an_answer_that_was_given_serves_the_next_one_and_holds_nothing_of_the_first() {
@@ -57,9 +51,9 @@ mod tests {
         let answer = |request: Arc<()>| async move {
             tokio::task::yield_now().await;
             drop(request);
-            Ok(Response::new(Body::Empty))
+            Ok(Progress::Answered(Response::new(Body::Empty)))
         };
-        let kept = || SPARE.with_borrow(Vec::len);
+        let kept = || SPARE.with(Pool::len);
         for _ in 0..3 {
             let mut answering = boxed(answer(Arc::clone(&request)));
             assert_eq!(kept(), 0);

@@ -41,7 +41,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::io::ReadBuf;
 
-use self::answering::{Answered, Answering};
+use self::answering::Answering;
 use self::arriving::Arriving;
 use self::request::{Next, Partial};
 pub(crate) use self::response::chunk_of;
@@ -49,7 +49,7 @@ use self::response::{Framing, Output};
 use super::activity::{Activity, Busy};
 use super::socket::Socket;
 use crate::engine::Sink;
-use crate::http::{App, Body, Part, Peer, Turn, spare};
+use crate::http::{App, Body, Cut, Part, Peer, Progress, Turn, Waiting, spare};
 use crate::metrics;
 
 /// So many bytes are read at once.
@@ -66,7 +66,7 @@ pub(super) struct Pipeline<S> {
     asking: Arc<Asking>,
     activity: Arc<Activity>,
     input: Bytes,
-    next: Waiting,
+    next: Coming,
     /// The next request, as long as its body is not all there. `input` is empty then.
     arriving: Option<Box<Arriving>>,
     under_way: VecDeque<Exchange>,
@@ -98,7 +98,7 @@ pub(super) enum End {
 }
 
 /// What has come of the next request, which cannot begin yet.
-enum Waiting {
+enum Coming {
     Nothing,
     /// All of it, and how many bytes that was.
     Whole(Box<(Request<Bytes>, usize)>),
@@ -124,17 +124,34 @@ struct Live {
 
 enum Answer {
     Later(Answering),
-    There(Answered),
+    /// Nothing is left of the request but its append.
+    Durable(Waiting),
+    There(Result<Response<Body>, Cut>),
 }
 
 impl Answer {
-    fn poll(&mut self, cx: &mut Context<'_>) {
+    fn poll(&mut self, app: &App, cx: &mut Context<'_>) {
         if let Self::Later(future) = self
-            && let Poll::Ready(answered) = future.poll(cx)
-            && let Self::Later(ended) = std::mem::replace(self, Self::There(answered))
+            && let Poll::Ready(progress) = future.poll(cx)
         {
-            answering::keep(ended);
+            let next = match progress {
+                Ok(Progress::Answered(response)) => Self::There(Ok(response)),
+                Ok(Progress::Waiting(waiting)) => Self::Durable(waiting),
+                Err(cut) => Self::There(Err(cut)),
+            };
+            if let Self::Later(ended) = std::mem::replace(self, next) {
+                answering::keep(ended);
+            }
         }
+        if let Self::Durable(waiting) = self
+            && let Poll::Ready(response) = waiting.poll(app, cx)
+        {
+            *self = Self::There(Ok(response));
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        matches!(self, Self::There(_))
     }
 }
 
@@ -152,7 +169,7 @@ impl<S: Socket> Pipeline<S> {
             asking: Arc::new(Asking { app, peer, turn: Turn::new(sink) }),
             activity,
             input: Bytes::new(),
-            next: Waiting::Nothing,
+            next: Coming::Nothing,
             arriving: None,
             under_way: VecDeque::new(),
             live: None,
@@ -166,9 +183,9 @@ impl<S: Socket> Pipeline<S> {
     /// What is under way is the last, be it only on its way here.
     pub(super) fn close(&mut self) {
         self.is_closing = true;
-        if matches!(self.next, Waiting::Whole(_) | Waiting::Partial(_)) {
+        if matches!(self.next, Coming::Whole(_) | Coming::Partial(_)) {
             // It has only been looked at.
-            self.next = Waiting::Nothing;
+            self.next = Coming::Nothing;
         }
     }
 
@@ -195,7 +212,7 @@ impl<S: Socket> Pipeline<S> {
             if is_idle && self.arriving.as_ref().is_some_and(|arriving| self.is_ended || arriving.is_refused()) {
                 return Poll::Ready(Ok(self.hand_over()));
             }
-            if is_idle && matches!(self.next, Waiting::Other) {
+            if is_idle && matches!(self.next, Coming::Other) {
                 return Poll::Ready(Ok(End::HandOver));
             }
             if self.is_ended && self.is_live() {
@@ -250,11 +267,11 @@ impl<S: Socket> Pipeline<S> {
             && let Some(last) = self.under_way.back_mut()
         {
             // The others have their places: whatever they wait for comes without their being polled.
-            last.answer.poll(cx);
+            last.answer.poll(&self.asking.app, cx);
         }
         while let Some(first) = self.under_way.front_mut() {
-            first.answer.poll(cx);
-            if matches!(first.answer, Answer::Later(_)) {
+            first.answer.poll(&self.asking.app, cx);
+            if !first.answer.is_there() {
                 break;
             }
             let Some(Exchange { answer: Answer::There(answered), busy, is_head, size, .. }) =
@@ -280,7 +297,7 @@ impl<S: Socket> Pipeline<S> {
         let is_last = self.is_closing
             && self.under_way.is_empty()
             && self.arriving.is_none()
-            && !matches!(self.next, Waiting::Whole(_));
+            && !matches!(self.next, Coming::Whole(_));
         let common = self.asking.app.common_headers().map_or(&[][..], |common| common);
         self.output.put_head(parts.status, &parts.headers, common, framing, is_last);
         spare::keep(parts.headers);
@@ -317,28 +334,25 @@ impl<S: Socket> Pipeline<S> {
 
     /// Takes the next request off what came, if it is there.
     fn take_next(&mut self) -> Option<(Request<Bytes>, usize)> {
-        match std::mem::replace(&mut self.next, Waiting::Nothing) {
-            Waiting::Nothing => {}
-            Waiting::Whole(whole) => return Some(*whole),
+        match std::mem::replace(&mut self.next, Coming::Nothing) {
+            Coming::Nothing => {}
+            Coming::Whole(whole) => return Some(*whole),
             waiting => self.next = waiting,
         }
         let limits = &self.asking.app.config().limits;
-        if !self.is_closing
-            && self.arriving.is_none()
-            && matches!(self.next, Waiting::Nothing)
-            && !self.input.is_empty()
+        if !self.is_closing && self.arriving.is_none() && matches!(self.next, Coming::Nothing) && !self.input.is_empty()
         {
             match request::take(&mut self.input, limits.max_body_bytes) {
                 Next::Whole(request, size) => return Some((request, size)),
-                Next::Partial(partial) => self.next = Waiting::Partial(Box::new(partial)),
+                Next::Partial(partial) => self.next = Coming::Partial(Box::new(partial)),
                 Next::Begun => {}
-                Next::Other => self.next = Waiting::Other,
+                Next::Other => self.next = Coming::Other,
             }
         }
         // Behind a live read it would have to wait for very long.
-        if matches!(self.next, Waiting::Partial(_))
+        if matches!(self.next, Coming::Partial(_))
             && !self.is_live()
-            && let Waiting::Partial(partial) = std::mem::replace(&mut self.next, Waiting::Nothing)
+            && let Coming::Partial(partial) = std::mem::replace(&mut self.next, Coming::Nothing)
         {
             let (room, busy) = (self.asking.app.room_for_body(), self.activity.begin());
             let arriving = Arriving::new(*partial, &mut self.input, room, limits.body_timeout, busy);
@@ -349,7 +363,7 @@ impl<S: Socket> Pipeline<S> {
 
     /// Begins the next request, if it is there and may begin.
     fn begin_next(&mut self, is_flushed: bool, cx: &mut Context<'_>) -> bool {
-        if matches!(&self.next, Waiting::Whole(whole) if !self.may_begin(whole.0.method(), is_flushed)) {
+        if matches!(&self.next, Coming::Whole(whole) if !self.may_begin(whole.0.method(), is_flushed)) {
             return false;
         }
         let Some((request, size)) = self.take_next() else { return false };
@@ -357,7 +371,7 @@ impl<S: Socket> Pipeline<S> {
         if may_begin {
             self.begin(request, size, cx);
         } else {
-            self.next = Waiting::Whole(Box::new((request, size)));
+            self.next = Coming::Whole(Box::new((request, size)));
         }
         may_begin
     }
@@ -370,10 +384,7 @@ impl<S: Socket> Pipeline<S> {
                 && self.under_way.len() < DEPTH
                 && self.held < HELD
                 && self.output.len() < HELD
-                && self
-                    .under_way
-                    .back()
-                    .is_none_or(|last| matches!(last.answer, Answer::There(_)) || self.asking.turn.is_passed())
+                && self.under_way.back().is_none_or(|last| last.answer.is_there() || self.asking.turn.is_passed())
         };
         is_first || may_follow()
     }
@@ -387,13 +398,13 @@ impl<S: Socket> Pipeline<S> {
         let future = async move {
             let Asking { app, peer, turn } = &*asking;
             if app.common_headers().is_some() {
-                app.answer_bare(request.map(Body::from), peer, turn).await
+                app.begin_bare(request.map(Body::from), peer, turn).await
             } else {
-                Box::pin(app.answer(request.map(Body::from), peer, turn)).await
+                Box::pin(app.answer(request.map(Body::from), peer, turn)).await.map(Progress::Answered)
             }
         };
         let mut answer = Answer::Later(answering::boxed(future));
-        answer.poll(cx);
+        answer.poll(&self.asking.app, cx);
         self.held += size;
         self.under_way.push_back(Exchange { answer, busy, is_head, is_live, size });
     }

@@ -1,6 +1,6 @@
 //! Answers on their way to the peer.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode, header};
 use super::super::socket::Socket;
 use crate::clock;
 use crate::http::Block;
+use crate::pool::Pool;
 
 /// Smaller blocks are copied behind the head, so that they go out together.
 const COPY_BELOW: usize = 16 << 10;
@@ -28,7 +29,7 @@ const SLICES: usize = 16;
 thread_local! {
     /// Buffers for `text`. Nearly all answers are written at once, so that one buffer serves all connections of a thread and
     /// stays in the processor's cache.
-    static TEXTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static TEXTS: Pool<Vec<u8>> = const { Pool::new(SPARE) };
 }
 
 /// What is to be written: heads and small bodies together, larger blocks as they are.
@@ -99,7 +100,7 @@ impl Output {
     /// Where text goes; what is put there is to be written.
     fn text(&mut self) -> &mut Vec<u8> {
         if self.text.capacity() == 0 {
-            self.text = TEXTS.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(USUAL));
+            self.text = TEXTS.with(Pool::take).unwrap_or_else(|| Vec::with_capacity(USUAL));
         }
         self.is_dirty = true;
         &mut self.text
@@ -170,11 +171,9 @@ impl Output {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
         text.shrink_to(KEPT);
-        TEXTS.with_borrow_mut(|texts| {
-            if texts.len() < SPARE && text.capacity() > 0 {
-                texts.push(text);
-            }
-        });
+        if text.capacity() > 0 {
+            TEXTS.with(|texts| texts.keep(text));
+        }
         Poll::Ready(Ok(()))
     }
 
