@@ -463,7 +463,7 @@ pub(crate) struct ServeArgs {
     /// Never compress answers.
     #[arg(long)]
     pub(crate) no_compression: bool,
-    /// Access-Control-Allow-Origin [default: *].
+    /// Whose pages may see answers: *, origins, or none [default: *].
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) cors_origin: Option<String>,
     /// Let clients ask for faults at /_test/inject-error; for tests only.

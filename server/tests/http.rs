@@ -363,6 +363,18 @@ async fn c16_every_response_carries_cors_and_security_headers() {
     let own = quick().cors_origin("https://app.example").start().await.unwrap();
     let answer = Client(&own).get_with("gone", &[("origin", "https://app.example")]).await;
     assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
+    let none = quick().cors_origin("none").start().await.unwrap();
+    let client = Client(&none);
+    client.put("s", &[TEXT], "abc").await;
+    let preflight = request(&none, "OPTIONS", "/v1/stream/s", &[("origin", "https://app.example")], b"").await;
+    assert_eq!(preflight.status, 204);
+    for answer in [client.get("s").await, client.post("s", &[TEXT], "x").await, client.get("gone").await, preflight] {
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{answer:?}");
+        let names = ["origin", "methods", "headers"].map(|name| format!("access-control-allow-{name}"));
+        for name in names.iter().map(String::as_str).chain(["access-control-expose-headers"]) {
+            assert_eq!(answer.header(name), None, "{answer:?}");
+        }
+    }
 }
 
 #[tokio::test]

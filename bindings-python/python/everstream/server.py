@@ -27,7 +27,7 @@ class Server:
         max_body_bytes: Larger request bodies are refused. Default 64 MiB.
         max_read_bytes: How much one answer holds. Default 1 MiB.
         compression: Whether answers are compressed for clients that offer it. Default true.
-        cors_origin: `Access-Control-Allow-Origin`. Default `*`.
+        cors_origin: Whose pages may see answers: `*`, origins separated by spaces, or `none`. Default `*`.
         cursor_interval: Seconds; see the protocol's section on cursors. Default 20.
         shutdown_grace: Seconds that requests under way may take once `stop` was called. Default 10.
         fault_injection: Whether faults can be injected.

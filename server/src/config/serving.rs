@@ -45,7 +45,8 @@ pub struct Serving {
     pub cursor_interval: Duration,
     /// Whether answers are compressed when the client offers it (S-HTTP-14). Default true.
     pub compression: bool,
-    /// Whose pages may see answers: `*`, or origins separated by spaces or commas. Default `*` (S-HTTP-8).
+    /// Whose pages may see answers: `*`, origins separated by spaces or commas, or `none`, which leaves out the headers that
+    /// only pages of other origins need, about 1 KB of each answer. Default `*` (S-HTTP-8).
     pub cors_origin: String,
     /// Whether those pages may send credentials that the browser keeps, such as cookies for a proxy before the server.
     /// Default false; bearer tokens do not need it.

@@ -17,7 +17,7 @@ const EXPOSED: &str = "stream-next-offset, stream-cursor, stream-up-to-date, str
 /// The headers, ready to insert.
 #[derive(Debug)]
 pub(super) struct CommonHeaders {
-    list: [(HeaderName, HeaderValue); 5],
+    list: Vec<(HeaderName, HeaderValue)>,
     origins: Origins,
     credentials: bool,
     /// All of them as they are written, if they are the same for every page.
@@ -27,17 +27,19 @@ pub(super) struct CommonHeaders {
 /// Whose pages may see answers.
 #[derive(Debug)]
 enum Origins {
+    /// Nobody's: no page is to call this server, and programs need none of the headers.
+    None,
     /// One value for all: `*`, or the only origin. Every page gets the same answer, so that caches can share it.
     Always(HeaderValue),
     These(Vec<HeaderValue>),
 }
 
 impl CommonHeaders {
-    /// Headers for the origins that are allowed: `*` for all, or a list of them separated by spaces or commas; and
+    /// Headers for the origins that are allowed: `*` for all, `none`, or a list of them separated by spaces or commas; and
     /// whether pages may send cookies and the like.
     ///
     /// # Errors
-    /// An origin cannot be a header value, there is none, or credentials are to be sent from everywhere.
+    /// An origin cannot be a header value, there is none, or credentials are to be sent from everywhere or nowhere.
     pub(super) fn new(origins: &str, credentials: bool) -> Result<Self, String> {
         let origins = match origins.trim() {
             "*" if credentials => {
@@ -48,6 +50,13 @@ impl CommonHeaders {
                 );
             }
             "*" => Origins::Always(HeaderValue::from_static("*")),
+            "none" if credentials => {
+                return Err(
+                    "server.cors_credentials: there are no pages to send them while server.cors_origin is `none`"
+                        .to_owned(),
+                );
+            }
+            "none" => Origins::None,
             list => {
                 let names = list.split([' ', ',']).filter(|name| !name.is_empty());
                 let mut names: Vec<HeaderValue> = names
@@ -57,28 +66,28 @@ impl CommonHeaders {
                     })
                     .collect::<Result<_, _>>()?;
                 match names.len() {
-                    0 => return Err("server.cors_origin: name an origin, or `*`".to_owned()),
+                    0 => return Err("server.cors_origin: name an origin, or `*`, or `none`".to_owned()),
                     1 => Origins::Always(names.remove(0)),
                     _ => Origins::These(names),
                 }
             }
         };
-        let mut common = Self {
-            list: [
-                (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-                (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin")),
+        let mut list = vec![
+            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+            (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin")),
+        ];
+        if !matches!(origins, Origins::None) {
+            list.extend([
                 (
                     header::ACCESS_CONTROL_ALLOW_METHODS,
                     HeaderValue::from_static("GET, POST, PUT, DELETE, HEAD, OPTIONS"),
                 ),
                 (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED)),
                 (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED)),
-            ],
-            origins,
-            credentials,
-            text: None,
-        };
-        if matches!(common.origins, Origins::Always(_)) {
+            ]);
+        }
+        let mut common = Self { list, origins, credentials, text: None };
+        if !matches!(common.origins, Origins::These(_)) {
             let mut headers = HeaderMap::new();
             common.apply(None, &mut headers);
             let lines = headers
@@ -101,6 +110,7 @@ impl CommonHeaders {
             headers.insert(name.clone(), value.clone());
         }
         match &self.origins {
+            Origins::None => {}
             Origins::Always(origin) => {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                 if self.credentials {
@@ -163,8 +173,16 @@ mod tests {
     }
 
     #[test]
+    fn where_no_page_may_call_only_what_protects_pages_is_left() {
+        let headers = applied("none", false, Some("https://a.example"));
+        let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["cross-origin-resource-policy", "x-content-type-options"]);
+    }
+
+    #[test]
     fn origins_that_cannot_be_meant_are_refused() {
-        for (origins, credentials) in [("*", true), ("", false), (" , ", false), ("a\nb", false)] {
+        for (origins, credentials) in [("*", true), ("none", true), ("", false), (" , ", false), ("a\nb", false)] {
             assert!(CommonHeaders::new(origins, credentials).is_err(), "{origins:?}");
         }
     }

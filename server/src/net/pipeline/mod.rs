@@ -125,7 +125,7 @@ struct Live {
 enum Answer {
     Later(Answering),
     /// Nothing is left of the request but its append.
-    Durable(Waiting),
+    Append(Waiting),
     There(Result<Response<Body>, Cut>),
 }
 
@@ -136,14 +136,14 @@ impl Answer {
         {
             let next = match progress {
                 Ok(Progress::Answered(response)) => Self::There(Ok(response)),
-                Ok(Progress::Waiting(waiting)) => Self::Durable(waiting),
+                Ok(Progress::Waiting(waiting)) => Self::Append(waiting),
                 Err(cut) => Self::There(Err(cut)),
             };
             if let Self::Later(ended) = std::mem::replace(self, next) {
                 answering::keep(ended);
             }
         }
-        if let Self::Durable(waiting) = self
+        if let Self::Append(waiting) = self
             && let Poll::Ready(response) = waiting.poll(app, cx)
         {
             *self = Self::There(Ok(response));
