@@ -10,8 +10,10 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rustix::io::Errno;
 
 /// A folder of files.
 pub trait Disk: Send + Sync + 'static {
@@ -112,6 +114,10 @@ pub trait DiskFile: Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// How long a folder may still be another process's, and how often that is looked at. There is no lock that waits for a time.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
+
 /// A folder of the operating system, held by this process alone.
 #[derive(Debug)]
 pub struct Folder {
@@ -121,17 +127,28 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder if it is not there, and takes it for this process.
+    /// Makes the folder if it is not there, and takes it for this process. If another one has it, this waits for up to 5 s:
+    /// a process that was killed keeps its lock until the system has taken all its memory back, while the next one starts.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if another process has it; others of the operating system.
+    /// [`io::ErrorKind::WouldBlock`] if another process has it and keeps it; others of the operating system.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref().to_owned();
         std::fs::create_dir_all(&path)?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join(super::format::LOCK))?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|error| {
-            io::Error::new(io::Error::from(error).kind(), "another process uses the data directory")
-        })?;
+        let until = Instant::now() + LOCK_WAIT;
+        while let Err(error) = rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            match error {
+                Errno::INTR => {}
+                Errno::WOULDBLOCK if Instant::now() < until => std::thread::sleep(LOCK_RETRY),
+                Errno::WOULDBLOCK => {
+                    let message =
+                        "another process uses the data directory; stop it, or give this one a directory of its own";
+                    return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
+                }
+                error => return Err(error.into()),
+            }
+        }
         Ok(Self { path, _lock: lock })
     }
 }
@@ -181,7 +198,7 @@ struct OpenFile(File);
 impl OpenFile {
     /// Reads what the kernel has in memory.
     fn read_cached(&self, at: u64, data: &mut [u8]) -> io::Result<()> {
-        use rustix::io::{Errno, ReadWriteFlags, preadv2};
+        use rustix::io::{ReadWriteFlags, preadv2};
         let mut filled = 0;
         while filled < data.len() {
             let rest = &mut [io::IoSliceMut::new(&mut data[filled..])];
@@ -212,7 +229,7 @@ impl DiskFile for OpenFile {
             let from = at + data.len() as u64;
             match rustix::io::pread(&self.0, rustix::buffer::spare_capacity(&mut data), from) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -246,7 +263,7 @@ impl DiskFile for OpenFile {
 
     #[cfg(target_os = "linux")]
     fn write_parts_at(&self, mut at: u64, parts: &[&[u8]]) -> io::Result<()> {
-        use rustix::io::{Errno, pwritev};
+        use rustix::io::pwritev;
         // What is empty would look as if nothing could be written.
         let parts = parts.iter().filter(|part| !part.is_empty());
         let mut slices: Vec<_> = parts.map(|part| io::IoSlice::new(part)).collect();
@@ -292,6 +309,26 @@ mod tests {
         file.write_parts_at(2, &[]).unwrap();
         assert_eq!(file.read_at(0, whole.len() + 4).unwrap(), [b"head", &whole[..]].concat());
         assert_eq!(file.size().unwrap(), whole.len() as u64 + 4);
+    }
+
+    #[test]
+    fn a_folder_that_is_given_up_soon_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Folder::open(folder.path()).unwrap();
+        let lock = folder.path().canonicalize().unwrap().join(super::super::format::LOCK);
+        let is_tried = || {
+            let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            open.filter(|link| std::fs::read_link(link.path()).is_ok_and(|file| file == lock)).count() == 2
+        };
+        std::thread::scope(|threads| {
+            let second = threads.spawn(|| Folder::open(folder.path()).map(drop));
+            while !is_tried() {
+                assert!(!second.is_finished(), "it did not wait");
+                std::thread::yield_now();
+            }
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
     }
 
     #[test]
