@@ -1,5 +1,8 @@
-//! Futures of answers, whose memory is used again. Nearly every one comes to its end when it is polled first, so that one
-//! piece of memory serves all connections of a thread and stays in the processor's cache.
+//! Futures of answers, whose memory is used again.
+//!
+//! Most come to their end when they are polled first, appends among them (`Progress::Waiting`): one piece of memory serves all
+//! connections of a thread then, and stays in the processor's cache. Hundreds of live reads may wait together. An allocator
+//! keeps only a few pieces of each size at hand, and joins and splits the others each time.
 
 use tokio_util::sync::ReusableBoxFuture;
 
@@ -7,7 +10,7 @@ use crate::http::{Cut, Progress};
 use crate::pool::Pool;
 
 /// So many are kept in each thread, about 1 KiB each.
-const KEPT: usize = 16;
+const KEPT: usize = 256;
 
 type Begun = Result<Progress, Cut>;
 
