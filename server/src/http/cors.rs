@@ -1,7 +1,9 @@
 //! Headers that every response carries: CORS and what keeps browsers from guessing (S-HTTP-6 to S-HTTP-9).
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use super::body::Body;
 
 /// The names are those of `everstream::proto::names`, checked by a test below: a header value has to be
 /// one literal to cost nothing per response.
@@ -103,6 +105,16 @@ impl CommonHeaders {
         self.text.as_ref()
     }
 
+    /// The answer to a preflight, without these headers (S-HTTP-10). Browsers may remember it for long: it never changes.
+    pub(super) fn preflight(&self) -> Response<Body> {
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        if !matches!(self.origins, Origins::None) {
+            response.headers_mut().insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+        }
+        response
+    }
+
     /// Adds the headers to the response to a request from a page of `origin`.
     pub(super) fn apply(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         headers.reserve(self.list.len() + 2);
@@ -130,9 +142,6 @@ impl CommonHeaders {
         }
     }
 }
-
-/// How long a browser may remember a preflight answer: it never changes.
-pub(super) const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
 #[cfg(test)]
 mod tests {

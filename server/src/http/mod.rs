@@ -22,6 +22,7 @@ mod live;
 mod observe;
 mod path;
 mod probes;
+mod progress;
 mod rate;
 mod read;
 pub(crate) mod spare;
@@ -37,7 +38,6 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use everstream::proto::names;
@@ -47,7 +47,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use self::access::Gate;
-use self::append::Begun;
 use self::body::Intake;
 pub(crate) use self::body::{Block, Body, Part, Room};
 use self::budget::Budget;
@@ -60,6 +59,8 @@ use self::observe::Observation;
 use self::path::Target;
 pub(crate) use self::path::{check_name, encode_name};
 pub(crate) use self::probes::answer_admin;
+use self::progress::Routed;
+pub(crate) use self::progress::{Progress, Waiting};
 use self::rate::Rate;
 pub(crate) use self::turn::Turn;
 use crate::access::{Caller, Refusal};
@@ -108,44 +109,6 @@ pub(crate) struct Peer {
 struct Asker<'a> {
     peer: &'a Peer,
     turn: &'a Turn,
-}
-
-/// How far a request has come without a look at the request any more.
-enum Routed {
-    Answered(Response<Body>),
-    /// An append that waits until it is durable.
-    Begun(Begun),
-}
-
-impl Routed {
-    async fn answer(self, app: &App) -> Response<Body> {
-        match self {
-            Self::Answered(response) => response,
-            Self::Begun(mut begun) => poll_fn(|cx| begun.poll(app, cx)).await,
-        }
-    }
-}
-
-/// How far a request has come.
-pub(crate) enum Progress {
-    Answered(Response<Body>),
-    Waiting(Waiting),
-}
-
-/// A request of which there is nothing left to do but to wait until its append is durable. Hundreds wait together, so that it
-/// holds nothing that their answers do not need.
-pub(crate) struct Waiting {
-    begun: Begun,
-    observation: Observation,
-}
-
-impl Waiting {
-    /// The answer, as soon as the append is durable.
-    pub(crate) fn poll(&mut self, app: &App, cx: &mut Context<'_>) -> Poll<Response<Body>> {
-        let mut response = ready!(self.begun.poll(app, cx));
-        self.observation.count(app, &mut response);
-        Poll::Ready(response)
-    }
 }
 
 /// The connection is to be cut without an answer.
@@ -242,7 +205,7 @@ impl App {
                     Routed::Answered(response) => response,
                     Routed::Begun(begun) => {
                         spare::keep(parts.headers);
-                        return Ok(Progress::Waiting(Waiting { begun, observation }));
+                        return Ok(Progress::Waiting(Waiting::new(begun, observation)));
                     }
                 },
                 (faults, spans) => {
@@ -304,7 +267,7 @@ impl App {
         B: http_body::Body<Data = Bytes>,
     {
         if parts.method == Method::OPTIONS {
-            return Routed::Answered(preflight());
+            return Routed::Answered(self.common.preflight());
         }
         let result = match parts.uri.path() {
             path @ (probes::HEALTH_PATH | probes::READY_PATH) => {
@@ -534,14 +497,6 @@ impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("App").field("config", &self.config).finish_non_exhaustive()
     }
-}
-
-/// S-HTTP-10.
-fn preflight() -> Response<Body> {
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(header::ACCESS_CONTROL_MAX_AGE, cors::MAX_AGE);
-    response
 }
 
 /// The stream root as clients reach it. Without a host there is only the path.
