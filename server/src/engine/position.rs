@@ -39,6 +39,9 @@ impl Position {
         wire[16] = b'_';
         let mut rest = self.0;
         for digit in wire[17..].iter_mut().rev() {
+            if rest == 0 {
+                break;
+            }
             // A digit is below 10, so the cast keeps it.
             *digit = b'0' + (rest % 10) as u8;
             rest /= 10;

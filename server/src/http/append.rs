@@ -7,22 +7,29 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use everstream::proto::{control, names};
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::body::{self, Body};
+use super::body;
 use super::error::{self, HttpError};
-use super::{App, MOST_HEADERS, Turn, extract, spare, stream_headers, truth};
-use crate::access::Caller;
+use super::observe::REQUEST_ID;
+use super::progress::{Answered, Fields};
+use super::{App, Turn, each_stream_header, extract};
 use crate::engine::{Append, Appending, Outcome, Payload, Receipt, Stream};
 use crate::metrics;
+use crate::storage::StreamId;
 
 /// An append that has its place in the order of its stream.
 pub(super) struct Begun {
     stream: Arc<Stream>,
     appending: Appending,
     body_bytes: u64,
-    /// For the log of requests, if there is one.
-    pub(super) caller: Option<Caller>,
+}
+
+/// What is answered when an append is durable: a status and headers.
+pub(crate) struct Confirmation {
+    stream: StreamId,
+    receipt: Receipt,
+    request_id: Option<HeaderValue>,
 }
 
 /// Takes the request in and begins the append.
@@ -55,44 +62,54 @@ where
     };
     let appending = stream.begin_append(append)?;
     turn.pass();
-    Ok(Begun { stream, appending, body_bytes, caller: None })
+    Ok(Begun { stream, appending, body_bytes })
 }
 
 impl Begun {
     /// Its answer, as soon as it is durable.
-    pub(super) fn poll(&mut self, app: &App, cx: &mut Context<'_>) -> Poll<Response<Body>> {
-        let mut response = match ready!(Pin::new(&mut self.appending).poll(cx)) {
-            Ok(receipt) => self.confirm(app, &receipt),
-            Err(error) => error::response(&error.into()),
+    pub(super) fn poll(&mut self, app: &App, cx: &mut Context<'_>) -> Poll<Answered> {
+        let answered = match ready!(Pin::new(&mut self.appending).poll(cx)) {
+            Ok(receipt) => {
+                match receipt.outcome {
+                    Outcome::Appended => metrics::count(&app.metrics().appended_bytes, self.body_bytes),
+                    Outcome::Duplicate => metrics::count(&app.metrics().duplicate_appends, 1),
+                    Outcome::Closed => {}
+                }
+                Answered::Confirmed(Confirmation { stream: self.stream.meta().id, receipt, request_id: None })
+            }
+            Err(error) => Answered::Response(error::response(&error.into())),
         };
-        if let Some(caller) = self.caller.take() {
-            response.extensions_mut().insert(caller);
+        Poll::Ready(answered)
+    }
+}
+
+impl Confirmation {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self.receipt.outcome {
+            Outcome::Appended if self.receipt.producer.is_some() => StatusCode::OK,
+            Outcome::Appended | Outcome::Closed | Outcome::Duplicate => StatusCode::NO_CONTENT,
         }
-        Poll::Ready(response)
     }
 
-    fn confirm(&self, app: &App, receipt: &Receipt) -> Response<Body> {
-        match receipt.outcome {
-            Outcome::Appended => metrics::count(&app.metrics().appended_bytes, self.body_bytes),
-            Outcome::Duplicate => metrics::count(&app.metrics().duplicate_appends, 1),
-            Outcome::Closed => {}
-        }
+    /// Names the request that it answers.
+    pub(super) fn set_request_id(&mut self, id: HeaderValue) {
+        self.request_id = Some(id);
+    }
+}
 
-        let mut response = Response::new(Body::Empty);
-        *response.status_mut() = match receipt.outcome {
-            Outcome::Appended if receipt.producer.is_some() => StatusCode::OK,
-            Outcome::Appended | Outcome::Closed | Outcome::Duplicate => StatusCode::NO_CONTENT,
-        };
-        *response.headers_mut() = spare::headers(MOST_HEADERS);
-        let headers = response.headers_mut();
-        stream_headers(headers, &self.stream, receipt.next);
+impl Fields for Confirmation {
+    fn each(&self, mut put: impl FnMut(&HeaderName, &[u8])) {
+        let receipt = &self.receipt;
+        each_stream_header(self.stream, receipt.next, &mut put);
         if receipt.closed {
-            headers.insert(names::STREAM_CLOSED, truth());
+            put(&names::STREAM_CLOSED, names::TRUE.as_bytes());
         }
         if let Some((epoch, seq)) = receipt.producer {
-            headers.insert(names::PRODUCER_EPOCH, HeaderValue::from(epoch));
-            headers.insert(names::PRODUCER_SEQ, HeaderValue::from(seq));
+            put(&names::PRODUCER_EPOCH, epoch.to_string().as_bytes());
+            put(&names::PRODUCER_SEQ, seq.to_string().as_bytes());
         }
-        response
+        if let Some(id) = &self.request_id {
+            put(&REQUEST_ID, id.as_bytes());
+        }
     }
 }

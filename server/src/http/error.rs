@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::access::{self, Form};
 use super::body::{Body, CollectError};
-use super::{position_value, truth};
+use super::{insert, truth};
 use crate::access::Refusal;
 use crate::engine::EngineError;
 use crate::storage::{StorageError, StorageErrorKind};
@@ -99,7 +99,7 @@ fn engine_status(error: &EngineError, headers: &mut HeaderMap) -> StatusCode {
         EngineError::ForkSourceNotFound | EngineError::NotFound => StatusCode::NOT_FOUND,
         EngineError::Closed { tail } => {
             headers.insert(names::STREAM_CLOSED, truth());
-            headers.insert(names::STREAM_NEXT_OFFSET, position_value(*tail));
+            insert(headers, &names::STREAM_NEXT_OFFSET, tail.to_wire().as_str().as_bytes());
             StatusCode::CONFLICT
         }
         EngineError::Gap { expected, received } => {

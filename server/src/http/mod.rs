@@ -42,7 +42,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use everstream::proto::names;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
@@ -60,7 +60,7 @@ use self::path::Target;
 pub(crate) use self::path::{check_name, encode_name};
 pub(crate) use self::probes::answer_admin;
 use self::progress::Routed;
-pub(crate) use self::progress::{Progress, Waiting};
+pub(crate) use self::progress::{Answered, Fields, Progress, Waiting};
 use self::rate::Rate;
 pub(crate) use self::turn::Turn;
 use crate::access::{Caller, Refusal};
@@ -69,6 +69,7 @@ use crate::engine::{Engine, EngineError, Position, ReadResult, Stream};
 use crate::metrics::{self, Metrics};
 use crate::net::ClientIdentity;
 use crate::registry::Registry;
+use crate::storage::StreamId;
 use crate::subscriptions::Subscriptions;
 
 /// How much an answer to a read holds while many readers do not take theirs.
@@ -166,7 +167,7 @@ impl App {
         let origin = request.headers().get(header::ORIGIN).cloned();
         let mut response = match self.begin_bare(request, peer, turn).await? {
             Progress::Answered(response) => response,
-            Progress::Waiting(mut waiting) => poll_fn(|cx| waiting.poll(self, cx)).await,
+            Progress::Waiting(mut waiting) => poll_fn(|cx| waiting.poll(self, cx)).await.into_response(),
         };
         self.common.apply(origin.as_ref(), response.headers_mut());
         Ok(response)
@@ -203,7 +204,7 @@ impl App {
             let mut response = match (&self.faults, &spans) {
                 (None, None) if !self.config.log.requests => match self.route(&parts, &mut body, asker).await {
                     Routed::Answered(response) => response,
-                    Routed::Begun(begun) => {
+                    Routed::Begun(begun, _) => {
                         spare::keep(parts.headers);
                         return Ok(Progress::Waiting(Waiting::new(begun, observation)));
                     }
@@ -314,7 +315,7 @@ impl App {
                     response.extensions_mut().insert(caller);
                 }
             }
-            Routed::Begun(begun) => begun.caller = for_log,
+            Routed::Begun(_, caller) => *caller = for_log,
         }
         Ok(routed)
     }
@@ -355,7 +356,9 @@ impl App {
         let answered = match (target, parts.method.as_str()) {
             (Target::Stream(name), "PUT") => Box::pin(create::handle(self, &name, parts, body, caller)).await,
             (Target::Stream(name), "POST") => {
-                return Box::pin(append::begin(self, &name, parts, body, turn)).await.map(Routed::Begun);
+                return Box::pin(append::begin(self, &name, parts, body, turn))
+                    .await
+                    .map(|begun| Routed::Begun(begun, None));
             }
             (Target::Stream(name), "GET") => Box::pin(read::handle(self, &name, parts, turn)).await,
             (Target::Stream(name), "HEAD") => head::handle(self, &name).await,
@@ -539,15 +542,19 @@ const MOST_HEADERS: usize = 6;
 /// The headers of every 2xx answer about a stream: its position, and which incarnation it is (S-ETAG-5).
 fn stream_headers(headers: &mut HeaderMap, stream: &Stream, next: Position) {
     headers.reserve(MOST_HEADERS);
-    headers.insert(names::STREAM_NEXT_OFFSET, position_value(next));
-    if let Some(id) = spare::value(&stream.meta().id.to_digits()) {
-        headers.insert(names::STREAM_INCARNATION, id);
-    }
+    each_stream_header(stream.meta().id, next, |name, value| insert(headers, name, value));
 }
 
-fn position_value(position: Position) -> HeaderValue {
-    // Digits and `_` are always legal.
-    spare::value(position.to_wire().as_str().as_bytes()).unwrap_or(const { HeaderValue::from_static("") })
+fn each_stream_header(id: StreamId, next: Position, mut put: impl FnMut(&HeaderName, &[u8])) {
+    put(&names::STREAM_NEXT_OFFSET, next.to_wire().as_str().as_bytes());
+    put(&names::STREAM_INCARNATION, &id.to_digits());
+}
+
+/// Sets a header to what is legal in one.
+fn insert(headers: &mut HeaderMap, name: &HeaderName, value: &[u8]) {
+    if let Some(value) = spare::value(value) {
+        headers.insert(name, value);
+    }
 }
 
 /// The value of flags (S-READ-4, S-READ-5).

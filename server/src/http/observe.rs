@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use everstream::proto::names;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Response};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use tracing::Span;
 
@@ -18,7 +18,7 @@ use crate::access::Caller;
 use crate::metrics::RequestKind;
 
 /// Names one request, in the logs of everything that it went through.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Names a request among those that it belongs to (W3C Trace Context).
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The longest id that is taken over from a client.
@@ -48,31 +48,32 @@ impl Observation {
         // The query stays out: it may hold the signature of a URL.
         let (method, path) = (&parts.method, parts.uri.path());
         if app.config().log.requests {
-            tracing::info_span!("request", id = self.id(), trace = trace_id(parts), %method, path)
+            tracing::info_span!("request", id = self.id_text(), trace = trace_id(parts), %method, path)
         } else {
-            tracing::debug_span!("request", id = self.id(), trace = trace_id(parts), %method, path)
+            tracing::debug_span!("request", id = self.id_text(), trace = trace_id(parts), %method, path)
         }
     }
 
-    /// Counts the answer, and gives it the id of the request.
-    pub(super) fn count(&self, app: &App, response: &mut Response<Body>) -> Duration {
+    /// Counts the answer.
+    pub(super) fn count(&self, app: &App, status: StatusCode) -> Duration {
         let elapsed = self.started.elapsed();
-        app.metrics().answered(self.kind, response.status(), elapsed);
-        if let Some(id) = &self.id {
-            response.headers_mut().insert(REQUEST_ID, id.clone());
-        }
+        app.metrics().answered(self.kind, status, elapsed);
         elapsed
     }
 
-    /// As [`count`](Self::count), and writes it to the log.
+    /// Counts the answer, gives it the id of the request, and writes it to the log.
     pub(super) fn end(self, app: &App, parts: &Parts, peer: &Peer, response: &mut Response<Body>) {
-        let (status, elapsed) = (response.status(), self.count(app, response));
+        let status = response.status();
+        let elapsed = self.count(app, status);
+        if let Some(id) = &self.id {
+            response.headers_mut().insert(REQUEST_ID, id.clone());
+        }
         if app.config().log.requests {
             let caller = response.extensions_mut().remove::<Caller>();
             let client = parts.extensions.get::<Forwarded>().map(|forwarded| forwarded.client);
             tracing::info!(
                 target: "everstream_server::requests",
-                id = self.id(),
+                id = self.id_text(),
                 trace = trace_id(parts),
                 method = %parts.method,
                 path = parts.uri.path(),
@@ -97,7 +98,12 @@ impl Observation {
         self.kind.label()
     }
 
-    fn id(&self) -> Option<&str> {
+    /// What names the request in its answer, if anything does.
+    pub(super) fn id(&self) -> Option<&HeaderValue> {
+        self.id.as_ref()
+    }
+
+    fn id_text(&self) -> Option<&str> {
         self.id.as_ref()?.to_str().ok()
     }
 }

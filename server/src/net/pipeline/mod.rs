@@ -37,7 +37,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body::Body as _;
 use tokio::io::ReadBuf;
 
@@ -49,7 +49,7 @@ use self::response::{Framing, Output};
 use super::activity::{Activity, Busy};
 use super::socket::Socket;
 use crate::engine::Sink;
-use crate::http::{App, Body, Cut, Part, Peer, Progress, Turn, Waiting, spare};
+use crate::http::{Answered, App, Body, Cut, Fields, Part, Peer, Progress, Turn, Waiting, spare};
 use crate::metrics;
 
 /// So many bytes are read at once.
@@ -126,7 +126,7 @@ enum Answer {
     Later(Answering),
     /// Nothing is left of the request but its append.
     Append(Waiting),
-    There(Result<Response<Body>, Cut>),
+    There(Result<Answered, Cut>),
 }
 
 impl Answer {
@@ -135,7 +135,7 @@ impl Answer {
             && let Poll::Ready(progress) = future.poll(cx)
         {
             let next = match progress {
-                Ok(Progress::Answered(response)) => Self::There(Ok(response)),
+                Ok(Progress::Answered(response)) => Self::There(Ok(Answered::Response(response))),
                 Ok(Progress::Waiting(waiting)) => Self::Append(waiting),
                 Err(cut) => Self::There(Err(cut)),
             };
@@ -144,9 +144,9 @@ impl Answer {
             }
         }
         if let Self::Append(waiting) = self
-            && let Poll::Ready(response) = waiting.poll(app, cx)
+            && let Poll::Ready(answered) = waiting.poll(app, cx)
         {
-            *self = Self::There(Ok(response));
+            *self = Self::There(Ok(answered));
         }
     }
 
@@ -285,10 +285,29 @@ impl<S: Socket> Pipeline<S> {
         Ok(())
     }
 
-    fn put(&mut self, response: Response<Body>, is_head: bool, busy: Busy) {
+    fn put(&mut self, answered: Answered, is_head: bool, busy: Busy) {
+        let response = match answered {
+            Answered::Response(response) => response,
+            Answered::Confirmed(confirmation) => {
+                return self.put_head(confirmation.status(), &confirmation, Some(0), is_head);
+            }
+        };
         let (parts, body) = response.into_parts();
         let length = body.size_hint().exact();
-        let has_body = !matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) && !is_head;
+        self.put_head(parts.status, &parts.headers, length, is_head);
+        spare::keep(parts.headers);
+        metrics::count(&self.asking.app.metrics().served_bytes, length.unwrap_or(0));
+        match body {
+            Body::Empty => {}
+            Body::Full(block) => self.output.put_block(block),
+            Body::Blocks(blocks, _) => blocks.into_iter().for_each(|block| self.output.put_block(block)),
+            Body::Live(body) => self.live = Some(Live { body, _busy: busy }),
+        }
+    }
+
+    /// `length` is that of the body, if it is known.
+    fn put_head(&mut self, status: StatusCode, headers: &impl Fields, length: Option<u64>, is_head: bool) {
+        let has_body = !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) && !is_head;
         let framing = match length {
             _ if !has_body => Framing::None,
             Some(length) => Framing::Length(length),
@@ -299,15 +318,7 @@ impl<S: Socket> Pipeline<S> {
             && self.arriving.is_none()
             && !matches!(self.next, Coming::Whole(_));
         let common = self.asking.app.common_headers().map_or(&[][..], |common| common);
-        self.output.put_head(parts.status, &parts.headers, common, framing, is_last);
-        spare::keep(parts.headers);
-        metrics::count(&self.asking.app.metrics().served_bytes, length.unwrap_or(0));
-        match body {
-            Body::Empty => {}
-            Body::Full(block) => self.output.put_block(block),
-            Body::Blocks(blocks, _) => blocks.into_iter().for_each(|block| self.output.put_block(block)),
-            Body::Live(body) => self.live = Some(Live { body, _busy: busy }),
-        }
+        self.output.put_head(status, headers, common, framing, is_last);
     }
 
     /// Puts the next chunk of the answer that goes on, or its end.

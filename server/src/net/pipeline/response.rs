@@ -8,11 +8,11 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::{Buf as _, Bytes};
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 
 use super::super::socket::Socket;
 use crate::clock;
-use crate::http::Block;
+use crate::http::{Block, Fields};
 use crate::pool::Pool;
 
 /// Smaller blocks are copied behind the head, so that they go out together.
@@ -59,7 +59,7 @@ impl Output {
     pub(super) fn put_head(
         &mut self,
         status: StatusCode,
-        headers: &HeaderMap,
+        headers: &impl Fields,
         common: &[u8],
         framing: Framing,
         is_last: bool,
@@ -70,12 +70,14 @@ impl Output {
         out.push(b' ');
         out.extend_from_slice(status.canonical_reason().unwrap_or("").as_bytes());
         out.extend_from_slice(b"\r\n");
-        for (name, value) in headers {
+        let mut has_date = false;
+        headers.each(|name, value| {
+            has_date |= *name == header::DATE;
             out.extend_from_slice(name.as_str().as_bytes());
             out.extend_from_slice(b": ");
-            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(value);
             out.extend_from_slice(b"\r\n");
-        }
+        });
         out.extend_from_slice(common);
         match framing {
             Framing::None => {}
@@ -89,7 +91,7 @@ impl Output {
         if is_last {
             out.extend_from_slice(b"connection: close\r\n");
         }
-        if !headers.contains_key(header::DATE) {
+        if !has_date {
             out.extend_from_slice(b"date: ");
             put_date(out);
             out.extend_from_slice(b"\r\n");
@@ -266,7 +268,7 @@ fn put_date(out: &mut Vec<u8>) {
 mod tests {
     use std::os::fd::BorrowedFd;
 
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
     use super::*;
