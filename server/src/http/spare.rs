@@ -1,9 +1,8 @@
-//! Memory of headers that is used again: most requests have about as many headers, and so have most answers, whose values are
-//! written soon after they were made.
+//! Memory of requests and answers that is used again: most have about as many headers, and are forgotten soon.
 
 use std::cell::RefCell;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 
 use crate::pool::Pool;
@@ -14,11 +13,36 @@ const KEPT: usize = 256;
 const LARGEST: usize = 16;
 
 /// So many bytes of values are taken from the allocator at once. A value that is kept keeps them all.
-const VALUES: usize = 2048;
+const VALUES: usize = 2 << 10;
+/// As many bytes of requests. A connection that stops in the middle of one may hold more than that in any case.
+const REQUESTS: usize = 8 << 10;
 
 thread_local! {
     static SPARE: Pool<HeaderMap> = const { Pool::new(KEPT) };
-    static ROOM: RefCell<BytesMut> = RefCell::default();
+    static ROOM_FOR_VALUES: Room = Room::new(VALUES);
+    static ROOM_FOR_REQUESTS: Room = Room::new(REQUESTS);
+}
+
+/// Memory for many copies, which is used again when none of them is left. Each of them would be taken in one thread and given
+/// back in another, which costs allocators several times as much.
+struct Room {
+    bytes: usize,
+    free: RefCell<BytesMut>,
+}
+
+impl Room {
+    fn new(bytes: usize) -> Self {
+        Self { bytes, free: RefCell::new(BytesMut::new()) }
+    }
+
+    fn copy(&self, bytes: &[u8]) -> Bytes {
+        let mut free = self.free.borrow_mut();
+        if free.capacity() < bytes.len() {
+            free.reserve(self.bytes.max(bytes.len()));
+        }
+        free.extend_from_slice(bytes);
+        free.split().freeze()
+    }
 }
 
 /// An empty map with room for some headers.
@@ -40,17 +64,18 @@ pub(crate) fn keep(mut headers: HeaderMap) {
     }
 }
 
-/// A value for an answer that is on its way; `None` if the bytes are none of a header's. Many are in one piece of memory, which
-/// is used again when none of them is left.
+/// A value for an answer that is on its way; `None` if the bytes are none of a header's.
 pub(super) fn value(bytes: &[u8]) -> Option<HeaderValue> {
-    let bytes = ROOM.with_borrow_mut(|room| {
-        if room.capacity() < bytes.len() {
-            room.reserve(VALUES.max(bytes.len()));
-        }
-        room.extend_from_slice(bytes);
-        room.split().freeze()
-    });
-    HeaderValue::from_maybe_shared(bytes).ok()
+    HeaderValue::from_maybe_shared(ROOM_FOR_VALUES.with(|room| room.copy(bytes))).ok()
+}
+
+/// A copy of what a connection has received. What may wait for long, as a live read does, has its own memory.
+pub(crate) fn received(bytes: &[u8]) -> Bytes {
+    if bytes.starts_with(b"POST ") && bytes.len() < REQUESTS / 2 {
+        ROOM_FOR_REQUESTS.with(|room| room.copy(bytes))
+    } else {
+        Bytes::copy_from_slice(bytes)
+    }
 }
 
 #[cfg(test)]

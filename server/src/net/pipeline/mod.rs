@@ -431,7 +431,7 @@ impl<S: Socket> Pipeline<S> {
         ready!(Pin::new(&mut self.socket).poll_read(cx, &mut room))?;
         match room.filled() {
             [] => self.is_ended = true,
-            more if self.input.is_empty() => self.input = Bytes::copy_from_slice(more),
+            more if self.input.is_empty() => self.input = spare::received(more),
             more => {
                 let mut joined = BytesMut::with_capacity(self.input.len() + more.len());
                 joined.extend_from_slice(&self.input);
