@@ -167,6 +167,10 @@ fn fork(headers: &HeaderMap, stream_root: &str) -> Result<Option<ForkRequest>, H
 
 /// The producer triple: all or nothing (S-PROD-1 to 3).
 pub(super) fn producer(headers: &HeaderMap) -> Result<Option<ProducerTag>, HttpError> {
+    // Most have none, which is seen sooner than each name is looked up.
+    if !headers.keys().any(|name| name.as_str().starts_with("producer-")) {
+        return Ok(None);
+    }
     let id = headers.get(&names::PRODUCER_ID);
     let epoch = headers.get(&names::PRODUCER_EPOCH);
     let seq = headers.get(&names::PRODUCER_SEQ);

@@ -199,10 +199,11 @@ impl App {
         let asker = Asker { peer, turn };
         // A block, not a function: what an async function is given, it has twice. The request would be in it to the end too.
         async move {
-            let observation = Observation::begin(self, &parts);
+            let target = self.target(&parts);
+            let observation = Observation::begin(self, &parts, &target);
             let spans = self.spans(&observation, &parts);
             let mut response = match (&self.faults, &spans) {
-                (None, None) if !self.config.log.requests => match self.route(&parts, &mut body, asker).await {
+                (None, None) if !self.config.log.requests => match self.route(&parts, target, &mut body, asker).await {
                     Routed::Answered(response) => response,
                     Routed::Begun(begun, _) => {
                         spare::keep(parts.headers);
@@ -246,7 +247,7 @@ impl App {
         let is_spared = parts.method == Method::OPTIONS || parts.uri.path() == fault::PATH;
         let fault = faults.filter(|_| !is_spared).and_then(|faults| faults.take(parts.uri.path(), &parts.method));
         let Some(fault) = fault else {
-            return Ok(self.route(parts, body, asker).await.answer(self).await);
+            return Ok(self.route(parts, self.target(parts), body, asker).await.answer(self).await);
         };
         if let Some(delay) = fault.delay() {
             tokio::time::sleep(delay).await;
@@ -258,12 +259,17 @@ impl App {
             return Ok(answer);
         }
         fault.prepare(&mut parts.headers);
-        let response = self.route(parts, body, asker).await.answer(self).await;
+        let response = self.route(parts, self.target(parts), body, asker).await.answer(self).await;
         Ok(if parts.method == Method::GET { fault.spoil(response) } else { response })
     }
 
+    /// What a request is about.
+    fn target<'a>(&self, parts: &'a Parts) -> Target<'a> {
+        path::target(&self.config.server.stream_root, parts.uri.path())
+    }
+
     /// The route table.
-    async fn route<B>(self: &Arc<Self>, parts: &Parts, body: B, asker: Asker<'_>) -> Routed
+    async fn route<B>(self: &Arc<Self>, parts: &Parts, target: Target<'_>, body: B, asker: Asker<'_>) -> Routed
     where
         B: http_body::Body<Data = Bytes>,
     {
@@ -276,7 +282,7 @@ impl App {
             }
             path if ui::is_at(self, path) => Box::pin(ui::handle(self, parts)).await.map(Routed::Answered),
             _ => match self.check_rate(parts, asker.peer) {
-                Ok(()) => self.admit(parts, body, asker).await,
+                Ok(()) => self.admit(parts, target, body, asker).await,
                 Err(error) => Err(error),
             },
         };
@@ -291,11 +297,16 @@ impl App {
     }
 
     /// Lets a request in, and keeps answers to someone known out of shared caches.
-    async fn admit<B>(self: &Arc<Self>, parts: &Parts, body: B, asker: Asker<'_>) -> Result<Routed, HttpError>
+    async fn admit<B>(
+        self: &Arc<Self>,
+        parts: &Parts,
+        target: Target<'_>,
+        body: B,
+        asker: Asker<'_>,
+    ) -> Result<Routed, HttpError>
     where
         B: http_body::Body<Data = Bytes>,
     {
-        let target = path::target(&self.config.server.stream_root, parts.uri.path());
         let caller = match self.gate.admit(parts, &target, asker.peer, self.engine.clock().now() / 1000) {
             Ok(caller) => caller,
             Err(refusal) => {

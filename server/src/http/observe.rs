@@ -12,7 +12,7 @@ use tracing::Span;
 
 use super::body::Body;
 use super::forwarded::Forwarded;
-use super::path::{self, Target};
+use super::path::Target;
 use super::{App, Peer};
 use crate::access::Caller;
 use crate::metrics::RequestKind;
@@ -33,14 +33,10 @@ pub(super) struct Observation {
 }
 
 impl Observation {
-    pub(super) fn begin(app: &App, parts: &Parts) -> Self {
+    pub(super) fn begin(app: &App, parts: &Parts, target: &Target<'_>) -> Self {
         let given = parts.headers.get(&REQUEST_ID).filter(|id| is_id(id)).cloned();
         let is_logged = app.config().log.requests || tracing::enabled!(tracing::Level::DEBUG);
-        Self {
-            started: Instant::now(),
-            kind: kind(&app.config().server.stream_root, parts),
-            id: given.or_else(|| is_logged.then(new_id)),
-        }
+        Self { started: Instant::now(), kind: kind(target, parts), id: given.or_else(|| is_logged.then(new_id)) }
     }
 
     /// What everything that is logged about the request is in; nothing if nothing is logged about requests.
@@ -109,14 +105,14 @@ impl Observation {
 }
 
 /// What a request asks for, as far as its head tells without being checked.
-fn kind(root: &str, parts: &Parts) -> RequestKind {
-    match (path::target(root, parts.uri.path()), &parts.method) {
+fn kind(target: &Target<'_>, parts: &Parts) -> RequestKind {
+    match (target, &parts.method) {
         (Target::Stream(_), &Method::PUT) => RequestKind::Create,
         (Target::Stream(_), &Method::POST) => RequestKind::Append,
         (Target::Stream(_), &Method::HEAD) => RequestKind::Head,
         (Target::Stream(_), &Method::DELETE) => RequestKind::Delete,
         (Target::Stream(_), &Method::GET) => live_mode(parts.uri.query().unwrap_or_default()),
-        (Target::Control(rest), _) if rest == names::LIST_ROUTE => RequestKind::List,
+        (Target::Control(rest), _) if *rest == names::LIST_ROUTE => RequestKind::List,
         (Target::Control(_), _) => RequestKind::Control,
         _ => RequestKind::Other,
     }
@@ -173,6 +169,7 @@ pub(super) fn traceparent(parts: &Parts) -> Option<(&str, &str, &str)> {
 mod tests {
     use http::Request;
 
+    use super::super::path::target;
     use super::*;
 
     fn parts(method: &str, uri: &str, headers: &[(&str, &str)]) -> Parts {
@@ -198,7 +195,8 @@ mod tests {
             ("GET", "/v1/stream/__ds/subscriptions/x", RequestKind::Control),
             ("GET", "/metrics", RequestKind::Other),
         ] {
-            assert_eq!(kind("/v1/stream", &parts(method, uri, &[])), expected, "{method} {uri}");
+            let parts = parts(method, uri, &[]);
+            assert_eq!(kind(&target("/v1/stream", parts.uri.path()), &parts), expected, "{method} {uri}");
         }
     }
 
