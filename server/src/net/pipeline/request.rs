@@ -94,7 +94,11 @@ fn plain(input: &Bytes, head: &httparse::Request<'_, '_>) -> Option<(Request<Byt
         let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
         match name.as_str() {
             "content-length" if body_len.is_some() => return None,
-            "content-length" => body_len = Some(length(field.value)?),
+            // The body tells it from here on.
+            "content-length" => {
+                body_len = Some(length(field.value)?);
+                continue;
+            }
             "connection" if field.value.eq_ignore_ascii_case(b"keep-alive") => {}
             "connection" | "expect" | "transfer-encoding" | "upgrade" => return None,
             _ => {}

@@ -7,14 +7,21 @@
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::queue::Answer;
+use crate::engine::Messages;
 
 /// Commits that are durable and not answered yet. Dropped, wherever that is, it answers them.
-#[derive(Default)]
-pub(super) struct Answers(Vec<Answer<()>>);
+///
+/// It takes along what was committed: that lies beside what the runtime's threads are reading into, and memory that one thread
+/// gives back while another takes some of it makes them wait for each other.
+pub(super) struct Answers(Vec<(Answer<()>, Messages)>);
 
 impl Answers {
-    pub(super) fn push(&mut self, answer: Answer<()>) {
-        self.0.push(answer);
+    pub(super) fn with_capacity(count: usize) -> Self {
+        Self(Vec::with_capacity(count))
+    }
+
+    pub(super) fn push(&mut self, answer: Answer<()>, committed: Messages) {
+        self.0.push((answer, committed));
     }
 
     /// Answers them: as a task of the runtime, or here if there is none. A runtime that has ended drops the task.
@@ -27,7 +34,7 @@ impl Answers {
 
 impl Drop for Answers {
     fn drop(&mut self) {
-        for answer in self.0.drain(..) {
+        for (answer, _) in self.0.drain(..) {
             // Whoever asked may have gone: a reply that nobody waits for takes nothing back.
             let _ = answer.send(Ok(()));
         }
@@ -54,10 +61,10 @@ mod tests {
         });
         for runtime in [None, runtime(), Some(ended.await.unwrap())] {
             for waiting in [1, 2, 300] {
-                let (mut answers, mut heard) = (Answers::default(), Vec::new());
+                let (mut answers, mut heard) = (Answers::with_capacity(waiting), Vec::new());
                 for number in 0..waiting {
                     let (answer, hears) = oneshot::channel();
-                    answers.push(answer);
+                    answers.push(answer, Messages::default());
                     // Every third one does not wait for it.
                     heard.extend((number % 3 != 2).then_some(hears));
                 }

@@ -137,14 +137,14 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Puts what comes before the data of messages, and returns that.
-pub(super) fn put_messages(out: &mut Vec<u8>, messages: &Messages) -> Bytes {
+pub(super) fn put_messages<'a>(out: &mut Vec<u8>, messages: &'a Messages) -> &'a Bytes {
     let ends = messages.inner_ends();
     out.put_u32_le(len(ends.len()));
     for end in ends {
         out.put_u32_le(*end);
     }
     out.put_u32_le(len(messages.len()));
-    messages.data().clone()
+    messages.data()
 }
 
 pub(super) fn put_producer(out: &mut Vec<u8>, tag: &ProducerTag) {

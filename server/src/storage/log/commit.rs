@@ -249,7 +249,7 @@ impl Committer {
     }
 
     /// Adds a record; gives its number, and where its data is within the group.
-    fn put(&mut self, body: impl FnOnce(&mut Vec<u8>) -> Bytes) -> (u64, usize) {
+    fn put<'a>(&mut self, body: impl FnOnce(&mut Vec<u8>) -> &'a Bytes) -> (u64, usize) {
         self.seq += 1;
         let data_at = put_record(&mut self.group.records, self.segment.number, self.seq, self.durable, body);
         (self.seq, data_at)
@@ -345,7 +345,7 @@ impl Committer {
         let group_at = self.segment.at - self.group.records.len() as u64;
         self.group.clear();
         let mut changes = std::mem::take(&mut self.group.changes);
-        let mut answers = Answers::default();
+        let mut answers = Answers::with_capacity(changes.len());
         for change in changes.drain(..) {
             // Whoever asked may have gone: a reply that nobody waits for takes nothing back.
             match change {
@@ -360,7 +360,7 @@ impl Committer {
                     if is_new {
                         self.dirty.push(entry);
                     }
-                    answers.push(reply);
+                    answers.push(reply, commit.messages);
                 }
                 Change::Create { stream, seq, source, reply } => {
                     let entry = self.shared.insert(seq, *stream, source.as_deref());

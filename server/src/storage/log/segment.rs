@@ -79,17 +79,17 @@ pub(super) struct Scanned {
 
 /// Appends one record to `out`, whose start is aligned to 8 bytes in the file. `body` puts what comes before the data, and
 /// returns that. Gives the place of the data in `out`.
-pub(super) fn put_record(
+pub(super) fn put_record<'a>(
     out: &mut Parts,
     segment: u64,
     seq: u64,
     durable: u64,
-    body: impl FnOnce(&mut Vec<u8>) -> Bytes,
+    body: impl FnOnce(&mut Vec<u8>) -> &'a Bytes,
 ) -> usize {
     let (before, start) = (out.len(), out.small().len());
     out.small().extend_from_slice(&[0; HEAD]);
     let data = body(out.small());
-    let is_apart = out.put(&data);
+    let is_apart = out.put(data);
     let end = out.len();
     let size = end - before;
     let len = u32::try_from(size - HEAD).unwrap_or(u32::MAX);
@@ -97,14 +97,14 @@ pub(super) fn put_record(
     record[..4].copy_from_slice(&len.to_le_bytes());
     record[8..16].copy_from_slice(&seq.to_le_bytes());
     record[16..24].copy_from_slice(&durable.to_le_bytes());
-    let crc = checksum(segment, record, if is_apart { &data } else { &[] });
+    let crc = checksum(segment, record, if is_apart { data } else { &[] });
     record[4..8].copy_from_slice(&crc.to_le_bytes());
     let padding = size.next_multiple_of(ALIGN) - size;
     out.small().extend_from_slice(&[0; ALIGN][..padding]);
     end - data.len()
 }
 
-pub(super) fn put_commit(out: &mut Vec<u8>, stream: u64, start: u64, commit: &Commit) -> Bytes {
+pub(super) fn put_commit<'a>(out: &mut Vec<u8>, stream: u64, start: u64, commit: &'a Commit) -> &'a Bytes {
     out.put_u8(1);
     out.put_u64_le(stream);
     out.put_u64_le(start);
@@ -120,14 +120,15 @@ pub(super) fn put_commit(out: &mut Vec<u8>, stream: u64, start: u64, commit: &Co
     put_messages(out, &commit.messages)
 }
 
-pub(super) fn put_create(out: &mut Vec<u8>, stream: &NewStream) -> Bytes {
+pub(super) fn put_create<'a>(out: &mut Vec<u8>, stream: &'a NewStream) -> &'a Bytes {
     out.put_u8(2);
     put_meta(out, &stream.meta);
     out.put_u8(u8::from(stream.closed));
     put_messages(out, &stream.content)
 }
 
-pub(super) fn put_delete(out: &mut Vec<u8>, stream: u64, source: u64, removal: Removal) -> Bytes {
+pub(super) fn put_delete(out: &mut Vec<u8>, stream: u64, source: u64, removal: Removal) -> &'static Bytes {
+    static NONE: Bytes = Bytes::new();
     match removal {
         Removal::Remove => {
             out.put_u8(3);
@@ -139,7 +140,7 @@ pub(super) fn put_delete(out: &mut Vec<u8>, stream: u64, source: u64, removal: R
             out.put_u64_le(stream);
         }
     }
-    Bytes::new()
+    &NONE
 }
 
 fn decode_body(bytes: &[u8]) -> Decoded<Body> {
