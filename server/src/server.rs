@@ -16,7 +16,7 @@ use crate::access::AccessConfig;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, ConfigError, UiMode};
 use crate::engine::{Engine, EngineError, EngineLimits};
-use crate::http::{App, Peer, Turn};
+use crate::http::{App, Asking, Peer, Turn};
 use crate::net::{self, Net, Tls};
 use crate::storage::{MemoryStorage, Storage};
 use crate::subscriptions::Subscriptions;
@@ -320,9 +320,11 @@ impl RunningServer {
         impl std::error::Error + use<B>,
     >
     where
-        B: http_body::Body<Data = Bytes>,
+        B: http_body::Body<Data = Bytes> + Send,
     {
-        self.app.answer(request.map(Box::pin), &Peer { addr: peer, identity: None }, &Turn::default()).await
+        let peer = Arc::new(Peer { addr: peer, identity: None });
+        let asking = Asking { app: Arc::clone(&self.app), peer, turn: Turn::default() };
+        Arc::new(asking).answer(request.map(Box::pin)).await
     }
 
     /// Sets a fault, as the JSON that `POST /_test/inject-error` takes: `path`, and what is to happen to requests

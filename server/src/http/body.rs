@@ -97,7 +97,7 @@ where
     let mut body = pin!(body);
     let mut whole = Bytes::new();
     let mut parts: Option<BytesMut> = None;
-    let mut room = intake.room();
+    let mut room = None::<Room>;
     let (mut progress, mut timer) = (0, None::<Pin<Box<Sleep>>>);
     loop {
         let next = poll_fn(|cx| match body.as_mut().poll_frame(cx) {
@@ -119,7 +119,13 @@ where
             return Err(CollectError::TooLarge);
         }
         let is_first = parts.is_none() && whole.is_empty();
-        if !room.take(data.len()) && !is_first {
+        if is_first && body.is_end_stream() {
+            // As most do.
+            whole = data;
+            break;
+        }
+        let has_room = room.get_or_insert_with(|| intake.room()).take(data.len());
+        if !has_room && !is_first {
             return Err(CollectError::Crowded);
         }
         match &mut parts {

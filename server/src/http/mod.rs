@@ -3,6 +3,7 @@
 mod access;
 mod alarm;
 mod append;
+mod asking;
 mod body;
 mod budget;
 mod cache;
@@ -34,19 +35,20 @@ mod ui;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::ready;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use everstream::proto::names;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span};
 
 use self::access::Gate;
+pub(crate) use self::asking::Asking;
 use self::body::Intake;
 pub(crate) use self::body::{Block, Body, Part, Room};
 use self::budget::Budget;
@@ -55,7 +57,6 @@ use self::error::HttpError;
 use self::fault::Faults;
 pub(crate) use self::forwarded::parse_network;
 use self::forwarded::{Forwarded, Proxies};
-use self::observe::Observation;
 use self::path::Target;
 pub(crate) use self::path::{check_name, encode_name};
 pub(crate) use self::probes::answer_admin;
@@ -105,13 +106,6 @@ pub(crate) struct Peer {
     pub(crate) identity: Option<ClientIdentity>,
 }
 
-/// Who asks, and who waits behind.
-#[derive(Clone, Copy)]
-struct Asker<'a> {
-    peer: &'a Peer,
-    turn: &'a Turn,
-}
-
 /// The connection is to be cut without an answer.
 #[derive(Debug)]
 pub(crate) struct Cut;
@@ -151,116 +145,9 @@ impl App {
         })
     }
 
-    /// Answers one request of a peer's, as [`begin_bare`](Self::begin_bare), with the headers that every answer has.
-    ///
-    /// # Errors
-    /// Only an injected fault: the connection is to be cut.
-    pub(crate) async fn answer<B>(
-        self: &Arc<Self>,
-        request: Request<B>,
-        peer: &Peer,
-        turn: &Turn,
-    ) -> Result<Response<Body>, Cut>
-    where
-        B: http_body::Body<Data = Bytes> + Unpin,
-    {
-        let origin = request.headers().get(header::ORIGIN).cloned();
-        let mut response = match self.begin_bare(request, peer, turn).await? {
-            Progress::Answered(response) => response,
-            Progress::Waiting(mut waiting) => poll_fn(|cx| waiting.poll(self, cx)).await.into_response(),
-        };
-        self.common.apply(origin.as_ref(), response.headers_mut());
-        Ok(response)
-    }
-
     /// The headers that every answer has, as they are written, if all have the same.
     pub(crate) fn common_headers(&self) -> Option<&Bytes> {
         self.common.text()
-    }
-
-    /// Answers one request of a peer's, or comes so far that its append only has to become durable. From the moment when
-    /// `turn` is passed on, what this request does comes before what the next one does.
-    ///
-    /// # Errors
-    /// Only an injected fault: the connection is to be cut.
-    pub(crate) fn begin_bare<'a, B>(
-        self: &'a Arc<Self>,
-        request: Request<B>,
-        peer: &'a Peer,
-        turn: &'a Turn,
-    ) -> impl Future<Output = Result<Progress, Cut>> + use<'a, B>
-    where
-        B: http_body::Body<Data = Bytes> + Unpin,
-    {
-        let (mut parts, mut body) = request.into_parts();
-        if let Some(forwarded) = self.proxies.as_ref().and_then(|proxies| proxies.look(peer.addr, &parts.headers)) {
-            parts.extensions.insert(forwarded);
-        }
-        let asker = Asker { peer, turn };
-        // A block, not a function: what an async function is given, it has twice. The request would be in it to the end too.
-        async move {
-            let target = self.target(&parts);
-            let observation = Observation::begin(self, &parts, &target);
-            let spans = self.spans(&observation, &parts);
-            let mut response = match (&self.faults, &spans) {
-                (None, None) if !self.config.log.requests => match self.route(&parts, target, &mut body, asker).await {
-                    Routed::Answered(response) => response,
-                    Routed::Begun(begun, _) => {
-                        spare::keep(parts.headers);
-                        return Ok(Progress::Waiting(Waiting::new(begun, observation)));
-                    }
-                },
-                (faults, spans) => {
-                    let (span, traced) = spans.as_deref().cloned().unwrap_or((Span::none(), Span::none()));
-                    let answered = self.answer_with_faults(faults.as_ref(), &mut parts, &mut body, asker);
-                    Box::pin(answered.instrument(span).instrument(traced)).await?
-                }
-            };
-            if let Some(spans) = &spans {
-                trace::end(&spans.1, &response);
-            }
-            observation.end(self, &parts, asker.peer, &mut response);
-            if parts.method == Method::HEAD {
-                *response.body_mut() = Body::Empty;
-            }
-            spare::keep(parts.headers);
-            Ok(Progress::Answered(response))
-        }
-    }
-
-    /// The spans of a request for logs and for collectors of traces, if anybody wants one.
-    fn spans(&self, observation: &Observation, parts: &Parts) -> Option<Box<(Span, Span)>> {
-        let (span, traced) = (observation.span(self, parts), trace::begin(self, parts, observation.operation()));
-        (!span.is_disabled() || !traced.is_disabled()).then(|| Box::new((span, traced)))
-    }
-
-    async fn answer_with_faults<B>(
-        self: &Arc<Self>,
-        faults: Option<&Faults>,
-        parts: &mut Parts,
-        body: B,
-        asker: Asker<'_>,
-    ) -> Result<Response<Body>, Cut>
-    where
-        B: http_body::Body<Data = Bytes>,
-    {
-        let is_spared = parts.method == Method::OPTIONS || parts.uri.path() == fault::PATH;
-        let fault = faults.filter(|_| !is_spared).and_then(|faults| faults.take(parts.uri.path(), &parts.method));
-        let Some(fault) = fault else {
-            return Ok(self.route(parts, self.target(parts), body, asker).await.answer(self).await);
-        };
-        if let Some(delay) = fault.delay() {
-            tokio::time::sleep(delay).await;
-        }
-        if fault.drops_connection() {
-            return Err(Cut);
-        }
-        if let Some(answer) = fault.answer() {
-            return Ok(answer);
-        }
-        fault.prepare(&mut parts.headers);
-        let response = self.route(parts, self.target(parts), body, asker).await.answer(self).await;
-        Ok(if parts.method == Method::GET { fault.spoil(response) } else { response })
     }
 
     /// What a request is about.
@@ -269,9 +156,9 @@ impl App {
     }
 
     /// The route table.
-    async fn route<B>(self: &Arc<Self>, parts: &Parts, target: Target<'_>, body: B, asker: Asker<'_>) -> Routed
+    async fn route<B>(self: &Arc<Self>, parts: &Parts, target: Target<'_>, body: B, asking: &Asking) -> Routed
     where
-        B: http_body::Body<Data = Bytes>,
+        B: http_body::Body<Data = Bytes> + Send,
     {
         if parts.method == Method::OPTIONS {
             return Routed::Answered(self.common.preflight());
@@ -281,8 +168,8 @@ impl App {
                 probes::health(self, &parts.method, path).map(Routed::Answered)
             }
             path if ui::is_at(self, path) => Box::pin(ui::handle(self, parts)).await.map(Routed::Answered),
-            _ => match self.check_rate(parts, asker.peer) {
-                Ok(()) => self.admit(parts, target, body, asker).await,
+            _ => match self.check_rate(parts, &asking.peer) {
+                Ok(()) => self.admit(parts, target, body, asking).await,
                 Err(error) => Err(error),
             },
         };
@@ -302,12 +189,12 @@ impl App {
         parts: &Parts,
         target: Target<'_>,
         body: B,
-        asker: Asker<'_>,
+        asking: &Asking,
     ) -> Result<Routed, HttpError>
     where
-        B: http_body::Body<Data = Bytes>,
+        B: http_body::Body<Data = Bytes> + Send,
     {
-        let caller = match self.gate.admit(parts, &target, asker.peer, self.engine.clock().now() / 1000) {
+        let caller = match self.gate.admit(parts, &target, &asking.peer, self.engine.clock().now() / 1000) {
             Ok(caller) => caller,
             Err(refusal) => {
                 let counter =
@@ -317,7 +204,10 @@ impl App {
                 return Ok(Routed::Answered(access::refused(refusal, access::Form::of(&target))));
             }
         };
-        let mut routed = self.dispatch(parts, target, &caller, body, asker.turn).await?;
+        if matches!(&target, Target::Stream(name) if name == names::REGISTRY) {
+            self.open_registry(&parts.method).await?;
+        }
+        let mut routed = self.dispatch(parts, target, &caller, body, &asking.turn).await?;
         let for_log = self.config.log.requests.then(|| caller.clone());
         match &mut routed {
             Routed::Answered(response) => {
@@ -333,58 +223,66 @@ impl App {
 
     /// The routes that do work. They are boxed: a request would hold room for the largest of them, and many wait for long. Two
     /// allocations of less than 1 KiB cost less than a larger one, which allocators keep no list of for each thread.
-    async fn dispatch<B>(
-        self: &Arc<Self>,
-        parts: &Parts,
-        target: Target<'_>,
-        caller: &Caller,
+    fn dispatch<'a, B>(
+        self: &'a Arc<Self>,
+        parts: &'a Parts,
+        target: Target<'a>,
+        caller: &'a Caller,
         body: B,
-        turn: &Turn,
-    ) -> Result<Routed, HttpError>
+        turn: &'a Turn,
+    ) -> Pin<Box<dyn Future<Output = Result<Routed, HttpError>> + Send + 'a>>
     where
-        B: http_body::Body<Data = Bytes>,
+        B: http_body::Body<Data = Bytes> + Send + 'a,
     {
         match (parts.uri.path(), &self.faults) {
             (fault::PATH, Some(faults)) => {
-                return Box::pin(self.inject(faults, parts, body)).await.map(Routed::Answered);
+                return Box::pin(async move { self.inject(faults, parts, body).await.map(Routed::Answered) });
             }
             // Beside the streams only if it has no address of its own.
             (access::METRICS_PATH, _) if self.config.admin.address.is_empty() => {
-                return probes::metrics(self, &parts.method).map(Routed::Answered);
+                return Box::pin(ready(probes::metrics(self, &parts.method).map(Routed::Answered)));
             }
-            (access::METRICS_PATH, _) => return Err(HttpError::NoRoute),
+            (access::METRICS_PATH, _) => return Box::pin(ready(Err(HttpError::NoRoute))),
             _ => {}
         }
-        if matches!(&target, Target::Stream(name) if name == names::REGISTRY)
-            && let Some(registry) = &self.registry
-        {
-            // Only the server writes it (S-HTTP-4).
-            if matches!(parts.method, Method::POST | Method::DELETE) {
-                return Err(HttpError::MethodNotAllowed);
+        match (target, parts.method.as_str()) {
+            (Target::Stream(name), "PUT") => {
+                Box::pin(async move { create::handle(self, &name, parts, body, caller).await.map(Routed::Answered) })
             }
-            Box::pin(registry.open()).await?;
-        }
-        let answered = match (target, parts.method.as_str()) {
-            (Target::Stream(name), "PUT") => Box::pin(create::handle(self, &name, parts, body, caller)).await,
-            (Target::Stream(name), "POST") => {
-                return Box::pin(append::begin(self, &name, parts, body, turn))
-                    .await
-                    .map(|begun| Routed::Begun(begun, None));
+            (Target::Stream(name), "POST") => Box::pin(async move {
+                append::begin(self, &name, parts, body, turn).await.map(|begun| Routed::Begun(begun, None))
+            }),
+            (Target::Stream(name), "GET") => {
+                Box::pin(async move { read::handle(self, &name, parts, turn).await.map(Routed::Answered) })
             }
-            (Target::Stream(name), "GET") => Box::pin(read::handle(self, &name, parts, turn)).await,
-            (Target::Stream(name), "HEAD") => head::handle(self, &name).await,
-            (Target::Stream(name), "DELETE") => Box::pin(delete::handle(self, &name)).await,
-            (Target::Stream(_), _) => Err(HttpError::MethodNotAllowed),
+            (Target::Stream(name), "HEAD") => {
+                Box::pin(async move { head::handle(self, &name).await.map(Routed::Answered) })
+            }
+            (Target::Stream(name), "DELETE") => {
+                Box::pin(async move { delete::handle(self, &name).await.map(Routed::Answered) })
+            }
             (Target::Control(rest), "GET") if rest == names::LIST_ROUTE => {
-                Box::pin(list::handle(self, parts.uri.query())).await
+                Box::pin(async move { list::handle(self, parts.uri.query()).await.map(Routed::Answered) })
             }
-            (Target::Control(rest), "GET") if describe::is_at(rest) => Box::pin(describe::handle(self, rest)).await,
-            (Target::Control(rest), _) if rest == names::LIST_ROUTE => Err(HttpError::MethodNotAllowed),
-            (Target::Control(rest), _) => Box::pin(subscriptions::handle(self, rest, parts, body)).await,
-            (Target::Invalid(why), _) => Err(HttpError::BadRequest(why)),
-            (Target::Elsewhere, _) => Err(HttpError::NoRoute),
-        };
-        answered.map(Routed::Answered)
+            (Target::Control(rest), "GET") if describe::is_at(rest) => {
+                Box::pin(async move { describe::handle(self, rest).await.map(Routed::Answered) })
+            }
+            (Target::Control(rest), _) if rest != names::LIST_ROUTE => {
+                Box::pin(async move { subscriptions::handle(self, rest, parts, body).await.map(Routed::Answered) })
+            }
+            (Target::Stream(_) | Target::Control(_), _) => Box::pin(ready(Err(HttpError::MethodNotAllowed))),
+            (Target::Invalid(why), _) => Box::pin(ready(Err(HttpError::BadRequest(why)))),
+            (Target::Elsewhere, _) => Box::pin(ready(Err(HttpError::NoRoute))),
+        }
+    }
+
+    /// Opens the registry for whoever wants to read it. Only the server writes it (S-HTTP-4).
+    async fn open_registry(&self, method: &Method) -> Result<(), HttpError> {
+        match &self.registry {
+            Some(_) if matches!(*method, Method::POST | Method::DELETE) => Err(HttpError::MethodNotAllowed),
+            Some(registry) => Ok(Box::pin(registry.open()).await?),
+            None => Ok(()),
+        }
     }
 
     /// Takes the request out of its client's budget.

@@ -101,6 +101,21 @@ mod tests {
     }
 
     #[test]
+    fn appends_lie_together_and_what_may_wait_for_long_lies_alone() {
+        let text = |method: &str, count| format!("{method} /v1/stream/a HTTP/1.1\r\nx-number: {count}\r\n\r\n");
+        let gaps = |method| {
+            let received: Vec<_> = (0..100).map(|count| received(text(method, count).as_bytes())).collect();
+            assert!(received.iter().enumerate().all(|(count, bytes)| bytes == text(method, count).as_bytes()));
+            let follow = |pair: &[Bytes]| pair[0].as_ptr_range().end == pair[1].as_ptr();
+            received.windows(2).filter(|pair| !follow(pair)).count()
+        };
+        assert!(gaps("POST") <= 1);
+        assert_eq!(gaps("GET"), 99);
+        let large = received(format!("POST {}", "x".repeat(REQUESTS)).as_bytes());
+        assert!(large.is_unique());
+    }
+
+    #[test]
     fn values_are_their_own_and_their_memory_is_used_again() {
         let kept = value(b"kept").unwrap();
         let many: Vec<_> = (0..1000).map(|number| value(format!("{number}").as_bytes()).unwrap()).collect();

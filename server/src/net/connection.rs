@@ -23,7 +23,7 @@ use super::socket::Socket;
 use super::{Net, Tls};
 use crate::aside::Aside;
 use crate::engine::Sink;
-use crate::http::{Cut, Peer, Turn};
+use crate::http::{Asking, Cut, Peer, Turn};
 use crate::metrics;
 
 impl Net {
@@ -131,7 +131,8 @@ impl Net {
         let service = service_fn(|request| {
             let (app, peer, busy) = (Arc::clone(app), Arc::clone(peer), activity.begin());
             async move {
-                let response = app.answer(request, &peer, &Turn::default()).await?;
+                let asking = Arc::new(Asking { app: Arc::clone(&app), peer, turn: Turn::default() });
+                let response = asking.answer(request).await?;
                 Ok::<_, Cut>(response.map(|body| Tracked::new(body, busy, Arc::clone(app.metrics()))))
             }
         });

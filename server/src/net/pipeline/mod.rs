@@ -49,7 +49,7 @@ use self::response::{Framing, Output};
 use super::activity::{Activity, Busy};
 use super::socket::Socket;
 use crate::engine::Sink;
-use crate::http::{Answered, App, Body, Cut, Fields, Part, Peer, Progress, Turn, Waiting, spare};
+use crate::http::{Answered, App, Asking, Body, Cut, Fields, Part, Peer, Progress, Turn, Waiting, spare};
 use crate::metrics;
 
 /// So many bytes are read at once.
@@ -79,13 +79,6 @@ pub(super) struct Pipeline<S> {
     is_ended: bool,
     /// No request is taken any more.
     is_closing: bool,
-}
-
-/// What the requests of a connection need to be answered.
-struct Asking {
-    app: Arc<App>,
-    peer: Arc<Peer>,
-    turn: Turn,
 }
 
 /// How a pipeline ends.
@@ -406,15 +399,13 @@ impl<S: Socket> Pipeline<S> {
         let is_live = request::may_be_live(request.uri().query());
         let asking = Arc::clone(&self.asking);
         asking.turn.take();
-        let future = async move {
-            let Asking { app, peer, turn } = &*asking;
-            if app.common_headers().is_some() {
-                app.begin_bare(request.map(Body::from), peer, turn).await
-            } else {
-                Box::pin(app.answer(request.map(Body::from), peer, turn)).await.map(Progress::Answered)
-            }
+        let request = request.map(Body::from);
+        let answering = if asking.app.common_headers().is_some() {
+            answering::boxed(asking.begin_bare(request))
+        } else {
+            answering::boxed(async { Box::pin(asking.answer(request)).await.map(Progress::Answered) })
         };
-        let mut answer = Answer::Later(answering::boxed(future));
+        let mut answer = Answer::Later(answering);
         answer.poll(&self.asking.app, cx);
         self.held += size;
         self.under_way.push_back(Exchange { answer, busy, is_head, is_live, size });
