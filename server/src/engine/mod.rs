@@ -167,6 +167,12 @@ impl Engine {
     /// [`EngineError::NotFound`] if there is none or it has expired, [`EngineError::SoftDeleted`], or a
     /// failure of the storage.
     pub async fn stream(&self, name: &str) -> Result<Arc<Stream>, EngineError> {
+        // A stream that is in memory and can be used is the frequent case.
+        if let Found::Stream(stream) = self.shared.directory.find(name)
+            && stream.check_live().is_ok()
+        {
+            return Ok(stream);
+        }
         let stream = self.find(name).await?.ok_or(EngineError::NotFound)?;
         stream.check_live()?;
         Ok(stream)
