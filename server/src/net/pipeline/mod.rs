@@ -2,7 +2,7 @@
 //! serves everything else, and takes one request of a connection after another.
 //!
 //! ```text
-//! bytes ──> request::take ──> App::answer ──> Output ──> bytes
+//! bytes ──> request::take ──> Asking ──> Output ──> bytes
 //!              │                 (several, answered in order)
 //!              └── anything unusual: the connection is hyper's from there on
 //! ```
@@ -37,7 +37,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use tokio::io::ReadBuf;
 
@@ -273,18 +273,18 @@ impl<S: Socket> Pipeline<S> {
                 break;
             };
             self.held -= size;
-            self.put(answered.map_err(io::Error::other)?, is_head, busy);
+            match answered {
+                Ok(Answered::Confirmed(confirmation)) => {
+                    self.put_head(confirmation.status(), &confirmation, Some(0), is_head);
+                }
+                Ok(Answered::Response(response)) => self.put(response, is_head, busy),
+                Err(cut) => return Err(io::Error::other(cut)),
+            }
         }
         Ok(())
     }
 
-    fn put(&mut self, answered: Answered, is_head: bool, busy: Busy) {
-        let response = match answered {
-            Answered::Response(response) => response,
-            Answered::Confirmed(confirmation) => {
-                return self.put_head(confirmation.status(), &confirmation, Some(0), is_head);
-            }
-        };
+    fn put(&mut self, response: Response<Body>, is_head: bool, busy: Busy) {
         let (parts, body) = response.into_parts();
         let length = body.size_hint().exact();
         self.put_head(parts.status, &parts.headers, length, is_head);
@@ -405,10 +405,11 @@ impl<S: Socket> Pipeline<S> {
         } else {
             answering::boxed(async { Box::pin(asking.answer(request)).await.map(Progress::Answered) })
         };
-        let mut answer = Answer::Later(answering);
-        answer.poll(&self.asking.app, cx);
         self.held += size;
-        self.under_way.push_back(Exchange { answer, busy, is_head, is_live, size });
+        self.under_way.push_back(Exchange { answer: Answer::Later(answering), busy, is_head, is_live, size });
+        if let Some(exchange) = self.under_way.back_mut() {
+            exchange.answer.poll(&self.asking.app, cx);
+        }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
