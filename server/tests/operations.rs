@@ -189,6 +189,17 @@ async fn the_id_of_a_request_comes_back_if_it_is_harmless() {
     let with = async |id: &str| Client(&server).get_with("absent", &[("x-request-id", id)]).await;
     assert_eq!(with("abc-123").await.header("x-request-id"), Some("abc-123"));
     assert_eq!(with("two words").await.header("x-request-id"), None);
+    // An append is answered on a way of its own, whether it is taken or not.
+    let append = async |name: &str, stream_type: &str| {
+        let headers = [("content-type", stream_type), ("x-request-id", "abc-123")];
+        let answer = Client(&server).post(name, &headers, "x").await;
+        (answer.status, answer.header("x-request-id").map(str::to_owned))
+    };
+    Client(&server).put("taken", &[("content-type", "text/plain")], "").await;
+    let id = Some("abc-123".to_owned());
+    assert_eq!(append("taken", "text/plain").await, (204, id.clone()));
+    assert_eq!(append("taken", "text/html").await, (409, id.clone()));
+    assert_eq!(append("absent", "text/plain").await, (404, id));
 }
 
 #[tokio::test]
