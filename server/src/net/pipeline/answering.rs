@@ -9,7 +9,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use crate::http::{Cut, Progress};
 use crate::pool::Pool;
 
-/// So many are kept in each thread, about 1 KiB each.
+/// So many are kept in each thread, less than 1 KiB each.
 const KEPT: usize = 256;
 
 type Begun = Result<Progress, Cut>;
