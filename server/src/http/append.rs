@@ -92,8 +92,8 @@ impl Confirmation {
     }
 
     /// Names the request that it answers.
-    pub(super) fn set_request_id(&mut self, id: HeaderValue) {
-        self.request_id = Some(id);
+    pub(super) fn set_request_id(&mut self, id: Option<HeaderValue>) {
+        self.request_id = id;
     }
 }
 

@@ -43,6 +43,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use everstream::proto::names;
+use futures_util::TryFutureExt as _;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use tokio_util::sync::CancellationToken;
@@ -104,6 +105,14 @@ pub(crate) struct Peer {
     pub(crate) addr: SocketAddr,
     /// Who it is by its certificate, if it showed one (`tls.client_ca`).
     pub(crate) identity: Option<ClientIdentity>,
+}
+
+/// What a route does.
+type Work<'a> = Pin<Box<dyn Future<Output = Result<Routed, HttpError>> + Send + 'a>>;
+
+/// The work of a route that gives an answer.
+fn later<'a>(answer: impl Future<Output = Result<Response<Body>, HttpError>> + Send + 'a) -> Work<'a> {
+    Box::pin(answer.map_ok(Routed::Answered))
 }
 
 /// The connection is to be cut without an answer.
@@ -230,49 +239,39 @@ impl App {
         caller: &'a Caller,
         body: B,
         turn: &'a Turn,
-    ) -> Pin<Box<dyn Future<Output = Result<Routed, HttpError>> + Send + 'a>>
+    ) -> Work<'a>
     where
         B: http_body::Body<Data = Bytes> + Send + 'a,
     {
         match (parts.uri.path(), &self.faults) {
             (fault::PATH, Some(faults)) => {
-                return Box::pin(async move { self.inject(faults, parts, body).await.map(Routed::Answered) });
+                return later(self.inject(faults, parts, body));
             }
             // Beside the streams only if it has no address of its own.
             (access::METRICS_PATH, _) if self.config.admin.address.is_empty() => {
-                return Box::pin(ready(probes::metrics(self, &parts.method).map(Routed::Answered)));
+                return later(ready(probes::metrics(self, &parts.method)));
             }
-            (access::METRICS_PATH, _) => return Box::pin(ready(Err(HttpError::NoRoute))),
+            (access::METRICS_PATH, _) => return later(ready(Err(HttpError::NoRoute))),
             _ => {}
         }
         match (target, parts.method.as_str()) {
             (Target::Stream(name), "PUT") => {
-                Box::pin(async move { create::handle(self, &name, parts, body, caller).await.map(Routed::Answered) })
+                later(async move { create::handle(self, &name, parts, body, caller).await })
             }
             (Target::Stream(name), "POST") => Box::pin(async move {
                 append::begin(self, &name, parts, body, turn).await.map(|begun| Routed::Begun(begun, None))
             }),
-            (Target::Stream(name), "GET") => {
-                Box::pin(async move { read::handle(self, &name, parts, turn).await.map(Routed::Answered) })
-            }
-            (Target::Stream(name), "HEAD") => {
-                Box::pin(async move { head::handle(self, &name).await.map(Routed::Answered) })
-            }
-            (Target::Stream(name), "DELETE") => {
-                Box::pin(async move { delete::handle(self, &name).await.map(Routed::Answered) })
-            }
-            (Target::Control(rest), "GET") if rest == names::LIST_ROUTE => {
-                Box::pin(async move { list::handle(self, parts.uri.query()).await.map(Routed::Answered) })
-            }
-            (Target::Control(rest), "GET") if describe::is_at(rest) => {
-                Box::pin(async move { describe::handle(self, rest).await.map(Routed::Answered) })
-            }
+            (Target::Stream(name), "GET") => later(async move { read::handle(self, &name, parts, turn).await }),
+            (Target::Stream(name), "HEAD") => later(async move { head::handle(self, &name).await }),
+            (Target::Stream(name), "DELETE") => later(async move { delete::handle(self, &name).await }),
+            (Target::Control(rest), "GET") if rest == names::LIST_ROUTE => later(list::handle(self, parts.uri.query())),
+            (Target::Control(rest), "GET") if describe::is_at(rest) => later(describe::handle(self, rest)),
             (Target::Control(rest), _) if rest != names::LIST_ROUTE => {
-                Box::pin(async move { subscriptions::handle(self, rest, parts, body).await.map(Routed::Answered) })
+                later(subscriptions::handle(self, rest, parts, body))
             }
-            (Target::Stream(_) | Target::Control(_), _) => Box::pin(ready(Err(HttpError::MethodNotAllowed))),
-            (Target::Invalid(why), _) => Box::pin(ready(Err(HttpError::BadRequest(why)))),
-            (Target::Elsewhere, _) => Box::pin(ready(Err(HttpError::NoRoute))),
+            (Target::Stream(_) | Target::Control(_), _) => later(ready(Err(HttpError::MethodNotAllowed))),
+            (Target::Invalid(why), _) => later(ready(Err(HttpError::BadRequest(why)))),
+            (Target::Elsewhere, _) => later(ready(Err(HttpError::NoRoute))),
         }
     }
 

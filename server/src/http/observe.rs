@@ -61,9 +61,7 @@ impl Observation {
     pub(super) fn end(self, app: &App, parts: &Parts, peer: &Peer, response: &mut Response<Body>) {
         let status = response.status();
         let elapsed = self.count(app, status);
-        if let Some(id) = &self.id {
-            response.headers_mut().insert(REQUEST_ID, id.clone());
-        }
+        self.name(response);
         if app.config().log.requests {
             let caller = response.extensions_mut().remove::<Caller>();
             let client = parts.extensions.get::<Forwarded>().map(|forwarded| forwarded.client);
@@ -92,6 +90,13 @@ impl Observation {
     /// What the request asks for.
     pub(super) fn operation(&self) -> &'static str {
         self.kind.label()
+    }
+
+    /// Gives an answer the id of the request, if it has one.
+    pub(super) fn name(&self, response: &mut Response<Body>) {
+        if let Some(id) = &self.id {
+            response.headers_mut().insert(REQUEST_ID, id.clone());
+        }
     }
 
     /// What names the request in its answer, if anything does.

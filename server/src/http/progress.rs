@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, Response, StatusCode};
 
 use super::append::{Begun, Confirmation};
 use super::body::Body;
-use super::observe::{Observation, REQUEST_ID};
+use super::observe::Observation;
 use super::{App, MOST_HEADERS, insert, spare};
 use crate::access::Caller;
 
@@ -55,11 +55,9 @@ impl Waiting {
     pub(crate) fn poll(&mut self, app: &App, cx: &mut Context<'_>) -> Poll<Answered> {
         let mut answered = ready!(self.begun.poll(app, cx));
         self.observation.count(app, answered.status());
-        if let Some(id) = self.observation.id() {
-            match &mut answered {
-                Answered::Response(response) => drop(response.headers_mut().insert(REQUEST_ID, id.clone())),
-                Answered::Confirmed(confirmation) => confirmation.set_request_id(id.clone()),
-            }
+        match &mut answered {
+            Answered::Response(response) => self.observation.name(response),
+            Answered::Confirmed(confirmation) => confirmation.set_request_id(self.observation.id().cloned()),
         }
         Poll::Ready(answered)
     }
