@@ -196,7 +196,7 @@ impl<S: Socket> Pipeline<S> {
                 continue;
             }
             let is_idle = self.under_way.is_empty() && self.live.is_none() && is_flushed;
-            if self.begin_next(is_flushed, cx) {
+            if self.begin_next(is_flushed) {
                 continue;
             }
             if is_idle && self.is_closing && self.arriving.is_none() {
@@ -365,15 +365,15 @@ impl<S: Socket> Pipeline<S> {
         self.arriving.take_if(|arriving| arriving.is_whole()).map(|arriving| arriving.into_whole())
     }
 
-    /// Begins the next request, if it is there and may begin.
-    fn begin_next(&mut self, is_flushed: bool, cx: &mut Context<'_>) -> bool {
+    /// Begins the next request, if it is there and may begin. It is polled when answers are taken, which comes next.
+    fn begin_next(&mut self, is_flushed: bool) -> bool {
         if matches!(&self.next, Coming::Whole(whole) if !self.may_begin(whole.0.method(), is_flushed)) {
             return false;
         }
         let Some((request, size)) = self.take_next() else { return false };
         let may_begin = self.may_begin(request.method(), is_flushed);
         if may_begin {
-            self.begin(request, size, cx);
+            self.begin(request, size);
         } else {
             self.next = Coming::Whole(Box::new((request, size)));
         }
@@ -393,7 +393,7 @@ impl<S: Socket> Pipeline<S> {
         is_first || may_follow()
     }
 
-    fn begin(&mut self, request: Request<Bytes>, size: usize, cx: &mut Context<'_>) {
+    fn begin(&mut self, request: Request<Bytes>, size: usize) {
         let busy = self.activity.begin();
         let is_head = request.method() == Method::HEAD;
         let is_live = request::may_be_live(request.uri().query());
@@ -407,9 +407,6 @@ impl<S: Socket> Pipeline<S> {
         };
         self.held += size;
         self.under_way.push_back(Exchange { answer: Answer::Later(answering), busy, is_head, is_live, size });
-        if let Some(exchange) = self.under_way.back_mut() {
-            exchange.answer.poll(&self.asking.app, cx);
-        }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
