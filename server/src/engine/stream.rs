@@ -165,7 +165,7 @@ impl Stream {
     /// # Errors
     /// The row of T-POST that refuses it, or a failure of the storage.
     pub async fn append(self: &Arc<Self>, append: Append<'_>) -> Result<Receipt, EngineError> {
-        self.begin_append(append)?.await
+        Arc::clone(self).begin_append(append)?.await
     }
 
     /// Decides about an append and gives it its place in the order of the stream: whatever is begun after it comes after it.
@@ -173,7 +173,7 @@ impl Stream {
     ///
     /// # Errors
     /// The stream cannot be used. What T-POST refuses is said by the [`Appending`].
-    pub fn begin_append(self: &Arc<Self>, append: Append<'_>) -> Result<Appending, EngineError> {
+    pub fn begin_append(self: Arc<Self>, append: Append<'_>) -> Result<Appending, EngineError> {
         let mut core = self.live_core()?;
         let now = self.clock.now();
         let (outcome, number) = match core.decided.decide(append, now) {
@@ -191,7 +191,8 @@ impl Stream {
                         Rest::Nothing
                     }
                     Reply::Later(_) | Reply::Pending(_) => {
-                        Rest::Reply(RunToEnd::new(Settling { stream: Arc::clone(self), issued }))
+                        drop(core);
+                        Rest::Reply(RunToEnd::new(Settling { stream: self, issued }))
                     }
                 };
                 return Ok(Appending::new(Ok(receipt), rest));
@@ -205,12 +206,8 @@ impl Stream {
         // The answer may rest on commits that are not durable, so it waits for them.
         let is_settled = core.settled >= number;
         drop(core);
-        let rest = if is_settled {
-            Rest::Nothing
-        } else {
-            let stream = Arc::clone(self);
-            Rest::Settled(Box::pin(async move { stream.settled(number).await }))
-        };
+        let rest =
+            if is_settled { Rest::Nothing } else { Rest::Settled(Box::pin(async move { self.settled(number).await })) };
         Ok(Appending::new(outcome, rest))
     }
 

@@ -18,6 +18,7 @@ use super::{Peer, cache, describe, fault, list};
 use crate::access::{
     AccessConfig, Caller, Certificate, Credentials, Operation, Policy, QUERY_SIGNATURE, Refusal, Resource, Signature,
 };
+use crate::clock::Clock;
 
 /// Where metrics are.
 pub(super) const METRICS_PATH: &str = "/metrics";
@@ -66,7 +67,13 @@ impl Gate {
     }
 
     /// Lets a request in, and says who asks.
-    pub(super) fn admit(&self, parts: &Parts, target: &Target<'_>, peer: &Peer, now: u64) -> Result<Caller, Refusal> {
+    pub(super) fn admit(
+        &self,
+        parts: &Parts,
+        target: &Target<'_>,
+        peer: &Peer,
+        clock: &dyn Clock,
+    ) -> Result<Caller, Refusal> {
         let Self::Checked(policy) = self else {
             return Ok(Caller::unchecked());
         };
@@ -96,7 +103,7 @@ impl Gate {
             certificate: identity.map(|it| Certificate { subject: &it.subject, names: &it.names }),
             signed_url: signature.as_ref().map(|(value, stream)| Signature { value, stream }),
         };
-        let caller = policy.identify(credentials, now)?;
+        let caller = policy.identify(credentials, clock.now() / 1000)?;
         caller.may(resource.0, resource.1)?;
         Ok(caller)
     }

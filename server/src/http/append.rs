@@ -14,13 +14,13 @@ use super::error::{self, HttpError};
 use super::observe::REQUEST_ID;
 use super::progress::{Answered, Fields};
 use super::{App, Turn, each_stream_header, extract};
-use crate::engine::{Append, Appending, Outcome, Payload, Receipt, Stream};
+use crate::engine::{Append, Appending, Outcome, Payload, Receipt};
 use crate::metrics;
 use crate::storage::StreamId;
 
 /// An append that has its place in the order of its stream.
 pub(super) struct Begun {
-    stream: Arc<Stream>,
+    stream: StreamId,
     appending: Appending,
     body_bytes: u64,
 }
@@ -60,9 +60,10 @@ where
         producer,
         stream_seq: extract::stream_seq(&parts.headers),
     };
+    let id = stream.meta().id;
     let appending = stream.begin_append(append)?;
     turn.pass();
-    Ok(Begun { stream, appending, body_bytes })
+    Ok(Begun { stream: id, appending, body_bytes })
 }
 
 impl Begun {
@@ -75,7 +76,7 @@ impl Begun {
                     Outcome::Duplicate => metrics::count(&app.metrics().duplicate_appends, 1),
                     Outcome::Closed => {}
                 }
-                Answered::Confirmed(Confirmation { stream: self.stream.meta().id, receipt, request_id: None })
+                Answered::Confirmed(Confirmation { stream: self.stream, receipt, request_id: None })
             }
             Err(error) => Answered::Response(error::response(&error.into())),
         };

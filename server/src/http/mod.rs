@@ -203,7 +203,7 @@ impl App {
     where
         B: http_body::Body<Data = Bytes> + Send,
     {
-        let caller = match self.gate.admit(parts, &target, &asking.peer, self.engine.clock().now() / 1000) {
+        let caller = match self.gate.admit(parts, &target, &asking.peer, &**self.engine.clock()) {
             Ok(caller) => caller,
             Err(refusal) => {
                 let counter =

@@ -13,11 +13,8 @@ use crate::engine::Sink;
 /// the next request may begin, and what it does comes after what this one does.
 ///
 /// Only the task of the connection uses it, so that relaxed order is enough.
-#[derive(Clone, Default)]
-pub(crate) struct Turn(Arc<Kept>);
-
 #[derive(Default)]
-struct Kept {
+pub(crate) struct Turn {
     is_passed: AtomicBool,
     alarm: Mutex<Option<Box<Alarm>>>,
     sink: Option<Arc<dyn Sink>>,
@@ -26,36 +23,36 @@ struct Kept {
 impl Turn {
     /// For a connection whose live answers may be written past it, while it waits for their next part.
     pub(crate) fn new(sink: Option<Arc<dyn Sink>>) -> Self {
-        Self(Arc::new(Kept { sink, ..Kept::default() }))
+        Self { sink, ..Self::default() }
     }
 
     /// Where live answers may be written while the connection waits for their next part, if that is possible.
     pub(super) fn sink(&self) -> Option<&Arc<dyn Sink>> {
-        self.0.sink.as_ref()
+        self.sink.as_ref()
     }
 
     /// A request begins and has the turn.
     pub(crate) fn take(&self) {
-        self.0.is_passed.store(false, Ordering::Relaxed);
+        self.is_passed.store(false, Ordering::Relaxed);
     }
 
     /// The next request may begin.
     pub(super) fn pass(&self) {
-        self.0.is_passed.store(true, Ordering::Relaxed);
+        self.is_passed.store(true, Ordering::Relaxed);
     }
 
     /// Whether the last request has passed the turn on.
     pub(crate) fn is_passed(&self) -> bool {
-        self.0.is_passed.load(Ordering::Relaxed)
+        self.is_passed.load(Ordering::Relaxed)
     }
 
     /// The alarm of the connection, or a new one.
     pub(super) fn take_alarm(&self, app: &App) -> Box<Alarm> {
-        self.0.alarm.lock().take().unwrap_or_else(|| Box::new(Alarm::new(app)))
+        self.alarm.lock().take().unwrap_or_else(|| Box::new(Alarm::new(app)))
     }
 
     /// Keeps an alarm for the next request.
     pub(super) fn keep_alarm(&self, alarm: Box<Alarm>) {
-        *self.0.alarm.lock() = Some(alarm);
+        *self.alarm.lock() = Some(alarm);
     }
 }
