@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::body::{self, Body};
 use super::error::HttpError;
-use super::{App, extract, origin, stream_headers, truth};
+use super::{App, extract, insert, origin, stream_headers, truth};
 use crate::access::{Caller, Operation, Resource};
 use crate::metrics;
 
@@ -40,10 +40,7 @@ where
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
     stream_headers(headers, &created.stream, tail.position);
-    let content_type = HeaderValue::from_str(&created.stream.meta().content_type);
-    if let Ok(content_type) = content_type {
-        headers.insert(header::CONTENT_TYPE, content_type);
-    }
+    insert(headers, &header::CONTENT_TYPE, created.stream.meta().content_type.as_bytes());
     if tail.closed {
         headers.insert(names::STREAM_CLOSED, truth());
     }

@@ -8,7 +8,7 @@ use http::{HeaderValue, Response, header};
 use super::body::Body;
 use super::cache::{self, Tag};
 use super::error::HttpError;
-use super::{App, stream_headers, truth};
+use super::{App, insert, stream_headers, truth};
 use crate::engine::Lifetime;
 
 pub(super) async fn handle(app: &Arc<App>, name: &str) -> Result<Response<Body>, HttpError> {
@@ -17,9 +17,7 @@ pub(super) async fn handle(app: &Arc<App>, name: &str) -> Result<Response<Body>,
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
     stream_headers(headers, &stream, tail.position);
-    if let Ok(content_type) = HeaderValue::from_str(&meta.content_type) {
-        headers.insert(header::CONTENT_TYPE, content_type);
-    }
+    insert(headers, &header::CONTENT_TYPE, meta.content_type.as_bytes());
     headers.insert(header::CACHE_CONTROL, cache::NO_STORE);
     let tag = Tag::new(meta.id, names::OFFSET_BEGINNING, tail.position, tail.closed, None);
     headers.insert(header::ETAG, tag.into_header());

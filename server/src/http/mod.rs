@@ -449,7 +449,9 @@ const MOST_HEADERS: usize = 6;
 
 /// The headers of every 2xx answer about a stream: its position, and which incarnation it is (S-ETAG-5).
 fn stream_headers(headers: &mut HeaderMap, stream: &Stream, next: Position) {
-    headers.reserve(MOST_HEADERS);
+    if headers.capacity() == 0 {
+        *headers = spare::headers(MOST_HEADERS);
+    }
     each_stream_header(stream.meta().id, next, |name, value| insert(headers, name, value));
 }
 

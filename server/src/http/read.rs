@@ -13,7 +13,7 @@ use super::cache::{self, Tag};
 use super::compress;
 use super::error::HttpError;
 use super::extract::{self, Live, ReadQuery, Start};
-use super::{App, MOST_HEADERS, Turn, live, sse, stream_headers, truth};
+use super::{App, MOST_HEADERS, Turn, insert, live, spare, sse, stream_headers, truth};
 use crate::engine::{EngineError, ReadResult, Stream};
 use crate::storage::{FileSpan, StorageError, StorageErrorKind};
 
@@ -67,12 +67,10 @@ pub(super) async fn respond(
     let headers = response.headers_mut();
     if cursor.is_some() {
         // One more than other answers have.
-        headers.reserve(MOST_HEADERS + 1);
+        *headers = spare::headers(MOST_HEADERS + 1);
     }
     stream_headers(headers, stream, result.next);
-    if let Ok(content_type) = HeaderValue::from_str(&stream.meta().content_type) {
-        headers.insert(header::CONTENT_TYPE, content_type);
-    }
+    insert(headers, &header::CONTENT_TYPE, stream.meta().content_type.as_bytes());
     if is_active(&stream.meta().content_type) {
         headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
     }
