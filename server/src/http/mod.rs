@@ -449,6 +449,7 @@ const MOST_HEADERS: usize = 6;
 
 /// The headers of every 2xx answer about a stream: its position, and which incarnation it is (S-ETAG-5).
 fn stream_headers(headers: &mut HeaderMap, stream: &Stream, next: Position) {
+    // Each answer gives its map back, so that each takes one, unless it has asked for a larger one.
     if headers.capacity() == 0 {
         *headers = spare::headers(MOST_HEADERS);
     }
