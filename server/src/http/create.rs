@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::body::{self, Body};
 use super::error::HttpError;
-use super::{App, extract, insert, origin, stream_headers, truth};
+use super::{App, extract, insert, origin, stream_response, truth};
 use crate::access::{Caller, Operation, Resource};
 use crate::metrics;
 
@@ -37,9 +37,8 @@ where
     let body_bytes = request.body.len() as u64;
     let created = app.engine().create(name, request).await?;
     let tail = created.stream.tail();
-    let mut response = Response::new(Body::Empty);
+    let mut response = stream_response(&created.stream, tail.position, 0);
     let headers = response.headers_mut();
-    stream_headers(headers, &created.stream, tail.position);
     insert(headers, &header::CONTENT_TYPE, created.stream.meta().content_type.as_bytes());
     if tail.closed {
         headers.insert(names::STREAM_CLOSED, truth());

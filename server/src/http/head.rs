@@ -8,15 +8,14 @@ use http::{HeaderValue, Response, header};
 use super::body::Body;
 use super::cache::{self, Tag};
 use super::error::HttpError;
-use super::{App, insert, stream_headers, truth};
+use super::{App, insert, stream_response, truth};
 use crate::engine::Lifetime;
 
 pub(super) async fn handle(app: &Arc<App>, name: &str) -> Result<Response<Body>, HttpError> {
     let stream = app.engine().stream(name).await?;
     let (meta, tail) = (stream.meta(), stream.tail());
-    let mut response = Response::new(Body::Empty);
+    let mut response = stream_response(&stream, tail.position, 0);
     let headers = response.headers_mut();
-    stream_headers(headers, &stream, tail.position);
     insert(headers, &header::CONTENT_TYPE, meta.content_type.as_bytes());
     headers.insert(header::CACHE_CONTROL, cache::NO_STORE);
     let tag = Tag::new(meta.id, names::OFFSET_BEGINNING, tail.position, tail.closed, None);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::body::Body;
 use super::error::HttpError;
 use super::extract::ReadQuery;
-use super::{App, Turn, cache, read, stream_headers, truth};
+use super::{App, Turn, cache, read, stream_response, truth};
 use crate::engine::{Ended, EngineError, Stream, Tail};
 use crate::metrics::LiveMode;
 
@@ -69,10 +69,9 @@ pub(super) async fn handle(
 
 /// The 204 of a read at the tail (S-LP-5, S-LP-6).
 fn nothing(app: &App, stream: &Stream, query: &ReadQuery<'_>, tail: Tail) -> Response<Body> {
-    let mut response = Response::new(Body::Empty);
+    let mut response = stream_response(stream, tail.position, 0);
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    stream_headers(headers, stream, tail.position);
     headers.insert(names::STREAM_UP_TO_DATE, truth());
     headers.insert(header::CACHE_CONTROL, cache::NO_STORE);
     if tail.closed {

@@ -447,13 +447,14 @@ fn json(status: StatusCode, body: &'static [u8]) -> Response<Body> {
 /// Most answers have no more headers of their own. A map for more is several times as large.
 const MOST_HEADERS: usize = 6;
 
-/// The headers of every 2xx answer about a stream: its position, and which incarnation it is (S-ETAG-5).
-fn stream_headers(headers: &mut HeaderMap, stream: &Stream, next: Position) {
-    // Each answer gives its map back, so that each takes one, unless it has asked for a larger one.
-    if headers.capacity() == 0 {
-        *headers = spare::headers(MOST_HEADERS);
-    }
-    each_stream_header(stream.meta().id, next, |name, value| insert(headers, name, value));
+/// A 200 without a body, with room for `more` headers than most have, and with those of every 2xx answer about a stream: its
+/// position, and which incarnation it is (S-ETAG-5).
+fn stream_response(stream: &Stream, next: Position, more: usize) -> Response<Body> {
+    let mut headers = spare::headers(MOST_HEADERS + more);
+    each_stream_header(stream.meta().id, next, |name, value| insert(&mut headers, name, value));
+    let mut response = Response::new(Body::Empty);
+    *response.headers_mut() = headers;
+    response
 }
 
 fn each_stream_header(id: StreamId, next: Position, mut put: impl FnMut(&HeaderName, &[u8])) {

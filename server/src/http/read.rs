@@ -13,7 +13,7 @@ use super::cache::{self, Tag};
 use super::compress;
 use super::error::HttpError;
 use super::extract::{self, Live, ReadQuery, Start};
-use super::{App, MOST_HEADERS, Turn, insert, live, spare, sse, stream_headers, truth};
+use super::{App, Turn, insert, live, sse, stream_response, truth};
 use crate::engine::{EngineError, ReadResult, Stream};
 use crate::storage::{FileSpan, StorageError, StorageErrorKind};
 
@@ -63,13 +63,8 @@ pub(super) async fn respond(
     parts: &Parts,
     cursor: Option<u64>,
 ) -> Result<Response<Body>, HttpError> {
-    let mut response = Response::new(Body::Empty);
+    let mut response = stream_response(stream, result.next, usize::from(cursor.is_some()));
     let headers = response.headers_mut();
-    if cursor.is_some() {
-        // One more than other answers have.
-        *headers = spare::headers(MOST_HEADERS + 1);
-    }
-    stream_headers(headers, stream, result.next);
     insert(headers, &header::CONTENT_TYPE, stream.meta().content_type.as_bytes());
     if is_active(&stream.meta().content_type) {
         headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::body::{Body, Part};
 use super::extract::{ReadQuery, Start};
-use super::{App, Turn, cache, fanout, live, read, stream_headers};
+use super::{App, Turn, cache, fanout, live, read, stream_response};
 use crate::aside::Aside;
 use crate::engine::{EngineError, Follower, Place, Position, ReadResult, Sink, SseKey, Stream, Tail, Ticket};
 use crate::metrics::{LiveMode, LiveReader};
@@ -44,10 +44,9 @@ pub(super) fn handle(app: &Arc<App>, stream: Arc<Stream>, query: &ReadQuery<'_>,
         AsideEvent::Stop
     });
     feed.set_timer();
-    let mut response = Response::new(Body::Empty);
-    let headers = response.headers_mut();
     // The offset of the head is where the feed starts; control events say where it got to.
-    stream_headers(headers, &stream, feed.position);
+    let mut response = stream_response(&stream, feed.position, 0);
+    let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(names::EVENT_STREAM));
     headers.insert(header::CACHE_CONTROL, cache::NO_CACHE);
     // Tells buffering proxies to pass events on at once.

@@ -273,10 +273,6 @@ impl<S: Socket> Pipeline<S> {
                 break;
             };
             self.held -= size;
-            if self.under_way.is_empty() {
-                // The next one lies where this one did, which the processor's cache has, and not behind it.
-                self.under_way.clear();
-            }
             match answered {
                 Ok(Answered::Confirmed(confirmation)) => {
                     self.put_head(confirmation.status(), &confirmation, Some(0), is_head);

@@ -17,21 +17,17 @@ use crate::storage::blocks::{Blocks, Place};
 use crate::storage::{Loaded, Piece, ReadRange, Reply, StreamLog, StreamMeta};
 
 /// A stream, as long as it is in the table or someone reads it.
-///
-/// What every commit changes comes first, beside the counter of the `Arc`: the thread of the committer and that of whoever
-/// appends take such memory from each other, a line at a time.
-#[repr(C)]
 pub(super) struct Entry {
+    /// The sequence number of the record that created it. Never used again.
+    pub(super) number: u64,
+    pub(super) meta: Arc<StreamMeta>,
+    files: Arc<Files>,
     /// Commits in the queue or in a group.
     pub(super) pending: AtomicU32,
     /// How many of its commits have failed; handles from before the last failure are of no use.
     pub(super) epoch: AtomicU32,
     /// Where the next commit begins. The committer alone uses it.
     pub(super) next: AtomicU64,
-    /// The sequence number of the record that created it. Never used again.
-    pub(super) number: u64,
-    pub(super) meta: Arc<StreamMeta>,
-    files: Arc<Files>,
     inner: Mutex<Inner>,
 }
 
