@@ -193,6 +193,8 @@ async fn removal_frees_the_name_and_leaves_open_readers_alone(storage: Arc<dyn S
     let new = storage.create(new(meta("s", 2, "text/plain"))).await.unwrap();
     assert_eq!(new.state.tail, Position(0));
     assert_eq!(read(&old.log, 0, 3, 9).await, ("old".into(), 3));
+    let late = old.log.commit(append(text("late"))).await.unwrap_err();
+    assert_eq!(late.kind, StorageErrorKind::Conflict);
 }
 
 async fn references_are_counted_with_the_forks(storage: Arc<dyn Storage>) {

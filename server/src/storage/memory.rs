@@ -37,6 +37,7 @@ struct Contents {
     state: StoredState,
     references: References,
     blocks: Blocks,
+    is_removed: bool,
 }
 
 impl MemoryStream {
@@ -74,8 +75,12 @@ impl Storage for MemoryStorage {
             created_at: meta.created_at,
             base: meta.base(),
         };
-        let mut contents =
-            Contents { state: StoredState::new(&config), references: References::default(), blocks: Blocks::default() };
+        let mut contents = Contents {
+            state: StoredState::new(&config),
+            references: References::default(),
+            blocks: Blocks::default(),
+            is_removed: false,
+        };
         contents.commit(&Commit {
             at: meta.created_at,
             messages: stream.content,
@@ -97,6 +102,7 @@ impl Storage for MemoryStorage {
             Removal::Remove if stream.contents.lock().references.forks > 0 => return conflict("forks need the stream"),
             Removal::Remove => {
                 streams.remove(name);
+                stream.contents.lock().is_removed = true;
                 let source = stream.meta.fork.as_ref().and_then(|fork| streams.get(&fork.source));
                 if let Some(source) = source {
                     let references = &mut source.contents.lock().references;
@@ -134,7 +140,11 @@ impl Storage for MemoryStorage {
 
 impl StreamLog for MemoryStream {
     fn commit(&self, commit: Commit) -> Reply<()> {
-        self.contents.lock().commit(&commit);
+        let mut contents = self.contents.lock();
+        if contents.is_removed {
+            return conflict("the stream is gone");
+        }
+        contents.commit(&commit);
         Reply::ready(Ok(()))
     }
 

@@ -54,7 +54,8 @@ pub trait Storage: Send + Sync + 'static {
     /// Removes a stream and takes one from the reference count of its fork source, or marks it as
     /// soft-deleted, in one step. An incarnation that is not there (any more) is `Ok`.
     ///
-    /// Readers that hold its [`StreamLog`] may go on reading until they drop it.
+    /// Readers that hold its [`StreamLog`] may go on reading until they drop it; what is committed through it then is
+    /// refused as a conflict.
     ///
     /// # Errors
     /// [`StorageErrorKind::Conflict`] for the removal of a stream that forks still name: their data is in

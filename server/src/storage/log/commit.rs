@@ -193,7 +193,7 @@ impl Committer {
             entry.fail();
             return Op::Commit { entry, epoch, commit, reply }.refuse(&error);
         }
-        if entry.epoch.load(Ordering::Acquire) != epoch || entry.lock().removed {
+        if entry.epoch.load(Ordering::Acquire) != epoch {
             entry.pending.fetch_sub(1, Ordering::AcqRel);
             return drop(reply.send(Err(conflict("an earlier commit of the stream failed, or it is gone"))));
         }

@@ -24,7 +24,7 @@ pub(super) struct Entry {
     files: Arc<Files>,
     /// Commits in the queue or in a group.
     pub(super) pending: AtomicU32,
-    /// How many of its commits have failed; handles from before the last failure are of no use.
+    /// Handles of an epoch before are of no use: one of their commits has failed, or the stream is gone.
     pub(super) epoch: AtomicU32,
     /// Where the next commit begins. The committer alone uses it.
     pub(super) next: AtomicU64,
@@ -102,11 +102,16 @@ impl Entry {
         }
     }
 
-    /// Every handle becomes useless: a commit has failed.
+    /// A commit has failed: what its handles have decided since rests on it.
     pub(super) fn fail(&self) {
         let inner = self.lock();
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.void_handles();
         self.next.store(inner.state.tail.0, Ordering::Release);
+    }
+
+    /// From now on whatever is committed through handles that there are is refused.
+    pub(super) fn void_handles(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     fn read(&self, range: ReadRange, patience: Patience) -> io::Result<Piece> {

@@ -300,6 +300,7 @@ impl Shared {
             Removal::Remove => {
                 inner.removed = true;
                 drop(inner);
+                entry.void_handles();
                 self.table.write().remove(&entry.meta.name);
                 if let Some(source) = source {
                     let mut source = source.lock();
