@@ -3,7 +3,6 @@
 //! [`Engine`] finds, makes and removes streams by name; a [`Stream`] orders its own appends. The rules
 //! themselves are pure and live in `state`, `producers`, `create`, `fork` and `expiry`; `making` and `removing` carry them out.
 
-mod appending;
 mod changes;
 mod create;
 mod directory;
@@ -29,7 +28,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use everstream::proto::names::CONTROL_SEGMENT;
 
-pub use self::appending::Appending;
 pub(crate) use self::changes::Change;
 use self::changes::Changes;
 pub use self::create::CreateRequest;
@@ -49,7 +47,7 @@ pub(crate) use self::sse_cache::SseKey;
 pub use self::state::{
     Append, Closure, Commit, Decision, Outcome, Payload, Receipt, StoredState, StreamConfig, StreamState,
 };
-pub use self::stream::{ReadResult, Relations, Stream};
+pub use self::stream::{Appending, ReadResult, Relations, Stream};
 use crate::clock::Clock;
 use crate::metrics::StorageMetrics;
 use crate::run_to_end::RunToEnd;
