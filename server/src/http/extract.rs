@@ -167,16 +167,17 @@ fn fork(headers: &HeaderMap, stream_root: &str) -> Result<Option<ForkRequest>, H
 
 /// The producer triple: all or nothing (S-PROD-1 to 3).
 pub(super) fn producer(headers: &HeaderMap) -> Result<Option<ProducerTag>, HttpError> {
-    // Most have none, which is seen sooner than each name is looked up.
-    if !headers.keys().any(|name| name.as_str().starts_with("producer-")) {
-        return Ok(None);
+    static TRIPLE: [HeaderName; 3] = [names::PRODUCER_ID, names::PRODUCER_EPOCH, names::PRODUCER_SEQ];
+    // Most requests have none of them: one look at all headers is less than looking up each.
+    let mut values = [None; 3];
+    for (name, value) in headers {
+        if let Some(at) = TRIPLE.iter().position(|known| known == name) {
+            values[at].get_or_insert(value);
+        }
     }
-    let id = headers.get(&names::PRODUCER_ID);
-    let epoch = headers.get(&names::PRODUCER_EPOCH);
-    let seq = headers.get(&names::PRODUCER_SEQ);
-    let (id, epoch, seq) = match (id, epoch, seq) {
-        (None, None, None) => return Ok(None),
-        (Some(id), Some(epoch), Some(seq)) => (id, epoch, seq),
+    let (id, epoch, seq) = match values {
+        [None, None, None] => return Ok(None),
+        [Some(id), Some(epoch), Some(seq)] => (id, epoch, seq),
         _ => {
             return Err(HttpError::BadRequest("Producer-Id, Producer-Epoch and Producer-Seq come together"));
         }
