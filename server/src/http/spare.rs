@@ -40,8 +40,11 @@ impl Room {
         if free.capacity() < bytes.len() {
             free.reserve(self.bytes.max(bytes.len()));
         }
-        free.extend_from_slice(bytes);
-        free.split().freeze()
+        // Taken off first: whatever counts references waits until all that was written before it has reached the cache.
+        let rest = free.split_off(bytes.len());
+        let mut copy = std::mem::replace(&mut *free, rest);
+        copy.extend_from_slice(bytes);
+        copy.freeze()
     }
 }
 
