@@ -40,6 +40,8 @@ const RESERVE: u64 = 64 << 10;
 const GROUP: usize = 4 << 20;
 /// So many cuts may wait for the drain before data has to wait.
 const CUTS: usize = 3;
+/// So many streams may be held at once while a group is taken in.
+const TOGETHER: usize = 16;
 
 pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
@@ -85,28 +87,29 @@ pub(super) struct Group {
 }
 
 enum Change {
-    /// Its data is written at `data_at` within the group.
-    Commit {
-        entry: Arc<Entry>,
-        seq: u64,
-        start: u64,
-        data_at: usize,
-        commit: Commit,
-        reply: Answer<()>,
-    },
-    Create {
-        stream: Box<NewStream>,
-        seq: u64,
-        source: Option<Arc<Entry>>,
-        reply: Answer<Loaded>,
-    },
-    Delete {
-        entry: Arc<Entry>,
-        seq: u64,
-        source: Option<Arc<Entry>>,
-        removal: Removal,
-        reply: Answer<()>,
-    },
+    Commit(Appended),
+    Create { stream: Box<NewStream>, seq: u64, source: Option<Arc<Entry>>, reply: Answer<Loaded> },
+    Delete { entry: Arc<Entry>, seq: u64, source: Option<Arc<Entry>>, removal: Removal, reply: Answer<()> },
+}
+
+/// A commit whose record is in the group.
+struct Appended {
+    entry: Arc<Entry>,
+    seq: u64,
+    start: u64,
+    /// Where its data is within the group.
+    data_at: usize,
+    commit: Commit,
+    reply: Answer<()>,
+}
+
+impl Change {
+    fn as_commit(&self) -> Option<&Appended> {
+        match self {
+            Self::Commit(commit) => Some(commit),
+            Self::Create { .. } | Self::Delete { .. } => None,
+        }
+    }
 }
 
 impl Segment {
@@ -200,7 +203,7 @@ impl Committer {
         let start = entry.next.fetch_add(commit.messages.len() as u64, Ordering::AcqRel);
         self.group.has_data |= !commit.messages.is_empty();
         let (seq, data_at) = self.put(|out| put_commit(out, entry.number, start, &commit));
-        self.group.changes.push(Change::Commit { entry, seq, start, data_at, commit, reply });
+        self.group.changes.push(Change::Commit(Appended { entry, seq, start, data_at, commit, reply }));
     }
 
     fn take_create(&mut self, stream: Box<NewStream>, reply: Answer<Loaded>) {
@@ -328,7 +331,7 @@ impl Committer {
         self.group.clear();
         for change in std::mem::take(&mut self.group.changes) {
             match change {
-                Change::Commit { entry, reply, .. } => {
+                Change::Commit(Appended { entry, reply, .. }) => {
                     entry.fail();
                     entry.pending.fetch_sub(1, Ordering::AcqRel);
                     drop(reply.send(Err(error.clone())));
@@ -346,20 +349,12 @@ impl Committer {
         self.group.clear();
         let mut changes = std::mem::take(&mut self.group.changes);
         let mut answers = Answers::with_capacity(changes.len());
+        self.apply(&changes, group_at);
         for change in changes.drain(..) {
             // Whoever asked may have gone: a reply that nobody waits for takes nothing back.
             match change {
-                Change::Commit { entry, seq, start, data_at, commit, reply } => {
-                    let place = self.segment.place(group_at + data_at as u64, &commit);
-                    let is_new = {
-                        let mut inner = entry.lock();
-                        inner.apply(seq, start, &commit, place);
-                        !std::mem::replace(&mut inner.dirty, true)
-                    };
+                Change::Commit(Appended { entry, commit, reply, .. }) => {
                     entry.pending.fetch_sub(1, Ordering::AcqRel);
-                    if is_new {
-                        self.dirty.push(entry);
-                    }
                     answers.push(reply, commit.messages);
                 }
                 Change::Create { stream, seq, source, reply } => {
@@ -378,6 +373,33 @@ impl Committer {
         }
         self.group.changes = changes;
         answers.send(self.runtime.as_ref());
+    }
+
+    /// Takes in what commits have changed. No other change of a group comes before a commit of the same stream.
+    ///
+    /// Several streams are locked, then written to, then let go of. What is written is far from the processor by then, and
+    /// to take or release a lock waits until all that was written before has reached it: so it is fetched for many at once.
+    fn apply(&mut self, changes: &[Change], group_at: u64) {
+        let mut commits = changes.iter().filter_map(Change::as_commit).peekable();
+        let mut held = Vec::with_capacity(TOGETHER);
+        while let Some(first) = commits.next() {
+            held.push((first, first.entry.lock()));
+            // It waits for nobody while it holds any, which may be another commit of a stream that it holds.
+            while held.len() < TOGETHER
+                && let Some(next) = commits.peek()
+                && let Some(inner) = next.entry.try_lock()
+            {
+                held.extend(commits.next().map(|next| (next, inner)));
+            }
+            for (Appended { entry, seq, start, data_at, commit, .. }, inner) in &mut held {
+                let place = self.segment.place(group_at + *data_at as u64, commit);
+                inner.apply(*seq, *start, commit, place);
+                if !std::mem::replace(&mut inner.dirty, true) {
+                    self.dirty.push(Arc::clone(entry));
+                }
+            }
+            held.clear();
+        }
     }
 
     /// Begins a new segment and hands what is in the full one over to the drain.

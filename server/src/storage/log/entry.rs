@@ -87,6 +87,11 @@ impl Entry {
         self.inner.lock()
     }
 
+    /// The lock, if nobody has it.
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Inner>> {
+        self.inner.try_lock()
+    }
+
     pub(super) fn load(self: &Arc<Self>, shared: &Arc<Shared>) -> Loaded {
         let inner = self.lock();
         let log = LogStream {
