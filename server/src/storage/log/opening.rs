@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::commit::{Committer, Group, Segment};
+use super::commit::{Committer, Group, OpenSegment};
 use super::drain::{Cut, Drain, Drains, ManifestFile};
 use super::files::Files;
 use super::health::Health;
@@ -93,11 +93,11 @@ impl Opening {
     ///
     /// # Errors
     /// Of the disk. Nothing is lost.
-    pub(super) fn begin(&mut self) -> io::Result<Segment> {
+    pub(super) fn begin(&mut self) -> io::Result<OpenSegment> {
         // There is no segment without a manifest, so a new folder gets one here.
         self.drain.step()?;
         // Old segments end where they end; new records go to a new one.
-        let segment = Segment::create(&self.shared, self.next_segment, self.next_seq)?;
+        let segment = OpenSegment::create(&self.shared, self.next_segment, self.next_seq)?;
         for segment in &self.segments {
             if let Err(error) = self.shared.disk.remove(&format::segment_name(*segment)) {
                 tracing::warn!(%error, "cannot remove a drained log segment");
@@ -107,7 +107,7 @@ impl Opening {
     }
 
     /// What goes on with the segment.
-    pub(super) fn workers(self, segment: Segment) -> (Committer, Drain) {
+    pub(super) fn workers(self, segment: OpenSegment) -> (Committer, Drain) {
         let committer = Committer {
             shared: self.shared,
             segment,

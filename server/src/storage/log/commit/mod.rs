@@ -2,40 +2,30 @@
 //!
 //! While one group is synced, the next one gathers; `pace` says when it is large enough.
 
-use std::collections::HashSet;
+mod group;
+mod open_segment;
+
 use std::io;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
+pub(super) use self::group::Group;
+use self::group::{Appended, Change};
+pub(super) use self::open_segment::OpenSegment;
+use self::open_segment::Unwritten;
 use super::answers::Answers;
-use super::disk::DiskFile;
 use super::drain::{Cut, Sealed};
 use super::entry::Entry;
-use super::format::{Header, Kind, segment_name};
 use super::pace::Pace;
-use super::parts::Parts;
 use super::queue::{Answer, Op};
 use super::segment::{put_commit, put_create, put_delete, put_record};
-use super::{LogOptions, Shared, storage_error};
+use super::{Shared, storage_error};
 use crate::engine::{Commit, Removal};
-use crate::storage::blocks::{MERGED, Place};
 use crate::storage::{Loaded, NewStream, StorageError, StorageErrorKind};
 
-/// A segment grows by this much at a time, or by its full size if that is less, in zeros: syncing a write into
-/// blocks that are there already costs a fraction of one that makes the file longer.
-const GROW: u64 = 1 << 20;
-/// Zeros end where a page of the system's cache does.
-const ALIGN: u64 = 4 << 10;
-/// Groups of this size and above make the file longer themselves: their sync takes long enough, and zeros that they would
-/// overwrite at once are as dear as they are.
-const LARGE: u64 = 128 << 10;
-/// Room that data leaves for removals when the disk is full.
-const RESERVE: u64 = 64 << 10;
 /// A group is written when it has this size, even if more waits.
 const GROUP: usize = 4 << 20;
 /// So many cuts may wait for the drain before data has to wait.
@@ -45,7 +35,7 @@ const TOGETHER: usize = 16;
 
 pub(super) struct Committer {
     pub(super) shared: Arc<Shared>,
-    pub(super) segment: Segment,
+    pub(super) segment: OpenSegment,
     /// Segments that are full and not handed over yet, oldest first.
     pub(super) sealed: Vec<Sealed>,
     /// The last record.
@@ -62,74 +52,6 @@ pub(super) struct Committer {
     pub(super) is_stuck: bool,
     /// Why nothing can be written any more.
     pub(super) failed: Option<StorageError>,
-}
-
-/// The segment that is written to.
-pub(super) struct Segment {
-    file: Arc<dyn DiskFile>,
-    number: u64,
-    /// Where the next group goes.
-    at: u64,
-    /// Up to where the file has zeros.
-    room: u64,
-    /// Bytes of data that have a place.
-    large: u64,
-}
-
-/// What becomes durable together.
-#[derive(Default)]
-pub(super) struct Group {
-    records: Parts,
-    changes: Vec<Change>,
-    /// Streams that are created, removed or forked in it.
-    names: HashSet<Arc<str>>,
-    has_data: bool,
-}
-
-enum Change {
-    Commit(Appended),
-    Create { stream: Box<NewStream>, seq: u64, source: Option<Arc<Entry>>, reply: Answer<Loaded> },
-    Delete { entry: Arc<Entry>, seq: u64, source: Option<Arc<Entry>>, removal: Removal, reply: Answer<()> },
-}
-
-/// A commit whose record is in the group.
-struct Appended {
-    entry: Arc<Entry>,
-    seq: u64,
-    start: u64,
-    /// Where its data is within the group.
-    data_at: usize,
-    commit: Commit,
-    reply: Answer<()>,
-}
-
-impl Change {
-    fn as_commit(&self) -> Option<&Appended> {
-        match self {
-            Self::Commit(commit) => Some(commit),
-            Self::Create { .. } | Self::Delete { .. } => None,
-        }
-    }
-}
-
-impl Segment {
-    /// Makes a segment whose first record will be `first`.
-    pub(super) fn create(shared: &Shared, number: u64, first: u64) -> io::Result<Self> {
-        let name = segment_name(number);
-        let make = || {
-            let file = shared.disk.create(&name)?;
-            let mut bytes = Header { kind: Kind::Segment, number, first }.encode();
-            bytes.resize(grow(&shared.options) as usize, 0);
-            file.write_at(0, &bytes)?;
-            file.sync()?;
-            shared.disk.sync_names()?;
-            Ok(Self { file, number, at: Header::LEN as u64, room: bytes.len() as u64, large: 0 })
-        };
-        make().inspect_err(|_| {
-            // It holds nothing; what cannot be removed is removed at the next start.
-            let _ = shared.disk.remove(&name);
-        })
-    }
 }
 
 impl Committer {
@@ -168,7 +90,7 @@ impl Committer {
         if let Some(error) = &self.failed {
             return op.refuse(error);
         }
-        if self.group.records.len() >= GROUP || self.segment.is_full(&self.shared, &self.group) {
+        if self.group.records.len() >= GROUP || self.fills_segment() {
             self.flush();
         }
         match op {
@@ -184,6 +106,12 @@ impl Committer {
             }
             Op::Load { .. } => {}
         }
+    }
+
+    /// Whether the group has filled the segment.
+    fn fills_segment(&self) -> bool {
+        let end = self.segment.at + self.group.records.len() as u64;
+        end >= self.shared.options.segment_bytes && !self.group.changes.is_empty()
     }
 
     fn take_commit(&mut self, entry: Arc<Entry>, epoch: u32, commit: Commit, reply: Answer<()>) {
@@ -278,41 +206,15 @@ impl Committer {
 
     /// Writes and syncs the group. After an error of kind `Full` nothing of it is stored.
     fn write(&mut self) -> Result<(), StorageError> {
-        let Segment { file, at, room, .. } = &mut self.segment;
-        let len = self.group.records.len() as u64;
-        let end = *at + len;
-        let needed = if self.group.has_data { end + RESERVE } else { end };
-        if needed > *room {
-            let step = if len < LARGE { grow(&self.shared.options) } else { ALIGN };
-            let grown = (needed + 1).next_multiple_of(step);
-            let from = end.max(*room);
-            if let Err(error) = file.write_at(from, &vec![0; (grown - from) as usize]) {
-                // Nothing is lost by zeros that were not written.
-                return Err(storage_error(&error));
+        match self.segment.write(&self.group.records, self.group.has_data, &self.shared.options) {
+            Ok(took) => {
+                self.shared.health.metrics.syncs.observe(took);
+                self.pace.note(took, self.group.changes.len() + self.shared.queue.len());
+                Ok(())
             }
-            *room = grown;
+            Err(Unwritten::Nothing(error)) => Err(storage_error(&error)),
+            Err(Unwritten::Unknown(error)) => Err(self.poison(&error)),
         }
-        match file.write_parts_at(*at, &self.group.records.slices()) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                // Some of it may be in the file: what was answered with "not stored" must not come back.
-                if file.truncate(*at).and_then(|()| file.sync()).is_ok() {
-                    *room = *at;
-                    return Err(storage_error(&error));
-                }
-                return Err(self.poison(&error));
-            }
-            Err(error) => return Err(self.poison(&error)),
-        }
-        let begun = Instant::now();
-        if let Err(error) = file.sync() {
-            return Err(self.poison(&error));
-        }
-        *at = end;
-        let took = begun.elapsed();
-        self.shared.health.metrics.syncs.observe(took);
-        self.pace.note(took, self.group.changes.len() + self.shared.queue.len());
-        Ok(())
     }
 
     /// From now on nothing is written: what is on the disk is not known.
@@ -404,10 +306,9 @@ impl Committer {
 
     /// Begins a new segment and hands what is in the full one over to the drain.
     fn roll(&mut self) {
-        match Segment::create(&self.shared, self.segment.number + 1, self.seq + 1) {
+        match OpenSegment::create(&self.shared, self.segment.number + 1, self.seq + 1) {
             Ok(segment) => {
-                let Segment { number, at, large, .. } = std::mem::replace(&mut self.segment, segment);
-                self.sealed.push(Sealed { number, used: at, is_worth_keeping: large * 2 > at });
+                self.sealed.push(std::mem::replace(&mut self.segment, segment).sealed());
                 self.is_stuck = false;
                 self.cut();
             }
@@ -422,7 +323,7 @@ impl Committer {
 
     /// Ends the segment early, unless it is empty.
     pub(super) fn seal(&mut self) {
-        if self.segment.at > Header::LEN as u64 && self.failed.is_none() {
+        if !self.segment.is_empty() && self.failed.is_none() {
             self.roll();
         }
     }
@@ -437,36 +338,6 @@ impl Committer {
         };
         self.shared.drains.push(cut);
     }
-}
-
-impl Segment {
-    /// The place of a commit's data at `at`, if it is so large that it may stay there.
-    fn place(&mut self, at: u64, commit: &Commit) -> Option<Place> {
-        let len = commit.messages.len();
-        if len < MERGED {
-            return None;
-        }
-        let segment = NonZeroU32::new(u32::try_from(self.number).ok()?)?;
-        u32::try_from(at + len as u64).ok()?;
-        self.large += len as u64;
-        Some(Place { segment, offset: at as u32 })
-    }
-
-    fn is_full(&self, shared: &Shared, group: &Group) -> bool {
-        self.at + group.records.len() as u64 >= shared.options.segment_bytes && !group.changes.is_empty()
-    }
-}
-
-impl Group {
-    fn clear(&mut self) {
-        self.names.clear();
-        self.has_data = false;
-        self.records.clear();
-    }
-}
-
-fn grow(options: &LogOptions) -> u64 {
-    options.segment_bytes.clamp(2 * RESERVE, GROW)
 }
 
 fn mark(dirty: &mut Vec<Arc<Entry>>, entry: &Arc<Entry>) {
