@@ -127,6 +127,24 @@ async fn commits_keep_the_order_of_their_calls(storage: Arc<dyn Storage>) {
     assert_eq!(read(&stream.log, 0, 600, 10_000).await, (expected, 600));
 }
 
+async fn commits_of_several_streams_keep_the_order_of_each(storage: Arc<dyn Storage>) {
+    let mut logs = Vec::new();
+    for id in 0..40 {
+        logs.push(storage.create(new(meta(&format!("s{id}"), id, "text/plain"))).await.unwrap().log);
+    }
+    // In turn, and some twice in a row.
+    let order = (0..400).map(|n| (n, if n % 7 == 0 { n / 7 % 40 } else { n % 40 }));
+    let replies: Vec<_> = order.clone().map(|(n, s)| logs[s].commit(append(text(&format!("{n:03}"))))).collect();
+    for reply in replies {
+        reply.await.unwrap();
+    }
+    for (s, log) in logs.iter().enumerate() {
+        let expected: String = order.clone().filter(|(_, of)| *of == s).map(|(n, _)| format!("{n:03}")).collect();
+        let end = expected.len() as u64;
+        assert_eq!(read(log, 0, end, 10_000).await, (expected, end));
+    }
+}
+
 async fn a_piece_holds_whole_messages_and_at_least_one(storage: Arc<dyn Storage>) {
     let stream = made(&*storage, "application/json").await;
     stream.log.commit(append(json("[1,22,333]"))).await.unwrap();
@@ -404,6 +422,7 @@ macro_rules! contract_of_all {
         a_commit_changes_everything_that_it_names_in_one_step,
         an_empty_commit_only_restarts_the_window,
         commits_keep_the_order_of_their_calls,
+        commits_of_several_streams_keep_the_order_of_each,
         a_piece_holds_whole_messages_and_at_least_one,
         a_position_inside_a_message_moves_to_the_next_boundary,
         nothing_beyond_the_end_of_a_range_is_returned,
