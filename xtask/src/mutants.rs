@@ -1,6 +1,7 @@
 //! Shows that the simulation hunts: breaks the product in one way after the other, in a copy of the tree, and each must
 //! be caught.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -88,12 +89,15 @@ impl Tree {
         let copy = Self { folder: home.join("tree"), build: home.join("build") };
         let mut list = Command::new("git");
         list.current_dir(root()).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+        let mut files = HashSet::new();
         for file in output(&mut list)?.split('\0').filter(|file| !file.is_empty()) {
             // What git knows of may be gone.
             if root().join(file).is_file() {
                 copy.place(Path::new(file), &fs::read(root().join(file))?)?;
+                files.insert(copy.folder.join(file));
             }
         }
+        keep(&copy.folder, &files)?;
         Ok(copy)
     }
 
@@ -135,6 +139,20 @@ impl Tree {
         println!("{found}");
         Ok(Some(shortened(found)))
     }
+}
+
+/// Removes all other files below a folder: an earlier copy may have had them.
+fn keep(folder: &Path, files: &HashSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            keep(&path, files)?;
+        } else if !files.contains(&path) {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// The beginning of a line, as much as fits beside a name.
