@@ -177,4 +177,17 @@ mod tests {
             assert_ne!(mutant.apply(&text).unwrap(), text, "{}", mutant.name);
         }
     }
+
+    #[test]
+    fn a_copy_keeps_what_the_tree_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let [kept, lost, moved] = ["a/kept.rs", "a/lost.rs", "b/c/moved.rs"].map(|file| folder.path().join(file));
+        fs::create_dir_all(moved.parent().unwrap()).unwrap();
+        fs::create_dir_all(kept.parent().unwrap()).unwrap();
+        for file in [&kept, &lost, &moved] {
+            fs::write(file, "").unwrap();
+        }
+        keep(folder.path(), &HashSet::from([kept.clone()])).unwrap();
+        assert_eq!([kept, lost, moved].map(|file| file.is_file()), [true, false, false]);
+    }
 }

@@ -18,7 +18,7 @@ pub(super) use self::open_segment::OpenSegment;
 use self::open_segment::Unwritten;
 use super::answers::Answers;
 use super::drain::{Cut, Sealed};
-use super::entry::Entry;
+use super::entry::{Entry, Inner};
 use super::pace::Pace;
 use super::queue::{Answer, Op};
 use super::segment::{put_commit, put_create, put_delete, put_record};
@@ -261,14 +261,14 @@ impl Committer {
                 }
                 Change::Create { stream, seq, source, reply } => {
                     let entry = self.shared.insert(seq, *stream, source.as_deref());
-                    mark(&mut self.dirty, &entry);
-                    source.iter().for_each(|source| mark(&mut self.dirty, source));
+                    mark(&mut self.dirty, &entry, &mut entry.lock());
+                    source.iter().for_each(|source| mark(&mut self.dirty, source, &mut source.lock()));
                     let _ = reply.send(Ok(entry.load(&self.shared)));
                 }
                 Change::Delete { entry, seq, source, removal, reply } => {
                     self.shared.delete(&entry, seq, source.as_deref(), removal);
-                    mark(&mut self.dirty, &entry);
-                    source.iter().for_each(|source| mark(&mut self.dirty, source));
+                    mark(&mut self.dirty, &entry, &mut entry.lock());
+                    source.iter().for_each(|source| mark(&mut self.dirty, source, &mut source.lock()));
                     let _ = reply.send(Ok(()));
                 }
             }
@@ -296,9 +296,7 @@ impl Committer {
             for (Appended { entry, seq, start, data_at, commit, .. }, inner) in &mut held {
                 let place = self.segment.place(group_at + *data_at as u64, commit);
                 inner.apply(*seq, *start, commit, place);
-                if !std::mem::replace(&mut inner.dirty, true) {
-                    self.dirty.push(Arc::clone(entry));
-                }
+                mark(&mut self.dirty, entry, inner);
             }
             held.clear();
         }
@@ -340,8 +338,8 @@ impl Committer {
     }
 }
 
-fn mark(dirty: &mut Vec<Arc<Entry>>, entry: &Arc<Entry>) {
-    if !std::mem::replace(&mut entry.lock().dirty, true) {
+fn mark(dirty: &mut Vec<Arc<Entry>>, entry: &Arc<Entry>, inner: &mut Inner) {
+    if !std::mem::replace(&mut inner.dirty, true) {
         dirty.push(Arc::clone(entry));
     }
 }
